@@ -1,0 +1,69 @@
+# `make demo` and `make test` work as the first command in a fresh clone on
+# Debian 12 with git, make and python3. HACKING.md says what is where.
+
+# The device side runs on Debian's own Python and its packages, so the tests do
+# too, whatever other python3 comes first on PATH.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+# What pytest is given, for example: make test ARGS='tests/unit -x'
+ARGS ?=
+
+# python3-venv (with its setuptools) and python3-wheel put rootman into .venv without a network.
+RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
+	python3-psutil python3-pyfuse3 python3-xattr python3-zstandard
+DEMO_PACKAGES := mmdebstrap rsync
+TEST_PACKAGES := acl attr btrfs-progs e2fsprogs libarchive-tools libcap2-bin mmdebstrap mount \
+	rsync util-linux xfsprogs
+BENCH_PACKAGES := e2fsprogs mount ostree rsync util-linux
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint bench venv clean packages packages-demo packages-test packages-bench
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: packages-demo $(VENV)/runtime ## build two Debian trees, install, upgrade, roll back
+	@$(RUN) -m tests.demo
+
+test: packages-test lint ## run the linters, then every test (ARGS='tests/unit -x' for some)
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(VENV)/tools ## run ruff and mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy rootman cow cli tests
+
+bench: packages-bench $(VENV)/runtime ## compare speed and blocks written with other tools
+	@$(RUN) -m tests.bench
+
+venv: $(VENV)/tools ## make .venv with rootman and the tools of a developer
+
+clean: ## remove .venv and everything else that was made here
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find rootman cow cli tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+packages:
+	@.ci/packages $(RUNTIME_PACKAGES)
+packages-demo:
+	@.ci/packages $(RUNTIME_PACKAGES) $(DEMO_PACKAGES)
+packages-test:
+	@.ci/packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES)
+packages-bench:
+	@.ci/packages $(RUNTIME_PACKAGES) $(BENCH_PACKAGES)
+
+# Editable through one line in a .pth file (compat): the import hook that is the
+# default otherwise would cost every start of the command.
+$(VENV)/runtime: setup.cfg pyproject.toml | packages
+	@echo "making $(VENV) from $(PYTHON)"
+	@$(PYTHON) -m venv --system-site-packages $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--no-build-isolation --config-settings editable_mode=compat --editable .
+	@touch $@
+
+$(VENV)/tools: $(VENV)/runtime
+	@echo "installing the developer's tools into $(VENV)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check \
+		--no-build-isolation --config-settings editable_mode=compat --editable '.[dev]'
+	@touch $@
