@@ -1,0 +1,1 @@
+"""Tests of the source itself: what depends on what, and which claim no test proves."""
