@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import hypothesis
 import pytest
 
 from tests.capabilities import MEANINGS, require
@@ -30,6 +31,9 @@ class MakeFs(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # How long an example takes says something about the machine, not about rootman.
+    hypothesis.settings.register_profile("rootman", deadline=None)
+    hypothesis.settings.load_profile("rootman")
     for name, meaning in MEANINGS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
