@@ -1,0 +1,196 @@
+"""Making a store, and taking a tree into it that something else has built."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from rootman.apply import link_or_copy
+from rootman.building import Building
+from rootman.entries import make_plain, open_quietly
+from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
+from rootman.execute import Executor, explained, write_file
+from rootman.names import CONTROL, check_os_name
+from rootman.objects import copy_verified
+from rootman.plan import plan_adoption
+from rootman.removal import remove_tree
+from rootman.scanner import scan_tree
+from rootman.store import STATE_DIRS, STATE_FILE, scan
+from rootman.treedirs import TreeDirs, split
+from rootman.wanted import Delta, pack_manifest
+
+if TYPE_CHECKING:
+    from rootman.fsops import Fs
+    from rootman.manifest import Entry
+    from rootman.session import Session
+    from rootman.state import Settings
+
+_NEW_CONTROL: Final = ".rootman.new"
+_PROBE: Final = "probe"
+# What link(2) says where two places cannot share an inode.
+_NO_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
+
+
+def make_store(path: str, fs: Fs, settings: Settings) -> None:
+    """Make an empty store at ``path``, whose parent directory exists.
+
+    Raises:
+        Refused: there is a store already.
+        NotFound: the parent directory does not exist.
+        SystemFailure: the filesystem cannot carry a store.
+    """
+    check_os_name(settings.os_name)
+    with explained(path):
+        with suppress(FileExistsError):
+            try:
+                os.mkdir(path, 0o755)
+            except FileNotFoundError as error:
+                raise NotFound(f"{path}: its parent directory does not exist") from error
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _make_control(fs, fd, path, settings)
+        finally:
+            os.close(fd)
+
+
+def _make_control(fs: Fs, fd: int, path: str, settings: Settings) -> None:
+    """Make ``.rootman`` under another name first, so that it is never seen half made."""
+    with suppress(FileNotFoundError):
+        os.stat(CONTROL, dir_fd=fd, follow_symlinks=False)
+        raise Refused(f"{path} is a store already", hint="rootman status")
+    remove_tree(fs, _NEW_CONTROL.encode(), dir_fd=fd)
+    try:
+        fs.mkdir(_NEW_CONTROL, 0o700, dir_fd=fd)
+        control = os.open(_NEW_CONTROL, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            for name in STATE_DIRS:
+                fs.mkdir(name, 0o700, dir_fd=control)
+            write_file(fs, STATE_FILE, settings.serialise(), dir_fd=control)
+            _probe_hardlinks(fs, control, path)
+        finally:
+            os.close(control)
+        fs.syncfs(fd)
+        fs.move(_NEW_CONTROL, CONTROL, source_fd=fd, target_fd=fd)
+    except BaseException:
+        with suppress(OSError):
+            remove_tree(fs, _NEW_CONTROL.encode(), dir_fd=fd)
+        raise
+    fs.fsync(fd)
+
+
+def _probe_hardlinks(fs: Fs, control: int, path: str) -> None:
+    try:
+        fs.link(STATE_FILE, _PROBE, source_fd=control, target_fd=control)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            raise SystemFailure(
+                f"{path}: this filesystem has no hardlinks", hint="use ext4, xfs or btrfs"
+            ) from error
+        raise
+    fs.unlink(_PROBE, dir_fd=control)
+
+
+class AdoptedContent:
+    """Content for a tree taken in: links to the given tree where they can be, else copies."""
+
+    def __init__(self, fs: Fs, tree_fd: int) -> None:
+        self._fs = fs
+        self._source = TreeDirs(tree_fd)
+        self.copies = False
+
+    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
+        """Link or copy what stands at the same path.
+
+        Raises:
+            InvalidInput: the file changed since it was scanned.
+            OSError: the system refused.
+        """
+        del present
+        if not self.copies:
+            try:
+                link_or_copy(self._fs, entry, self._source, name, dir_fd=dir_fd)
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                self.copies = True
+            else:
+                return
+        self._copy(entry, name, dir_fd)
+
+    def _copy(self, entry: Entry, name: bytes, dir_fd: int) -> None:
+        if entry.type != "file":
+            make_plain(self._fs, entry, name, dir_fd=dir_fd)
+            return
+        parent, source_name = split(entry.path)
+        source = open_quietly(source_name, dir_fd=self._source.fd(parent))
+        try:
+            if not copy_verified(self._fs, source, entry, name, dir_fd=dir_fd):
+                shown = os.fsdecode(entry.path)
+                raise InvalidInput(f"{shown} changed while it was copied", hint="try again")
+        finally:
+            os.close(source)
+
+    def close(self) -> None:
+        """Close the descriptors of the given tree."""
+        self._source.forget()
+
+
+def adopt(opened: Session, tree: str, version: int) -> bool:
+    """Take the tree at ``tree`` in as ``version``; return whether it shares its inodes with us.
+
+    Raises:
+        NotFound, InvalidInput: ``tree`` is not a directory, or not one to be taken in.
+        RootmanError: refused or failed; the store is then as it was.
+    """
+    state = scan(opened.store)
+    plan = plan_adoption(state, version)
+    with explained(tree):
+        try:
+            source = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise NotFound(f"{tree}: no such directory") from error
+        except NotADirectoryError as error:
+            raise InvalidInput(f"{tree} is not a directory") from error
+    content = AdoptedContent(opened.fs, source)
+    try:
+        _refuse_nested(tree, opened.store.path)
+        content.copies = os.fstat(source).st_dev != os.fstat(opened.store.fd).st_dev
+        opened.reporter.step(f"read {tree}")
+        wanted, totals = pack_manifest(scan_tree(source))
+        delta = Delta(wanted, None, ())
+        delta.check(frozenset(), entries=totals.entries, seed_entries=0)
+        _check_room(opened, delta, copies=content.copies)
+        building = Building(
+            opened.store,
+            opened.fs,
+            opened.reporter,
+            version=version,
+            seed=None,
+            wanted=wanted,
+            delta=delta,
+            content=content,
+            objects=None,
+            size=totals.size,
+            release=None,
+            forks=opened.forks,
+        )
+        Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
+    finally:
+        content.close()
+        os.close(source)
+    return not content.copies
+
+
+def _refuse_nested(tree: str, store: str) -> None:
+    inner, outer = os.path.realpath(tree), os.path.realpath(store)
+    if outer == inner or outer.startswith(inner.rstrip("/") + "/"):
+        raise Refused(f"{tree} contains the store {store}", hint="give a tree outside of it")
+
+
+def _check_room(opened: Session, delta: Delta, *, copies: bool) -> None:
+    found = os.fstatvfs(opened.store.fd)
+    needed = delta.needs.fetch_bytes if copies else 0
+    if needed > found.f_bavail * found.f_frsize:
+        raise NoSpace(f"the tree has {needed >> 20} MiB, more than the filesystem has left")

@@ -1,0 +1,204 @@
+"""Applying changes to a tree in staging, which nobody uses and nobody will see half done.
+
+Changes come in path order, so a directory is made before what is in it, and a
+removed directory is emptied by its own removal. Nothing is ever changed in a
+shared inode: a path gets a new inode, or a link to one that is right already.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Protocol
+
+from rootman.entries import copy_entry, make_plain, open_quietly, set_metadata
+from rootman.manifest import ROOT, field_path, parse_line
+from rootman.removal import remove_tree
+from rootman.seal import is_shared
+from rootman.survey import TYPES
+from rootman.treedirs import TreeDirs, split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rootman.comparison import Change
+    from rootman.fsops import Fs
+    from rootman.manifest import Entry
+
+
+class Content(Protocol):
+    """Where the files and symlinks of the wanted tree come from."""
+
+    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
+        """Make the shared entry ``name`` in the directory; the name is free.
+
+        ``present`` is an open descriptor of the file that stood at the path, None
+        where there was none that may be read.
+        """
+
+
+class Applier:
+    """Turns the tree ``root_fd`` into another, change by change."""
+
+    def __init__(self, fs: Fs, root_fd: int, content: Content) -> None:
+        self._fs = fs
+        self._content = content
+        self._dirs = TreeDirs(root_fd)
+        self._times: dict[bytes, int] = {}  # of the directories that were touched
+        self._groups: dict[int, bytes] = {}  # where a hardlink group already is
+        self.inodes: dict[int, int] = {}  # new line index -> inode, where it is shared
+
+    @property
+    def touched(self) -> Iterable[bytes]:
+        """The paths of the directories whose entries changed (b"" the root)."""
+        return self._times.keys()
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Apply all ``changes`` and give every touched directory its time again.
+
+        Raises:
+            InvalidInput, NotFound, OSError: the tree is then neither old nor new.
+        """
+        with self._dirs:
+            for change in changes:
+                if change.new is None:
+                    self._remove(field_path(change.field))
+                else:
+                    self._make(parse_line(change.new), change)
+            for path, time_ns in self._times.items():
+                parent, name = split(path)
+                self._fs.set_time(name or b".", time_ns, dir_fd=self._dirs.fd(parent))
+
+    def _touch(self, path: bytes) -> int:
+        """Return the directory ``path``, about to change; its time is to be put back."""
+        fd = self._dirs.fd(path)
+        if path not in self._times:
+            self._times[path] = os.fstat(fd).st_mtime_ns
+        return fd
+
+    def _remove(self, path: bytes) -> None:
+        parent, name = split(path)
+        try:
+            parent_fd = self._touch(parent)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # gone with its parent
+        self._clear(path, name, parent_fd)
+
+    def _clear(self, path: bytes, name: bytes, parent_fd: int) -> None:
+        """Remove whatever stands at ``path``; a directory with all that is in it."""
+        try:
+            self._fs.unlink(name, dir_fd=parent_fd)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            below = path + b"/"
+            self._dirs.forget(below, path)
+            for gone in [one for one in self._times if one == path or one.startswith(below)]:
+                del self._times[gone]
+            remove_tree(self._fs, name, dir_fd=parent_fd)
+
+    def _make(self, entry: Entry, change: Change) -> None:
+        if entry.path == ROOT:
+            set_metadata(self._fs, entry, b".", dir_fd=self._touch(b""))
+            self._times[b""] = entry.time_ns
+            return
+        parent, name = split(entry.path)
+        parent_fd = self._touch(parent)
+        there = _type_of(name, parent_fd)
+        if entry.type == "dir":
+            self._make_directory(entry, name, parent_fd, there)
+            return
+        present = self._open_present(name, parent_fd, entry, change) if there == "file" else None
+        try:
+            if there is not None:
+                self._clear(entry.path, name, parent_fd)
+            self._place(entry, change, name, parent_fd, present)
+        finally:
+            if present is not None:
+                os.close(present)
+
+    def _make_directory(self, entry: Entry, name: bytes, parent_fd: int, there: str | None) -> None:
+        if there == "dir":
+            set_metadata(self._fs, entry, name, dir_fd=parent_fd)
+        else:
+            if there is not None:
+                self._fs.unlink(name, dir_fd=parent_fd)
+            make_plain(self._fs, entry, name, dir_fd=parent_fd)
+        self._times[entry.path] = entry.time_ns
+
+    def _open_present(
+        self, name: bytes, parent_fd: int, entry: Entry, change: Change
+    ) -> int | None:
+        """Open the file at the path if its content should be the wanted one."""
+        if change.old is None or change.untrusted or not entry.size:
+            return None
+        if parse_line(change.old).sha256 != entry.sha256:
+            return None
+        return open_quietly(name, dir_fd=parent_fd)
+
+    def _place(
+        self, entry: Entry, change: Change, name: bytes, parent_fd: int, present: int | None
+    ) -> None:
+        line = change.new or b""
+        first = self._groups.get(entry.inode) if entry.nlink > 1 else None
+        if first is not None:
+            there, first_name = split(first)
+            self._fs.link(first_name, name, source_fd=self._dirs.fd(there), target_fd=parent_fd)
+        elif is_shared(line):
+            self._content.place(entry, name, dir_fd=parent_fd, present=present)
+        else:
+            make_plain(self._fs, entry, name, dir_fd=parent_fd)
+        if entry.nlink > 1:
+            self._groups.setdefault(entry.inode, entry.path)
+        if is_shared(line):
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+            self.inodes[change.new_index] = status.st_ino
+
+
+class LinkedContent:
+    """Content for a tree that is to be a clone: links into a complete tree."""
+
+    def __init__(self, fs: Fs, source_fd: int) -> None:
+        self._fs = fs
+        self._source = TreeDirs(source_fd)
+
+    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
+        """Link what stands at the same path; ``present`` is of no use.
+
+        Raises:
+            OSError: it cannot be linked.
+        """
+        del present
+        link_or_copy(self._fs, entry, self._source, name, dir_fd=dir_fd)
+
+    def close(self) -> None:
+        """Close the descriptors of the source tree."""
+        self._source.forget()
+
+
+def link_or_copy(fs: Fs, entry: Entry, source: TreeDirs, name: bytes, *, dir_fd: int) -> None:
+    """Link the entry of the tree ``source``; copy it where its inode has no room for a link.
+
+    Raises:
+        OSError: the system refused.
+    """
+    parent, source_name = split(entry.path)
+    source_fd = source.fd(parent)
+    try:
+        fs.link(source_name, name, source_fd=source_fd, target_fd=dir_fd)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+        copy_entry(fs, entry, source_name, source_fd, name, dir_fd=dir_fd)
+
+
+def _type_of(name: bytes, dir_fd: int) -> str | None:
+    """Return the mtree type of what stands at ``name``, None where nothing does."""
+    try:
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return TYPES[stat.S_IFMT(status.st_mode)]

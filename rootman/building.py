@@ -1,0 +1,175 @@
+"""Building a new tree in staging, from its seed to the record of its seal."""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from rootman.apply import Applier
+from rootman.clone import clone_tree
+from rootman.delta import splice, wants_content
+from rootman.entries import make_file
+from rootman.fsops import open_dir
+from rootman.manifest import ROOT, field_path, parse_line
+from rootman.names import StageKind, StageName
+from rootman.seal import pack_digests, pack_inodes
+from rootman.state import Seal
+from rootman.store import (
+    DIGESTS_FILE,
+    INODES_FILE,
+    MANIFEST_FILE,
+    RELEASE_FILE,
+    SEAL_FILE,
+    STAGE_ROOT,
+    STAGE_SEAL,
+)
+from rootman.survey import digests_of, whole_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from rootman.apply import Content
+    from rootman.fsops import Fs
+    from rootman.objects import Objects
+    from rootman.report import Reporter
+    from rootman.seal import SealRecord
+    from rootman.store import Store
+    from rootman.wanted import CompressedManifest, Delta
+
+# Below this many directories forking costs more than it saves.
+_FORK_FROM: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SeedTree:
+    """A tree that another is made from: its seal record, open, and what drifted in it."""
+
+    record: SealRecord
+    entries: int
+    digests: dict[str, bytes]
+    drifted: frozenset[bytes] = frozenset()
+
+
+@dataclass(slots=True)
+class Building:
+    """The construction of one tree: what the steps from ``Fetch`` to ``Record`` work on.
+
+    ``size`` is the content of the wanted tree in bytes, ``release`` the document to
+    keep beside its record; ``content`` makes files, ``objects`` is what must be
+    fetched into first, where that is needed. Methods raise ``OSError``, and ``InvalidInput`` or
+    ``NotFound`` where the repository is not what it should be.
+    """
+
+    store: Store
+    fs: Fs
+    reporter: Reporter
+    version: int
+    seed: SeedTree | None
+    wanted: CompressedManifest
+    delta: Delta
+    content: Content
+    objects: Objects | None
+    size: int
+    release: bytes | None
+    forks: int
+    _inodes: dict[int, int] = field(default_factory=dict)
+    _touched: list[str] = field(default_factory=list)
+
+    @property
+    def stage(self) -> str:
+        """The name of this tree's stage."""
+        return str(StageName(StageKind.BUILDING, self.version))
+
+    @contextmanager
+    def _below(self, name: str) -> Iterator[int]:
+        fd = open_dir(f"{self.stage}/{name}", dir_fd=self.store.staging)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def fetch(self) -> int:
+        """Have all content that the seed lacks in ``objects/``; return the bytes fetched."""
+        fetched, total = 0, self.delta.needs.fetch_bytes
+        for change in self.delta:
+            if self.objects is not None and change.new is not None and wants_content(change):
+                fetched += self.objects.ensure(parse_line(change.new))
+                self.reporter.progress(fetched, total)
+        return fetched
+
+    def take_spare(self, spare: str) -> None:
+        """Make the stage ``spare`` this tree's own."""
+        staging = self.store.staging
+        self.fs.move(spare, self.stage, source_fd=staging, target_fd=staging)
+
+    def start_empty(self) -> None:
+        """Make an empty stage."""
+        self.fs.mkdir(self.stage, 0o700, dir_fd=self.store.staging)
+        self.fs.mkdir(f"{self.stage}/{STAGE_ROOT}", 0o755, dir_fd=self.store.staging)
+
+    def clone(self, source_fd: int, seed: SeedTree) -> None:
+        """Clone the tree ``source_fd`` into a new stage, leaving out what drifted."""
+        self.start_empty()
+        with self._below(STAGE_ROOT) as target:
+            left_out = clone_tree(
+                self.fs,
+                source_fd,
+                target,
+                seed.record,
+                entries=seed.entries,
+                skip=seed.drifted,
+                forks=self.forks,
+            )
+        if left_out:
+            self.delta.also(whole_groups(left_out, seed.record))
+
+    def apply(self) -> None:
+        """Turn the stage's tree into the wanted one."""
+        with self._below(STAGE_ROOT) as root:
+            applier = Applier(self.fs, root, self.content)
+            applier.apply(self.delta)
+        self._inodes = applier.inodes
+        self._touched = sorted(os.fsdecode(path or ROOT) for path in applier.touched)
+
+    def record(self) -> None:
+        """Write the seal record beside the tree."""
+        self.fs.mkdir(f"{self.stage}/{STAGE_SEAL}", 0o700, dir_fd=self.store.staging)
+        inodes = splice(
+            self.seed.record.inodes() if self.seed else array("Q"), self.delta, self._inodes
+        )
+        seal = Seal(
+            version=self.version,
+            manifest=self.wanted.digest,
+            entries=len(inodes),
+            size=self.size,
+            sealed_at=int(time.time()),
+        )
+        files = {
+            INODES_FILE: pack_inodes(inodes),
+            DIGESTS_FILE: pack_digests(self._digests()),
+            SEAL_FILE: seal.serialise(),
+        }
+        if self.release is not None:
+            files[RELEASE_FILE] = self.release
+        with self._below(STAGE_SEAL) as fd:
+            make_file(self.fs, self.wanted.compressed(), MANIFEST_FILE.encode(), dir_fd=fd)
+            for name, data in files.items():
+                make_file(self.fs, iter([data]), name.encode(), dir_fd=fd)
+
+    def _digests(self) -> dict[str, bytes]:
+        """Return the digests of all directories: the seed's, and new ones where it changed."""
+        digests = dict(self.seed.digests) if self.seed else {}
+        for gone in _paths(self.delta.gone):
+            digests.pop(gone, None)
+        forks = self.forks if len(self._touched) > _FORK_FROM else 1
+        with self._below(STAGE_ROOT) as root:
+            digests.update(digests_of(root, self._touched, forks=forks))
+        return digests
+
+
+def _paths(fields: Collection[bytes]) -> Iterator[str]:
+    return (os.fsdecode(field_path(one)) for one in fields)

@@ -1,0 +1,203 @@
+"""What must be done to a seed to make it the wanted tree, and whether that can be done.
+
+A seed is a tree in staging (the spare, a fresh clone, an empty directory). The
+work is the comparison of its manifest with the wanted one, joined by the seed's
+drift. Pure: streams come in, changes and their summary go out.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from rootman.comparison import Change
+from rootman.errors import InvalidManifest
+from rootman.manifest import Entry, line_path, parent_field, parse_line
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from rootman.survey import Drift
+
+_TYPE_AT: Final = len(b" type=")
+_DIR: Final = b"dir "
+
+
+@dataclass(slots=True)
+class Needs:
+    """The sum of a delta: paths by kind of change, and what it costs.
+
+    ``fetch_objects`` and ``fetch_bytes`` count files whose content the seed does
+    not have at the same path; ``new_inodes`` counts entries that get an inode of
+    their own; ``restored`` counts paths of the seed that drifted.
+    """
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    restored: int = 0
+    fetch_objects: int = 0
+    fetch_bytes: int = 0
+    new_inodes: int = 0
+    # Content wanted at several paths, by the first 64 bits of its hash: 8 bytes each,
+    # because a first installation has as many as the tree has files.
+    _wanted: array[int] = field(default_factory=lambda: array("Q"))
+
+    def count(self, change: Change, old: Entry | None, new: Entry | None) -> None:
+        """Add one change."""
+        if change.old == change.new:
+            self.restored += 1
+        else:
+            self.added += change.old is None
+            self.removed += change.new is None
+            self.changed += change.old is not None and change.new is not None
+        if new is None:
+            return
+        self.new_inodes += 1
+        if new.size and (change.untrusted or old is None or old.sha256 != new.sha256):
+            self.fetch_objects += 1
+            self.fetch_bytes += new.size
+            self._wanted.append(hash_prefix(new.sha256))
+
+    def repeated(self) -> frozenset[int]:
+        """Return the hash prefixes of content that several paths want."""
+        ordered = sorted(self._wanted)
+        return frozenset(one for one, two in pairwise(ordered) if one == two)
+
+
+def hash_prefix(digest: str) -> int:
+    """Return the first 64 bits of a hexadecimal hash."""
+    return int(digest[:16], 16)
+
+
+def is_directory(line: bytes) -> bool:
+    """Return whether the manifest line is that of a directory."""
+    start = line.find(b" ") + _TYPE_AT
+    return line[start : start + len(_DIR)] == _DIR
+
+
+def join_drift(changes: Iterable[Change], drift: Iterable[Drift]) -> Iterator[Change]:
+    """Yield ``changes`` and, for paths that drifted but do not change, what restores them.
+
+    Both come sorted by path. What stands at a drifted path is marked as untrusted.
+    """
+    pending = iter(drift)
+    ahead = next(pending, None)
+    shift = 0  # how far the wanted manifest's line numbers are ahead of the seed's
+    for change in changes:
+        while ahead is not None and ahead.field < change.field:
+            yield _restore(ahead, shift)
+            ahead = next(pending, None)
+        if ahead is not None and ahead.field == change.field:
+            ahead = next(pending, None)
+            yield replace(change, untrusted=True)
+        else:
+            yield change
+        shift = change.new_index - change.old_index
+        shift += (change.new is not None) - (change.old is not None)
+    while ahead is not None:
+        yield _restore(ahead, shift)
+        ahead = next(pending, None)
+
+
+def _restore(drift: Drift, shift: int) -> Change:
+    index = drift.index
+    return Change(drift.field, drift.line, drift.line, index, index + shift, untrusted=True)
+
+
+def wants_content(change: Change) -> bool:
+    """Return whether the change needs content that the seed has not at the same path."""
+    new = parse_line(change.new) if change.new is not None else None
+    if new is None or not new.size:
+        return False
+    if change.untrusted or change.old is None:
+        return True
+    return parse_line(change.old).sha256 != new.sha256
+
+
+def splice(inodes: array[int], changes: Iterable[Change], made: Mapping[int, int]) -> array[int]:
+    """Return the seed's ``inodes`` brought in line with the wanted manifest.
+
+    ``made`` has the inode of each new shared entry by its line index.
+    """
+    spliced = array("Q")
+    position = 0
+    for change in changes:
+        if change.old is None and change.new is None:
+            continue
+        spliced.extend(inodes[position : change.old_index])
+        position = change.old_index + (change.old is not None)
+        if change.new is not None:
+            spliced.append(made.get(change.new_index, 0))
+    spliced.extend(inodes[position:])
+    return spliced
+
+
+def vet(
+    changes: Iterable[Change], needs: Needs, directories: Collection[bytes], gone: set[bytes]
+) -> Iterator[Change]:
+    """Pass ``changes`` on, having checked that the wanted manifest is that of a tree.
+
+    ``directories`` holds the path fields of the seed's directories. Directories of
+    the seed that the wanted tree has not are added to ``gone``: that nothing is
+    left below them is for the caller to check (``comparison.any_below``).
+
+    Raises:
+        InvalidManifest: a line is not canonical, has no parent directory, or a
+            hardlink group does not agree with itself.
+    """
+    made: set[bytes] = set()
+    groups: dict[int, _Group] = {}
+    for change in changes:
+        new = parse_line(change.new) if change.new is not None else None
+        old = parse_line(change.old) if change.old is not None else None
+        if new is None or new.type != "dir":
+            if change.field in directories:
+                gone.add(change.field)
+        else:
+            made.add(change.field)
+        if new is not None and change.new is not None:
+            _check_parent(change.field, directories, made, gone)
+            if new.nlink > 1:
+                groups.setdefault(new.inode, _Group(change.new, new.nlink)).add(change.new)
+        needs.count(change, old, new)
+        yield change
+    for group in groups.values():
+        group.check()
+
+
+def _check_parent(
+    path: bytes, directories: Collection[bytes], made: set[bytes], gone: set[bytes]
+) -> None:
+    if path == b".":
+        return
+    parent = parent_field(path)
+    if parent in made or (parent in directories and parent not in gone):
+        return
+    raise InvalidManifest(
+        f"{path.decode('ascii', 'backslashreplace')}: its parent is not a directory of the tree"
+    )
+
+
+@dataclass(slots=True)
+class _Group:
+    """The names of one inode: as many as nlink says, and otherwise the same line."""
+
+    first: bytes
+    nlink: int
+    names: int = 0
+
+    def add(self, line: bytes) -> None:
+        self.names += 1
+        if line[len(line_path(line)) :] != self.first[len(line_path(self.first)) :]:
+            self._fail("its names differ in more than the path")
+
+    def check(self) -> None:
+        if self.names != self.nlink:
+            self._fail(f"nlink={self.nlink}, and {self.names} names")
+
+    def _fail(self, problem: str) -> None:
+        path = line_path(self.first).decode("ascii", "backslashreplace")
+        raise InvalidManifest(f"{path}: the hardlink group is not consistent: {problem}")

@@ -1,0 +1,272 @@
+"""Carrying out a plan: the only place where a command changes the store.
+
+Each step is one method here, a few lines over the module that knows how. An
+``OSError`` becomes an error of ours once, here, with the step and the path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rootman import links, retirement
+from rootman.errors import NoSpace, SystemFailure
+from rootman.fsops import open_dir
+from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
+from rootman.removal import empty_directory, remove_tree
+from rootman.steps import (
+    Apply,
+    ClearObjects,
+    CloneSpare,
+    CloneTree,
+    CloseStage,
+    DeleteTree,
+    Discard,
+    DropRecord,
+    Exchange,
+    Fetch,
+    PointCurrent,
+    PointPrevious,
+    Record,
+    Retire,
+    RollForward,
+    SaveSettings,
+    SealTree,
+    StartEmpty,
+    Step,
+    Sweep,
+    TakeSpare,
+)
+from rootman.store import STAGE_ROOT, STAGE_SEAL, STATE_FILE, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rootman.building import Building
+    from rootman.fsops import Fs
+    from rootman.report import Reporter
+    from rootman.state import StoreState
+    from rootman.steps import Plan
+
+_NEW_STATE: Final = "state.json.new"
+_HINTS: Final = {
+    errno.EROFS: "remount it read-write",
+    errno.EACCES: "be root",
+    errno.EPERM: "be root, on a filesystem with hardlinks and owners",
+    errno.EXDEV: "keep the whole store on one filesystem",
+    errno.EIO: "check the disk: dmesg",
+}
+
+
+class Executor:
+    """Carries out steps on one store.
+
+    ``state`` is the store as it was scanned before the plan was made. ``building``
+    is what the steps of a new tree work on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fs: Fs,
+        reporter: Reporter,
+        state: StoreState,
+        *,
+        building: Building | None = None,
+        forks: int = 1,
+    ) -> None:
+        self._store = store
+        self._fs = fs
+        self._reporter = reporter
+        self._state = state
+        self._building = building
+        self._forks = forks
+        self._actions: dict[type, Callable[[Step], None]] = {}
+        for step, method in _METHODS.items():
+            self._actions[step] = getattr(self, method)
+
+    def run(self, plan: Plan) -> None:
+        """Carry out ``plan``, step after step.
+
+        Raises:
+            RootmanError: a step failed; it is named.
+        """
+        for step in plan:
+            self._reporter.step(str(step))
+            with explained(str(step)):
+                self._actions[type(step)](step)
+
+    def _built(self) -> Building:
+        if self._building is None:
+            raise AssertionError("a plan with a new tree has to come with its building")
+        return self._building
+
+    def _name(self, version: int) -> str:
+        return tree_name(self._state.settings.os_name, version)
+
+    def _fetch(self, _: Fetch) -> None:
+        self._built().fetch()
+
+    def _take_spare(self, step: TakeSpare) -> None:
+        self._built().take_spare(str(StageName(StageKind.SPARE, step.seed)))
+
+    def _clone_tree(self, step: CloneTree) -> None:
+        building = self._built()
+        seed = building.seed
+        if seed is None:
+            raise AssertionError("cloning needs a seed")
+        source = open_dir(self._name(step.seed), dir_fd=self._store.fd)
+        try:
+            building.clone(source, seed)
+        finally:
+            os.close(source)
+
+    def _start_empty(self, _: StartEmpty) -> None:
+        self._built().start_empty()
+
+    def _apply(self, _: Apply) -> None:
+        self._built().apply()
+
+    def _record(self, _: Record) -> None:
+        self._built().record()
+
+    def _seal_tree(self, step: SealTree) -> None:
+        """Make durable, then name (S1): the record first, so that a name never lacks one."""
+        fs, store = self._fs, self._store
+        stage = str(StageName(StageKind.BUILDING, step.version))
+        fs.syncfs(store.fd)
+        fs.move(
+            f"{stage}/{STAGE_SEAL}",
+            str(step.version),
+            source_fd=store.staging,
+            target_fd=store.trees,
+        )
+        fs.fsync(store.trees)
+        fs.move(
+            f"{stage}/{STAGE_ROOT}",
+            self._name(step.version),
+            source_fd=store.staging,
+            target_fd=store.fd,
+        )
+        links.publish(fs, store)
+
+    def _point_previous(self, step: PointPrevious) -> None:
+        links.point(self._fs, self._store, PREVIOUS, self._name(step.version))
+
+    def _point_current(self, step: PointCurrent) -> None:
+        links.point(self._fs, self._store, CURRENT, self._name(step.version))
+
+    def _exchange(self, _: Exchange) -> None:
+        links.exchange(self._fs, self._store)
+
+    def _close_stage(self, step: CloseStage) -> None:
+        retirement.drop_stage(
+            self._fs, self._store, str(StageName(StageKind.BUILDING, step.version))
+        )
+
+    def _retire(self, step: Retire) -> None:
+        tree = self._state.tree(step.version)
+        if tree is not None:
+            retirement.take_name_away(self._fs, self._store, tree, StageKind.RETIRED)
+
+    def _roll_forward(self, step: RollForward) -> None:
+        stage = str(StageName(StageKind.RETIRED, step.version))
+        target = self._state.tree(step.target)
+        if target is not None:
+            retirement.roll_forward(self._fs, self._store, stage, target)
+
+    def _clone_spare(self, step: CloneSpare) -> None:
+        target = self._state.tree(step.target)
+        if target is not None:
+            retirement.clone_spare(self._fs, self._store, target, forks=self._forks)
+
+    def _delete_tree(self, step: DeleteTree) -> None:
+        tree = self._state.tree(step.version)
+        if tree is not None:
+            retirement.delete_tree(self._fs, self._store, tree)
+
+    def _discard(self, step: Discard) -> None:
+        retirement.drop_stage(self._fs, self._store, str(step.stage))
+
+    def _sweep(self, step: Sweep) -> None:
+        remove_tree(self._fs, os.fsencode(step.name), dir_fd=self._store.staging)
+
+    def _drop_record(self, step: DropRecord) -> None:
+        remove_tree(self._fs, str(step.version).encode(), dir_fd=self._store.trees)
+
+    def _clear_objects(self, _: ClearObjects) -> None:
+        empty_directory(self._fs, self._store.objects)
+
+    def _save_settings(self, step: SaveSettings) -> None:
+        write_state(self._fs, self._store, step.settings.serialise())
+
+
+_METHODS: Final = {
+    Discard: "_discard",
+    Sweep: "_sweep",
+    DropRecord: "_drop_record",
+    Fetch: "_fetch",
+    TakeSpare: "_take_spare",
+    CloneTree: "_clone_tree",
+    StartEmpty: "_start_empty",
+    Apply: "_apply",
+    Record: "_record",
+    SealTree: "_seal_tree",
+    PointPrevious: "_point_previous",
+    PointCurrent: "_point_current",
+    Exchange: "_exchange",
+    CloseStage: "_close_stage",
+    Retire: "_retire",
+    RollForward: "_roll_forward",
+    CloneSpare: "_clone_spare",
+    DeleteTree: "_delete_tree",
+    ClearObjects: "_clear_objects",
+    SaveSettings: "_save_settings",
+}
+
+
+def write_state(fs: Fs, store: Store, data: bytes) -> None:
+    """Replace ``state.json``: the old content or the new, whatever happens.
+
+    Raises:
+        OSError: the system refused.
+    """
+    write_file(fs, _NEW_STATE, data, dir_fd=store.staging)
+    fs.rename(_NEW_STATE, STATE_FILE, source_fd=store.staging, target_fd=store.control)
+    fs.fsync(store.control)
+
+
+def write_file(fs: Fs, name: str, data: bytes, *, dir_fd: int) -> None:
+    """Make the file ``name`` with ``data`` in it, durable but for its name.
+
+    Raises:
+        OSError: the system refused.
+    """
+    fd = fs.create(name, dir_fd=dir_fd)
+    try:
+        fs.write(fd, data)
+        fs.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an ``OSError`` in the context into an error of ours that names ``what``.
+
+    Raises:
+        NoSpace: the disk is full.
+        SystemFailure: for every other reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = os.fsdecode(error.filename) if error.filename is not None else ""
+        reason = error.strerror or str(error)
+        message = f"{what}: {path}: {reason}" if path else f"{what}: {reason}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(message, hint="rootman prune") from error
+        hint = _HINTS.get(error.errno or 0)
+        raise SystemFailure(message, hint=hint) from error

@@ -1,0 +1,67 @@
+"""One rootman at a time may change a store.
+
+The lock is flock(2) on ``.rootman/lock``: the kernel drops it when its holder
+dies, however it dies, so a stale lock cannot exist. The file's content only
+serves to name the holder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rootman.errors import Busy, SystemFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootman.store import Store
+
+LOCK_FILE: Final = "lock"
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Hold the store's lock for as long as the context lasts.
+
+    Raises:
+        Busy: another process holds it; the message names that process.
+        SystemFailure: the lock cannot be taken, on a read-only filesystem for example.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    where = f"{store.path}/.rootman/{LOCK_FILE}"
+    try:
+        fd = os.open(LOCK_FILE, flags, 0o600, dir_fd=store.control)
+    except OSError as error:
+        raise SystemFailure(f"{where}: {error.strerror}", hint=_hint(error)) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(os.pread(fd, 32, 0))
+            raise Busy(f"{store.path} is in use by {holder}", hint="wait for it to end") from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _hint(error: OSError) -> str:
+    return "be root" if isinstance(error, PermissionError) else "make the store's disk writable"
+
+
+def _holder(content: bytes) -> str:
+    """Return the command and pid of the process that wrote ``content`` into the lock file."""
+    import psutil
+
+    if not content.strip().isdigit():
+        return "another rootman"
+    pid = int(content)
+    try:
+        command = " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return f"process {pid}"
+    return f"{command} (process {pid})"

@@ -1,0 +1,82 @@
+"""The names in a store, and what they say. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from rootman.errors import InvalidInput
+
+DEFAULT_OS: Final = "olpc"
+CONTROL: Final = ".rootman"
+CURRENT: Final = "current"
+PREVIOUS: Final = "previous"
+
+MAX_VERSION: Final = (1 << 31) - 1
+
+_OS_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
+
+
+class StageKind(Enum):
+    """What a directory in staging is for; the value is the first part of its name."""
+
+    BUILDING = "building"  # a tree on its way to olpc.N; empty once it got there
+    SPARE = "spare"  # a complete clone of tree N, the seed of the next upgrade
+    RETIRED = "retired"  # tree N on its way to becoming the spare
+    DELETING = "deleting"  # being removed
+    REPAIR = "repair"  # new inodes for tree N
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StageName:
+    """The name of a directory in staging, ``building.8`` for example."""
+
+    kind: StageKind
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}.{self.version}"
+
+
+def check_os_name(name: str) -> str:
+    """Return ``name`` if an operating system may be called so.
+
+    Raises:
+        InvalidInput: it has other characters than lower-case letters, digits, - and _.
+    """
+    if _OS_NAME.fullmatch(name) is None or name in (CURRENT, PREVIOUS):
+        raise InvalidInput(
+            f"{name!r} cannot name an OS",
+            hint="use lower-case letters, digits, - and _, such as olpc",
+        )
+    return name
+
+
+def tree_name(os_name: str, version: int) -> str:
+    """Return the directory name of a root tree."""
+    return f"{os_name}.{version}"
+
+
+def parse_version(text: str) -> int | None:
+    """Return the version that ``text`` is the one way to write, else None."""
+    if _NUMBER.fullmatch(text) is None or int(text) > MAX_VERSION:
+        return None
+    return int(text)
+
+
+def parse_tree_name(os_name: str, name: str) -> int | None:
+    """Return the version of the tree called ``name``, None if that is no tree's name."""
+    prefix, dot, number = name.rpartition(".")
+    return parse_version(number) if prefix == os_name and dot else None
+
+
+def parse_stage_name(name: str) -> StageName | None:
+    """Return what the staging directory ``name`` is, None if no stage is called so."""
+    kind, _, number = name.partition(".")
+    version = parse_version(number)
+    if version is None or kind not in {member.value for member in StageKind}:
+        return None
+    return StageName(StageKind(kind), version)

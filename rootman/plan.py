@@ -1,0 +1,353 @@
+"""Planners: from the state of a store to the steps of a command. Pure.
+
+Each refuses what would break a promise before the first step (S6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
+from rootman.names import StageKind, tree_name
+from rootman.steps import (
+    Apply,
+    ClearObjects,
+    CloneSpare,
+    CloneTree,
+    CloseStage,
+    DeleteTree,
+    Discard,
+    DropRecord,
+    Exchange,
+    Fetch,
+    Plan,
+    PointCurrent,
+    PointPrevious,
+    Record,
+    Retire,
+    RollForward,
+    SaveSettings,
+    SealTree,
+    StartEmpty,
+    Step,
+    Sweep,
+    TakeSpare,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rootman.delta import Needs
+    from rootman.release import Release
+    from rootman.state import Stage, StoreState
+
+KEEP_DEFAULT: Final = 2
+_BLOCK: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What a new tree is made from: the spare, a clone of a tree, or nothing."""
+
+    kind: Literal["spare", "tree", "empty"]
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the filesystem has left: bytes, and inodes (None where it does not count them)."""
+
+    free_bytes: int
+    free_inodes: int | None
+
+
+def plan_recovery(state: StoreState) -> Plan:
+    """Return what finishes or undoes an interrupted command (S4)."""
+    steps: list[Step] = [Sweep(name) for name in state.litter]
+    steps += [DropRecord(version) for version in state.orphans]
+    spare = _best_spare(state)
+    for stage in state.stages:
+        if stage == spare:
+            continue
+        if _is_sealed(state, stage):
+            # Sealed, and then cut off before or within the switch: it was asked for.
+            steps += _switch(state, stage.name.version)
+            steps.append(CloseStage(stage.name.version))
+        else:
+            steps.append(Discard(stage.name))
+    return tuple(steps)
+
+
+def _is_sealed(state: StoreState, stage: Stage) -> bool:
+    return (
+        stage.name.kind is StageKind.BUILDING
+        and not stage.has_root
+        and state.sealed(stage.name.version) is not None
+    )
+
+
+def _best_spare(state: StoreState) -> Stage | None:
+    """Return the usable spare nearest to current, None where there is none."""
+    usable = [
+        stage
+        for stage in state.stages
+        if stage.name.kind is StageKind.SPARE and stage.has_root and stage.has_meta
+    ]
+    usable.sort(key=lambda stage: (stage.name.version == state.current, stage.name.version))
+    return usable[-1] if usable else None
+
+
+def _switch(state: StoreState, version: int) -> Plan:
+    """Return the steps of S2 that make ``version`` current."""
+    if state.current == version:
+        return ()
+    if state.current is None:
+        return (PointCurrent(version),)
+    exchange = Exchange(version, state.current)
+    if state.previous == version:
+        return (exchange,)
+    return (PointPrevious(version), exchange)
+
+
+def plan_rollback(state: StoreState, to: int | None) -> Plan:
+    """Return the steps of a rollback to ``previous``, or to the version ``to``.
+
+    Raises:
+        NotFound: there is no tree to go back to.
+        Refused: it is current already.
+    """
+    target = state.previous if to is None else to
+    if target is None:
+        raise NotFound(
+            "there is no previous version to roll back to",
+            hint="rootman status lists the trees; rootman rollback --to N takes any of them",
+        )
+    _require(state, target)
+    if target == state.current:
+        raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
+    return _switch(state, target)
+
+
+def choose_seed(state: StoreState) -> Seed:
+    """Return what the next tree should be made from."""
+    spare = _best_spare(state)
+    if spare is not None:
+        return Seed("spare", spare.name.version)
+    source = state.current if state.sealed(state.current) else state.newest
+    return Seed("empty") if source is None else Seed("tree", source)
+
+
+def without_spare(state: StoreState) -> StoreState:
+    """Return ``state`` as if it had no spare, for where that cannot be trusted."""
+    kept = tuple(one for one in state.stages if one.name.kind is not StageKind.SPARE)
+    return replace(state, stages=kept)
+
+
+def check_release(
+    state: StoreState,
+    release: Release,
+    *,
+    hardware: Collection[str],
+    allow_downgrade: bool,
+    rootman_version: str,
+) -> None:
+    """Refuse a release that this store must not take.
+
+    ``hardware`` holds the names under which this device goes.
+
+    Raises:
+        Refused: another OS or hardware, not newer than current, or for a newer rootman.
+    """
+    title = tree_name(release.name, release.version)
+    if release.name != state.settings.os_name:
+        raise Refused(
+            f"{title} is another OS: this store holds {state.settings.os_name}",
+            hint="give the repository of this OS",
+        )
+    if release.needs_newer(rootman_version):
+        raise Refused(
+            f"{title} needs rootman {release.minimum_rootman}, this is {rootman_version}",
+            hint="update rootman first",
+        )
+    if release.compatible and not set(release.compatible) & set(hardware):
+        known = ", ".join(sorted(hardware)) or "nothing known"
+        raise Refused(
+            f"{title} is for {', '.join(release.compatible)}; this device is {known}",
+            hint="if that is wrong: rootman init --compatible NAME",
+        )
+    current = state.current
+    if current is not None and release.version < current and not allow_downgrade:
+        raise Refused(
+            f"{title} is not newer than {_name(state, current)}, which is current",
+            hint="--allow-downgrade, or rootman rollback",
+        )
+
+
+def plan_known(state: StoreState, release: Release) -> Plan | None:
+    """Return the plan where the release's tree is here already, None where it is not.
+
+    Raises:
+        Refused: the tree here was sealed from another manifest.
+        InvalidInput: a directory of that name is here that rootman did not make.
+    """
+    tree = state.tree(release.version)
+    if tree is None:
+        return None
+    if tree.seal is None:
+        raise InvalidInput(
+            f"{tree.name} exists and rootman did not make it", hint="move it out of the way"
+        )
+    if tree.seal.manifest != release.base.manifest:
+        raise Refused(
+            f"{tree.name} is here with other content than this release has",
+            hint=f"publish it under a new version, or remove it: rootman prune {release.version}",
+        )
+    return _switch(state, release.version)
+
+
+def check_room(
+    needs: Needs, seed: Seed, room: Room, *, directories: int, manifest_size: int
+) -> None:
+    """Refuse an upgrade for which bytes or inodes would not suffice.
+
+    ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
+    bytes: the record of a tree takes less than half of that.
+
+    Raises:
+        NoSpace: it says how much is missing.
+    """
+    made = directories if seed.kind == "tree" else 0
+    size = needs.fetch_bytes + needs.new_inodes * _BLOCK + made * _BLOCK + manifest_size // 2
+    inodes = needs.new_inodes + made + 16
+    hint = "rootman prune"
+    if size > room.free_bytes:
+        raise NoSpace(
+            f"this needs {_mib(size)} MiB and {_mib(room.free_bytes)} MiB are free", hint=hint
+        )
+    if room.free_inodes is not None and inodes > room.free_inodes:
+        raise NoSpace(f"this needs {inodes} inodes and {room.free_inodes} are free", hint=hint)
+
+
+def plan_upgrade(state: StoreState, version: int, seed: Seed, needs: Needs) -> Plan:
+    """Return the steps from the seed to the new current tree, without the spare's."""
+    start: Step = StartEmpty(version)
+    if seed.kind == "spare":
+        start = TakeSpare(seed.version, version)
+    elif seed.kind == "tree":
+        start = CloneTree(seed.version, version)
+    changes = needs.added + needs.removed + needs.changed + needs.restored
+    return (
+        Fetch(needs.fetch_objects, needs.fetch_bytes),
+        start,
+        Apply(version, changes),
+        Record(version),
+        SealTree(version),
+        *_switch(state, version),
+        CloseStage(version),
+        ClearObjects(),
+    )
+
+
+def plan_adoption(state: StoreState, version: int) -> Plan:
+    """Return the steps that take a tree in as ``version``; it is current if nothing is.
+
+    Raises:
+        Refused: there is a tree of that version.
+    """
+    if state.tree(version) is not None:
+        raise Refused(f"{_name(state, version)} is here already", hint="use another --version")
+    steps: Plan = (
+        StartEmpty(version),
+        Apply(version, 0),
+        Record(version),
+        SealTree(version),
+    )
+    return (
+        *steps,
+        *(_switch(state, version) if state.current is None else ()),
+        CloseStage(version),
+    )
+
+
+def falling_out(state: StoreState, version: int) -> int | None:
+    """Return the tree that no link names any more once ``version`` is current."""
+    fallen = state.sealed(state.previous)
+    if fallen is None or fallen.version in (version, state.current):
+        return None
+    return None if fallen.version in state.settings.pinned else fallen.version
+
+
+def plan_spare(state: StoreState, fallen: int | None) -> Plan:
+    """Return the steps that leave a spare of ``current`` behind (``state`` is after the switch)."""
+    if state.current is None:
+        return ()
+    stale = [Discard(one.name) for one in state.stages if one.name.kind is StageKind.SPARE]
+    if fallen is not None:
+        return (*stale, Retire(fallen), RollForward(fallen, state.current))
+    return (*stale, CloneSpare(state.current))
+
+
+def plan_prune(state: StoreState, keep: int, versions: Collection[int]) -> Plan:
+    """Return the steps that delete ``versions``, or by default all but the newest ``keep``.
+
+    Raises:
+        NotFound: there is no such tree.
+        Refused: a version that was asked for is current, previous or pinned.
+    """
+    for version in versions:
+        _require(state, version)
+        reason = protection(state, version)
+        if reason is not None:
+            hint = f"rootman unpin {version}" if reason == "pinned" else "rootman rollback --to N"
+            raise Refused(f"{_name(state, version)} is {reason}: not deleted", hint=hint)
+    victims = sorted(versions) or _superfluous(state, keep)
+    return (*(DeleteTree(version) for version in victims), ClearObjects())
+
+
+def _superfluous(state: StoreState, keep: int) -> list[int]:
+    sealed = [tree.version for tree in state.trees if tree.seal is not None]
+    newest = set(sorted(sealed)[max(len(sealed) - keep, 0) :]) if keep else set()
+    return [
+        version
+        for version in sealed
+        if version not in newest and protection(state, version) is None
+    ]
+
+
+def protection(state: StoreState, version: int) -> str | None:
+    """Return why a tree must not be deleted, None where it may be."""
+    if version == state.current:
+        return "current"
+    if version == state.previous:
+        return "previous"
+    return "pinned" if version in state.settings.pinned else None
+
+
+def plan_pin(state: StoreState, version: int, *, pinned: bool) -> Plan:
+    """Return the step that pins a tree or lifts its pin; none where it is so already.
+
+    Raises:
+        NotFound: there is no such tree.
+    """
+    _require(state, version)
+    known = state.settings.pinned
+    wanted = known | {version} if pinned else known - {version}
+    return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
+
+
+def _require(state: StoreState, version: int) -> None:
+    tree = state.tree(version)
+    if tree is None:
+        there = ", ".join(one.name for one in state.trees) or "no trees at all"
+        raise NotFound(f"{_name(state, version)}: no such tree", hint=f"there are {there}")
+    if tree.seal is None:
+        raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
+
+
+def _name(state: StoreState, version: int) -> str:
+    return tree_name(state.settings.os_name, version)
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f}"

@@ -1,0 +1,116 @@
+"""The seal record: what a tree was sealed with.
+
+Beside the manifest it has the *inodes*, one unsigned 64-bit number per manifest
+line (0 where the inode is not shared between trees: directories, empty files,
+fifos, sockets, devices), and the *digests*, one per directory, which let
+``survey`` find what changed in a tree without parsing its manifest. A clone has
+the same record as its source, because it shares every inode that is recorded.
+
+The files are specified in spec/10-layout.md (ST-*).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from array import array
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rootman.errors import InvalidInput
+from rootman.state import parse_seal
+from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, open_below
+from rootman.textstream import decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootman.state import Seal
+
+DIGEST_SIZE: Final = 16
+INODE_TYPE: Final = "Q"
+_EMPTY_CONTENT: Final = b" size=0 "
+_LINKED_TYPES: Final = (b"file", b"link")
+
+
+def is_shared(line: bytes) -> bool:
+    """Return whether the entry of this manifest line is hardlinked between trees.
+
+    Empty files are not: unrelated programs would share one inode's locks (ST-9).
+    """
+    kind = line[line.find(b" ") + 6 :][:4]
+    return kind in _LINKED_TYPES and _EMPTY_CONTENT not in line
+
+
+@dataclass(frozen=True, slots=True)
+class SealRecord:
+    """The record in the directory ``dir_fd``, read piece by piece as it is needed."""
+
+    dir_fd: int
+    origin: str
+
+    @contextmanager
+    def manifest(self) -> Iterator[Iterator[bytes]]:
+        """Open the manifest as a stream of uncompressed bytes."""
+        with open_below(MANIFEST_FILE, self.dir_fd) as file:
+            yield decompress(file, f"{self.origin}/{MANIFEST_FILE}")
+
+    def summary(self) -> Seal:
+        """Return the summary of the record."""
+        with open_below(SEAL_FILE, self.dir_fd) as file:
+            return parse_seal(file.read(), f"{self.origin}/{SEAL_FILE}")
+
+    def inodes(self) -> array[int]:
+        """Return the inode of each manifest line, 0 where it is not shared."""
+        numbers = array(INODE_TYPE)
+        numbers.frombytes(self._read(INODES_FILE))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers
+
+    def digests(self) -> dict[str, bytes]:
+        """Return the digest of each directory, by its path below the tree (``.`` the root)."""
+        return unpack_digests(self._read(DIGESTS_FILE), f"{self.origin}/{DIGESTS_FILE}")
+
+    def _read(self, name: str) -> bytes:
+        with open_below(name, self.dir_fd) as file:
+            return b"".join(decompress(file, f"{self.origin}/{name}"))
+
+
+def pack_inodes(numbers: array[int]) -> bytes:
+    """Return the content of the inodes file."""
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return _compress(numbers.tobytes())
+
+
+def pack_digests(digests: dict[str, bytes]) -> bytes:
+    """Return the content of the digests file: path, NUL, digest for each directory, by path."""
+    return _compress(
+        b"".join(os.fsencode(path) + b"\0" + digests[path] for path in sorted(digests))
+    )
+
+
+def unpack_digests(data: bytes, origin: str) -> dict[str, bytes]:
+    """Return the digests that ``pack_digests`` wrote (uncompressed).
+
+    Raises:
+        InvalidInput: ``data`` is something else.
+    """
+    digests: dict[str, bytes] = {}
+    start = 0
+    while start < len(data):
+        end = data.find(b"\0", start)
+        if end < 0 or end + 1 + DIGEST_SIZE > len(data):
+            raise InvalidInput(f"{origin}: damaged")
+        digests[os.fsdecode(data[start:end])] = data[end + 1 : end + 1 + DIGEST_SIZE]
+        start = end + 1 + DIGEST_SIZE
+    return digests
+
+
+def _compress(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)

@@ -1,0 +1,107 @@
+"""How many bytes the trees of a store share, from their seal records.
+
+The answer changes only with the set of trees, so it is kept in a small file and
+computed again when that set is another. A store that cannot be written gets its
+answer all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rootman.comparison import known_lines
+from rootman.verify import open_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rootman.fsops import Fs
+    from rootman.state import Tree
+    from rootman.store import Store
+
+_FILE: Final = "sizes.json"
+_SIZE: Final = b" size="
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSize:
+    """Bytes of file content that a tree shares with others of the store, and that it alone has."""
+
+    shared: int
+    exclusive: int
+
+
+def tree_sizes(store: Store, fs: Fs | None, trees: Sequence[Tree]) -> dict[int, TreeSize]:
+    """Return the sizes of the sealed ``trees``; ``fs`` may be None where nothing may be kept.
+
+    Raises:
+        InvalidInput: a seal record is damaged.
+        OSError: one cannot be read.
+    """
+    sealed = [tree for tree in trees if tree.seal is not None]
+    key = [[tree.version, tree.seal.manifest, tree.seal.sealed_at] for tree in sealed if tree.seal]
+    known = _read(store)
+    if known.get("key") != key:
+        sizes = _compute(store, sealed)
+        known = {"key": key, "sizes": {str(version): pair for version, pair in sizes.items()}}
+        if fs is not None:
+            _keep(store, fs, known)
+    found = known["sizes"]
+    if not isinstance(found, dict):
+        return {}
+    return {int(version): TreeSize(*pair) for version, pair in found.items()}
+
+
+def _read(store: Store) -> dict[str, object]:
+    try:
+        with open(os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=store.control)) as file:
+            document = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _keep(store: Store, fs: Fs, document: dict[str, object]) -> None:
+    """Keep the answer; nothing is lost where that fails, and a torn file is not believed."""
+    name = f"sizes.{os.getpid()}"
+    with suppress(OSError):
+        fd = fs.create(name, dir_fd=store.control)
+        try:
+            fs.write(fd, json.dumps(document).encode())
+        finally:
+            os.close(fd)
+        fs.rename(name, _FILE, source_fd=store.control, target_fd=store.control)
+
+
+def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, tuple[int, int]]:
+    """Count each inode of a tree once, as exclusive where no other tree has it."""
+    sets: dict[int, set[int]] = {}
+    for tree in trees:
+        with open_tree(store, tree) as (_, record):
+            sets[tree.version] = set(record.inodes())
+    sizes: dict[int, tuple[int, int]] = {}
+    for tree in trees:
+        alone = set(sets[tree.version])
+        for version, inodes in sets.items():
+            if version != tree.version:
+                alone -= inodes
+        total = tree.seal.size if tree.seal else 0
+        exclusive = _size_of(store, tree, alone) if alone else 0
+        sizes[tree.version] = (total - exclusive, exclusive)
+    return sizes
+
+
+def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
+    size = 0
+    with open_tree(store, tree) as (_, record), record.manifest() as stream:
+        for inode, line in zip(record.inodes(), known_lines(stream), strict=True):
+            start = line.find(_SIZE)
+            if inode in inodes and start >= 0:
+                start += len(_SIZE)
+                size += int(line[start : line.index(b" ", start)])
+                inodes.discard(inode)
+    return size

@@ -1,0 +1,166 @@
+"""What a store looks like at one moment, as ``store.scan`` read it. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from rootman.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rootman.names import StageName
+
+FORMAT: Final = 1
+
+TreeKind = Literal["sealed", "unsealed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The summary of a tree's seal record.
+
+    ``manifest`` is the SHA-256 of the manifest, ``entries`` its number of lines,
+    ``size`` the bytes of its files' content, ``sealed_at`` seconds since 1970.
+    """
+
+    version: int
+    manifest: str
+    entries: int
+    size: int
+    sealed_at: int
+    format: int = FORMAT
+
+    def serialise(self) -> bytes:
+        """Return the content of ``seal.json``."""
+        return (json.dumps(asdict(self), sort_keys=True) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A directory named ``olpc.N``; without a seal it is somebody else's and left alone."""
+
+    version: int
+    name: str
+    seal: Seal | None
+
+    @property
+    def state(self) -> TreeKind:
+        """``sealed``, or ``unsealed`` for a directory that rootman did not seal."""
+        return "unsealed" if self.seal is None else "sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A directory in staging and what of it is there."""
+
+    name: StageName
+    has_root: bool
+    has_meta: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the store's owner decided: the content of ``state.json``."""
+
+    os_name: str
+    pinned: frozenset[int] = frozenset()
+    compatible: str = ""
+
+    def serialise(self) -> bytes:
+        """Return the content of ``state.json``."""
+        document = {
+            "format": FORMAT,
+            "name": self.os_name,
+            "pinned": sorted(self.pinned),
+            "compatible": self.compatible,
+        }
+        return (json.dumps(document, sort_keys=True) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Everything planners decide from."""
+
+    settings: Settings
+    trees: tuple[Tree, ...]
+    current: int | None
+    previous: int | None
+    stages: tuple[Stage, ...] = ()
+    orphans: tuple[int, ...] = ()  # seal records whose tree lost its name
+    litter: tuple[str, ...] = ()  # other names in staging: temporary links and files
+    problems: tuple[str, ...] = field(default=())
+
+    def tree(self, version: int | None) -> Tree | None:
+        """Return the sealed or unsealed tree ``version``, None where there is none."""
+        return next((tree for tree in self.trees if tree.version == version), None)
+
+    def sealed(self, version: int | None) -> Tree | None:
+        """Return the tree ``version`` if it is sealed."""
+        tree = self.tree(version)
+        return tree if tree is not None and tree.seal is not None else None
+
+    @property
+    def newest(self) -> int | None:
+        """The highest version among the sealed trees."""
+        return max((tree.version for tree in self.trees if tree.seal is not None), default=None)
+
+
+def parse_seal(data: bytes, origin: str) -> Seal:
+    """Return the summary in ``data``, the content of the file ``origin``.
+
+    Raises:
+        InvalidInput: it is damaged or of a format this rootman does not know.
+    """
+    document = _document(data, origin)
+    try:
+        return Seal(
+            version=_integer(document["version"]),
+            manifest=str(document["manifest"]),
+            entries=_integer(document["entries"]),
+            size=_integer(document["size"]),
+            sealed_at=_integer(document["sealed_at"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{origin}: damaged: {error}") from error
+
+
+def parse_settings(data: bytes, origin: str) -> Settings:
+    """Return the settings in ``data``, the content of the file ``origin``.
+
+    Raises:
+        InvalidInput: it is damaged or of a format this rootman does not know.
+    """
+    document = _document(data, origin)
+    try:
+        pinned = document["pinned"]
+        if not isinstance(pinned, list):
+            raise TypeError("pinned is not a list")
+        return Settings(
+            os_name=str(document["name"]),
+            pinned=frozenset(_integer(version) for version in pinned),
+            compatible=str(document["compatible"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"{origin}: damaged: {error}") from error
+
+
+def _document(data: bytes, origin: str) -> dict[str, object]:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise InvalidInput(f"{origin}: damaged: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInput(f"{origin}: damaged: not a JSON object")
+    if document.get("format") != FORMAT:
+        raise InvalidInput(
+            f"{origin}: format {document.get('format')!r} is not known to this rootman",
+            hint="update rootman first",
+        )
+    return document
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not an integer")
+    return value

@@ -1,0 +1,243 @@
+"""The steps that plans are made of. Pure: ``execute`` carries them out.
+
+``str(step)`` is what ``--dry-run`` shows and what an error names. What a power cut
+in each step leaves behind is the transition table of spec/40-transitions.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rootman.names import StageName
+    from rootman.state import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove a stage and what is in it."""
+
+    stage: StageName
+
+    def __str__(self) -> str:
+        return f"remove staging/{self.stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove a temporary name from staging."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"remove staging/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecord:
+    """Remove the seal record of a tree that is not there."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"remove the seal record of version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Have the content that the seed lacks, verified, in ``objects/``."""
+
+    objects: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"fetch {self.objects} objects ({self.size} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSpare:
+    """Make the spare the stage of the new tree."""
+
+    seed: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"start version {self.version} from the spare (a clone of version {self.seed})"
+
+
+@dataclass(frozen=True, slots=True)
+class CloneTree:
+    """Clone a complete tree by hardlinks into the stage of the new one."""
+
+    seed: int
+    version: int
+
+    def __str__(self) -> str:
+        return f"start version {self.version} from a clone of version {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class StartEmpty:
+    """Make an empty stage for the new tree."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"start version {self.version} from nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Make the seed the wanted tree."""
+
+    version: int
+    changes: int
+
+    def __str__(self) -> str:
+        return f"apply {self.changes} changes"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write the seal record beside the staged tree."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"record what version {self.version} is sealed with"
+
+
+@dataclass(frozen=True, slots=True)
+class SealTree:
+    """Make the staged tree durable and give it its final name."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"seal version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class PointPrevious:
+    """Point ``previous`` at a tree."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"point previous at version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class PointCurrent:
+    """Point ``current`` at a tree, where there is no ``previous`` to exchange with."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"point current at version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Exchange ``current`` and ``previous``; the versions are those they have afterwards."""
+
+    current: int
+    previous: int
+
+    def __str__(self) -> str:
+        return f"exchange current and previous: version {self.current} is current"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStage:
+    """Remove the emptied stage of a tree that was sealed and switched to."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"close the stage of version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Take a tree's final name away, before anything in it is changed."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"retire version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class RollForward:
+    """Make the retired tree a clone of another: the spare."""
+
+    version: int
+    target: int
+
+    def __str__(self) -> str:
+        return f"roll version {self.version} forward to a spare of version {self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class CloneSpare:
+    """Clone a tree to be the spare, where none fell out."""
+
+    target: int
+
+    def __str__(self) -> str:
+        return f"clone version {self.target} as the spare"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTree:
+    """Retire a tree and remove it."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"delete version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClearObjects:
+    """Remove what is left in ``objects/``."""
+
+    def __str__(self) -> str:
+        return "remove downloads that nothing needs"
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSettings:
+    """Write ``state.json``."""
+
+    settings: Settings
+
+    def __str__(self) -> str:
+        return "write state.json"
+
+
+Step = (
+    Discard
+    | Sweep
+    | DropRecord
+    | Fetch
+    | TakeSpare
+    | CloneTree
+    | StartEmpty
+    | Apply
+    | Record
+    | SealTree
+    | PointPrevious
+    | PointCurrent
+    | Exchange
+    | CloseStage
+    | Retire
+    | RollForward
+    | CloneSpare
+    | DeleteTree
+    | ClearObjects
+    | SaveSettings
+)
+Plan = tuple[Step, ...]

@@ -1,0 +1,233 @@
+"""A store on the disk: where things are, and ``scan``, which reads what is there.
+
+Nothing is changed here. The layout is specified in spec/10-layout.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from rootman.errors import InvalidInput, NotFound, SystemFailure
+from rootman.names import (
+    CONTROL,
+    CURRENT,
+    PREVIOUS,
+    parse_stage_name,
+    parse_tree_name,
+    parse_version,
+    tree_name,
+)
+from rootman.state import Settings, Stage, StoreState, Tree, parse_seal, parse_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_ROOTFS: Final = "/rootfs"
+STATE_FILE: Final = "state.json"
+STATE_DIRS: Final = ("trees", "staging", "objects", "boot")
+
+# In a stage: the tree, the seal record it came with, the one it is to get.
+STAGE_ROOT: Final = "root"
+STAGE_META: Final = "meta"
+STAGE_SEAL: Final = "seal"
+
+# In a seal record.
+SEAL_FILE: Final = "seal.json"
+MANIFEST_FILE: Final = "manifest.zst"
+RELEASE_FILE: Final = "release.json"
+INODES_FILE: Final = "inodes.zst"
+DIGESTS_FILE: Final = "digests.zst"
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+_MAX_STATE: Final = 1 << 20
+
+
+class Store:
+    """An open store: descriptors of its directories, kept until ``close``."""
+
+    def __init__(self, path: str, root_fd: int) -> None:
+        self.path = path
+        self.fd = root_fd
+        self._fds: dict[str, int] = {}
+
+    @property
+    def control(self) -> int:
+        """Descriptor of ``.rootman``."""
+        return self._sub(CONTROL)
+
+    @property
+    def trees(self) -> int:
+        """Descriptor of ``.rootman/trees``, where the seal records are."""
+        return self._sub(f"{CONTROL}/trees")
+
+    @property
+    def staging(self) -> int:
+        """Descriptor of ``.rootman/staging``."""
+        return self._sub(f"{CONTROL}/staging")
+
+    @property
+    def objects(self) -> int:
+        """Descriptor of ``.rootman/objects``."""
+        return self._sub(f"{CONTROL}/objects")
+
+    def _sub(self, path: str) -> int:
+        if path not in self._fds:
+            self._fds[path] = os.open(path, _DIRECTORY, dir_fd=self.fd)
+        return self._fds[path]
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in (*self._fds.values(), self.fd):
+            os.close(fd)
+        self._fds.clear()
+
+    def settings(self) -> Settings:
+        """Return the content of ``state.json``.
+
+        Raises:
+            InvalidInput: it is damaged or of an unknown format.
+        """
+        return parse_settings(
+            _read_small(STATE_FILE, self.control), f"{self.path}/{CONTROL}/{STATE_FILE}"
+        )
+
+
+@contextmanager
+def open_store(path: str) -> Iterator[Store]:
+    """Open the store at ``path`` for as long as the context lasts.
+
+    Raises:
+        NotFound: there is no store.
+        SystemFailure: it cannot be read.
+    """
+    hint = f"rootman --rootfs {path} init"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"{path}: there is no store here", hint=hint) from error
+    except OSError as error:
+        raise SystemFailure(f"{path}: {error.strerror}") from error
+    store = Store(path, fd)
+    try:
+        try:
+            store.control  # noqa: B018  opened now, so that the error names the cause
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"{path}: there is no store here", hint=hint) from error
+        except PermissionError as error:
+            raise SystemFailure(f"{path}/{CONTROL}: {error.strerror}", hint="be root") from error
+        yield store
+    finally:
+        store.close()
+
+
+def scan(store: Store) -> StoreState:
+    """Return what is in the store now.
+
+    Raises:
+        InvalidInput: a file of the store's own is damaged.
+        OSError: reading failed.
+    """
+    settings = store.settings()
+    names = os.listdir(store.fd)
+    records = {
+        version for name in os.listdir(store.trees) if (version := parse_version(name)) is not None
+    }
+    versions = sorted(
+        version
+        for name in names
+        if (version := parse_tree_name(settings.os_name, name)) is not None
+        and _is_directory(name, store.fd)
+    )
+    trees = tuple(_tree(store, settings, version, version in records) for version in versions)
+    problems: list[str] = []
+    links = [_link(store, settings, name, versions, problems) for name in (CURRENT, PREVIOUS)]
+    staged = os.listdir(store.staging)
+    return StoreState(
+        settings=settings,
+        trees=trees,
+        current=links[0],
+        previous=links[1],
+        stages=tuple(_stages(store, staged)),
+        orphans=tuple(sorted(records - set(versions))),
+        litter=tuple(sorted(name for name in staged if parse_stage_name(name) is None)),
+        problems=tuple(problems),
+    )
+
+
+def _tree(store: Store, settings: Settings, version: int, recorded: bool) -> Tree:  # noqa: FBT001
+    name = tree_name(settings.os_name, version)
+    if not recorded:
+        return Tree(version, name, None)
+    try:
+        data = _read_small(f"{version}/{SEAL_FILE}", store.trees)
+    except FileNotFoundError:
+        return Tree(version, name, None)
+    return Tree(version, name, parse_seal(data, f"{CONTROL}/trees/{version}/{SEAL_FILE}"))
+
+
+def _link(
+    store: Store, settings: Settings, name: str, versions: list[int], problems: list[str]
+) -> int | None:
+    """Return the version that the link ``name`` leads to, None where it leads nowhere."""
+    try:
+        target = os.readlink(name, dir_fd=store.fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        problems.append(f"{name} is not a symlink")
+        return None
+    version = parse_tree_name(settings.os_name, target)
+    if version is None or version not in versions:
+        problems.append(f"{name} -> {target} leads to no tree of this store")
+        return None
+    return version
+
+
+def _stages(store: Store, names: list[str]) -> Iterator[Stage]:
+    for name in sorted(names):
+        stage = parse_stage_name(name)
+        if stage is not None:
+            yield Stage(
+                stage,
+                has_root=_is_directory(f"{name}/{STAGE_ROOT}", store.staging),
+                has_meta=_is_directory(f"{name}/{STAGE_META}", store.staging),
+            )
+
+
+def _is_directory(name: str, dir_fd: int) -> bool:
+    with suppress(FileNotFoundError):
+        return stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+    return False
+
+
+def _read_small(name: str, dir_fd: int) -> bytes:
+    with open_below(name, dir_fd) as file:
+        return file.read(_MAX_STATE)
+
+
+def open_below(name: str, dir_fd: int) -> BinaryIO:
+    """Open the file ``name`` below ``dir_fd`` for reading; a symlink is not followed."""
+    return open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd), "rb")
+
+
+def require_tree(state: StoreState, version: int) -> Tree:
+    """Return the sealed tree ``version``.
+
+    Raises:
+        NotFound: there is none; the message lists those there are.
+        InvalidInput: the directory was not sealed by rootman.
+    """
+    tree = state.tree(version)
+    name = tree_name(state.settings.os_name, version)
+    if tree is None:
+        there = ", ".join(other.name for other in state.trees) or "none"
+        raise NotFound(f"{name}: no such tree", hint=f"there are: {there}")
+    if tree.seal is None:
+        raise InvalidInput(f"{name} has no seal record: rootman did not make it")
+    return tree

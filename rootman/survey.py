@@ -1,0 +1,274 @@
+"""The quick check: which paths of a tree are not as they were sealed, by lstat(2) alone.
+
+A directory's *digest* stands for what lstat says of its entries: names, types,
+modes, owners, sizes, modification times, and the inode numbers of what is shared
+between trees. Content is not read and xattrs are not seen; that is what
+``verify`` is for. Drift is found per directory and then, only where there is
+any, per path against the manifest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from array import array
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from rootman import workers
+from rootman.comparison import known_lines
+from rootman.fsops import open_dir
+from rootman.manifest import Entry, field_path, line_path, parent_field, parse_line, path_field
+from rootman.seal import DIGEST_SIZE, is_shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rootman.seal import SealRecord
+
+ROOT: Final = "."
+
+_GROUP: Final = re.compile(rb" nlink=[0-9]+ inode=[0-9]+ ")
+# What open_dir says of a place where the sealed directory is not any more.
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Drift:
+    """One path that is not as sealed: ``line`` is its manifest line, None for an extra path.
+
+    ``what`` names what differs, such as ``missing``, ``extra``, ``content`` or ``mode``.
+    ``index`` is the number of the line; ``sealed_inode`` says that the path still has
+    the inode it was sealed with.
+    """
+
+    field: bytes
+    line: bytes | None
+    what: tuple[str, ...]
+    index: int = 0
+    sealed_inode: bool = False
+
+
+def directory_digest(fd: int) -> bytes:
+    """Return the digest of the open directory ``fd``, its entries' and not its own metadata."""
+    with os.scandir(fd) as entries:
+        found = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
+    numbers = array("q")
+    for _, status in found:
+        numbers.extend(_facts(status))
+    hasher = blake2b(os.fsencode("\0".join([name for name, _ in found])), digest_size=DIGEST_SIZE)
+    hasher.update(b"\0\0")
+    hasher.update(numbers.tobytes())
+    return hasher.digest()
+
+
+def _facts(status: os.stat_result) -> tuple[int, int, int, int, int, int]:
+    """Return what of lstat's answer must stay as it was sealed."""
+    mode = status.st_mode
+    kind = mode & 0o170000
+    if kind == stat.S_IFREG:
+        size = status.st_size
+        inode = status.st_ino if size else 0
+    elif kind == stat.S_IFLNK:
+        size, inode = status.st_size, status.st_ino
+    else:
+        size, inode = status.st_rdev, 0
+    return (inode, mode, status.st_uid, status.st_gid, size, status.st_mtime_ns)
+
+
+def root_digest(fd: int) -> bytes:
+    """Return the digest of the root directory: its entries and its own metadata."""
+    own = array("q", _facts(os.fstat(fd)))
+    return blake2b(own.tobytes() + directory_digest(fd), digest_size=DIGEST_SIZE).digest()
+
+
+def digest_of(root_fd: int, path: str) -> bytes:
+    """Return the digest of the directory ``path`` of the tree ``root_fd``.
+
+    Raises:
+        OSError: it is not there, or not a directory.
+    """
+    if path == ROOT:
+        return root_digest(root_fd)
+    fd = open_dir(path, dir_fd=root_fd)
+    try:
+        return directory_digest(fd)
+    finally:
+        os.close(fd)
+
+
+def digests_of(root_fd: int, paths: Sequence[str], *, forks: int) -> dict[str, bytes]:
+    """Return the digests of many directories, the work shared out to ``forks`` processes."""
+
+    def task(part: Sequence[str]) -> bytes:
+        return b"".join(digest_of(root_fd, path) for path in part)
+
+    parts = [paths[start::forks] for start in range(forks)]
+    results = workers.run([lambda part=part: task(part) for part in parts])  # type: ignore[misc]
+    return {
+        path: result[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+        for part, result in zip(parts, results, strict=True)
+        for index, path in enumerate(part)
+    }
+
+
+def suspects(root_fd: int, digests: dict[str, bytes], *, forks: int) -> set[str]:
+    """Return the directories whose digest is not the recorded one, or that are gone.
+
+    Raises:
+        OSError: a directory that is there cannot be read.
+    """
+    paths = list(digests)
+
+    def task(start: int) -> bytes:
+        marks = bytearray()
+        for path in paths[start::forks]:
+            try:
+                marks.append(digest_of(root_fd, path) != digests[path])
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+                marks.append(1)
+        return bytes(marks)
+
+    results = workers.run([lambda start=start: task(start) for start in range(forks)])  # type: ignore[misc]
+    return {
+        path
+        for start, marks in enumerate(results)
+        for path, mark in zip(paths[start::forks], marks, strict=True)
+        if mark
+    }
+
+
+def find_drift(
+    root_fd: int, record: SealRecord, digests: dict[str, bytes], *, forks: int
+) -> list[Drift]:
+    """Return the paths of the tree that are not as sealed, in manifest order.
+
+    ``digests`` are those of the ``record``.
+
+    Raises:
+        InvalidInput: the seal record is damaged.
+        OSError: the tree cannot be read.
+    """
+    changed = suspects(root_fd, digests, forks=forks)
+    if not changed:
+        return []
+    with record.manifest() as stream:
+        drift = _look_closer(root_fd, changed, stream, record.inodes())
+    return whole_groups(drift, record)
+
+
+def whole_groups(drift: Iterable[Drift], record: SealRecord) -> list[Drift]:
+    """Return ``drift``, sorted, with all names of a hardlink group where it has one of them.
+
+    One name cannot be restored alone: it would have another inode than the rest.
+    """
+    found = {one.field: one for one in drift}
+    groups = {match[0] for one in found.values() if one.line for match in _GROUP.finditer(one.line)}
+    if groups:
+        with record.manifest() as stream:
+            for index, line in enumerate(known_lines(stream)):
+                match = _GROUP.search(line)
+                if match is not None and match[0] in groups:
+                    field = line_path(line)
+                    found.setdefault(field, Drift(field, line, ("group",), index))
+    return sorted(found.values(), key=lambda one: one.field)
+
+
+def _look_closer(
+    root_fd: int, changed: set[str], manifest: Iterable[bytes], inodes: array[int]
+) -> list[Drift]:
+    """Compare the entries of the ``changed`` directories with their manifest lines."""
+    fields = {path_field(os.fsencode(path)) for path in changed}
+    listings: dict[bytes, dict[bytes, os.stat_result]] = {}
+    drift: list[Drift] = []
+    for index, line in enumerate(known_lines(manifest)):
+        field = line_path(line)
+        if field == b".":
+            drift.extend(_root_drift(line, os.fstat(root_fd)))
+            continue
+        parent = parent_field(field)
+        if parent not in fields:
+            continue
+        if parent not in listings:
+            listings[parent] = _listing(root_fd, parent)
+        entry = parse_line(line)
+        status = listings[parent].pop(entry.path.rpartition(b"/")[2], None)
+        found = _compare(index, line, entry, status, inodes[index])
+        if found is not None:
+            drift.append(found)
+    for parent in fields:
+        if parent not in listings:
+            listings[parent] = _listing(root_fd, parent)
+        drift.extend(
+            Drift(parent + b"/" + path_field(name)[2:], None, ("extra",))
+            for name in listings[parent]
+        )
+    return drift
+
+
+def _root_drift(line: bytes, status: os.stat_result) -> list[Drift]:
+    found = _compare(0, line, parse_line(line), status, 0)
+    return [] if found is None else [found]
+
+
+def _listing(root_fd: int, field: bytes) -> dict[bytes, os.stat_result]:
+    """Return name and lstat of each entry of a directory, nothing where it is gone."""
+    try:
+        fd = open_dir(field_path(field), dir_fd=root_fd)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return {}
+    try:
+        with os.scandir(fd) as entries:
+            return {os.fsencode(entry.name): entry.stat(follow_symlinks=False) for entry in entries}
+    finally:
+        os.close(fd)
+
+
+def _compare(
+    index: int, line: bytes, entry: Entry, status: os.stat_result | None, inode: int
+) -> Drift | None:
+    field = line_path(line)
+    if status is None:
+        return Drift(field, line, ("missing",), index)
+    what = differences(entry, status)
+    sealed_inode = not is_shared(line) or status.st_ino == inode
+    if not sealed_inode and not what:
+        what = ("inode",)
+    return Drift(field, line, what, index, sealed_inode) if what else None
+
+
+TYPES: Final = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+}
+
+
+def differences(entry: Entry, status: os.stat_result) -> tuple[str, ...]:
+    """Return the names of what lstat says otherwise than the manifest's ``entry``."""
+    if TYPES[stat.S_IFMT(status.st_mode)] != entry.type:
+        return ("type",)
+    checks = (
+        ("mode", stat.S_IMODE(status.st_mode), entry.mode),
+        ("uid", status.st_uid, entry.uid),
+        ("gid", status.st_gid, entry.gid),
+        ("size", status.st_size if entry.type == "file" else 0, entry.size),
+        ("time", status.st_mtime_ns, entry.time_ns),
+        (
+            "device",
+            (os.major(status.st_rdev), os.minor(status.st_rdev)) if entry.device else None,
+            entry.device,
+        ),
+    )
+    return tuple(name for name, found, expected in checks if found != expected)

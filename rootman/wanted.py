@@ -1,0 +1,159 @@
+"""The tree that is wanted: its manifest's bytes, verified, and what differs from the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from rootman.comparison import Change, any_below, compare
+from rootman.delta import Needs, join_drift, vet
+from rootman.errors import InvalidInput, InvalidManifest
+from rootman.manifest import HEADER
+from rootman.textstream import CHUNK, Hashed, decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from rootman.seal import SealRecord
+    from rootman.survey import Drift
+
+# More changes than this are compared again each time they are needed instead of kept:
+# memory must not grow with a first installation.
+_KEPT: Final = 20_000
+
+
+class CompressedManifest:
+    """A compressed manifest in an open file, named by the hash of its content."""
+
+    def __init__(self, file: BinaryIO, digest: str) -> None:
+        self._file = file
+        self.digest = digest
+        self._compressed_digest = ""
+
+    def stream(self) -> Iterator[bytes]:
+        """Return the uncompressed manifest from its beginning."""
+        self._file.seek(0)
+        return decompress(self._file, f"manifest {self.digest}")
+
+    def verified(self) -> Hashed:
+        """Return the uncompressed manifest, to be verified at its end."""
+        return Hashed(self.stream())
+
+    def freeze(self) -> None:
+        """Remember the compressed bytes as those that were verified."""
+        self._compressed_digest = self._hash_compressed()
+
+    def compressed(self) -> Iterator[bytes]:
+        """Yield the compressed bytes, which must still be those that were verified.
+
+        Raises:
+            InvalidInput: the file was changed meanwhile.
+        """
+        hasher = hashlib.sha256()
+        self._file.seek(0)
+        while chunk := self._file.read(CHUNK):
+            hasher.update(chunk)
+            yield chunk
+        if hasher.hexdigest() != self._compressed_digest:
+            raise InvalidInput(f"manifest {self.digest}: changed while it was read")
+
+    def _hash_compressed(self) -> str:
+        hasher = hashlib.sha256()
+        self._file.seek(0)
+        while chunk := self._file.read(CHUNK):
+            hasher.update(chunk)
+        return hasher.hexdigest()
+
+
+class Delta:
+    """The changes from a seed to the wanted tree: checked once, iterated as often as needed."""
+
+    def __init__(
+        self, wanted: CompressedManifest, seed: SealRecord | None, drift: Sequence[Drift]
+    ) -> None:
+        self._wanted = wanted
+        self._seed = seed
+        self._drift = drift
+        self._kept: list[Change] | None = []
+        self.needs = Needs()
+        self.gone: set[bytes] = set()  # path fields of the seed's directories that go
+
+    def check(self, directories: Collection[bytes], *, entries: int, seed_entries: int) -> None:
+        """Read both manifests; see to it that the wanted one is sound and fill ``needs``.
+
+        ``directories`` holds the path fields of the seed's directories; ``entries``
+        and ``seed_entries`` are how many lines the manifests should have.
+
+        Raises:
+            InvalidInput: the manifest is not the one the release names, or not that of a tree.
+        """
+        stream = self._wanted.verified()
+        try:
+            for change in vet(self._changes(stream), self.needs, directories, self.gone):
+                self._keep(change)
+        except InvalidManifest:
+            # Whatever is wrong with other bytes than the promised ones does not matter.
+            stream.verify(self._wanted.digest, f"manifest {self._wanted.digest}")
+            raise
+        stream.verify(self._wanted.digest, f"manifest {self._wanted.digest}")
+        self._wanted.freeze()
+        if seed_entries + self.needs.added - self.needs.removed != entries:
+            raise InvalidManifest(f"the manifest has not the {entries} entries its release says")
+        orphan = any_below(self._wanted.stream(), sorted(self.gone)) if self.gone else None
+        if orphan is not None:
+            shown = orphan.decode("ascii", "backslashreplace")
+            raise InvalidManifest(f"{shown}: its parent is not a directory of the tree")
+
+    def _keep(self, change: Change) -> None:
+        if self._kept is not None:
+            self._kept.append(change)
+            if len(self._kept) > _KEPT:
+                self._kept = None
+
+    def __iter__(self) -> Iterator[Change]:
+        if self._kept is not None:
+            return iter(self._kept)
+        return self._changes(self._wanted.stream())
+
+    def also(self, drift: Sequence[Drift]) -> None:
+        """Take in paths that turned out not to be as sealed after the check."""
+        if drift:
+            self._drift = sorted({*self._drift, *drift}, key=lambda one: one.field)
+            self._kept = None
+
+    def _changes(self, wanted: Iterator[bytes] | Hashed) -> Iterator[Change]:
+        if self._seed is None:
+            yield from join_drift(compare([HEADER], wanted), self._drift)
+            return
+        with self._seed.manifest() as seed:
+            yield from join_drift(compare(seed, wanted), self._drift)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a manifest adds up to: its entries, and the bytes of its files' content."""
+
+    entries: int
+    size: int
+
+
+def pack_manifest(stream: Iterable[bytes]) -> tuple[CompressedManifest, Totals]:
+    """Compress a manifest that was just made, line by line, into memory."""
+    import zstandard
+
+    hasher = hashlib.sha256()
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+    packed: list[bytes] = []
+    entries, size = -1, 0  # the header is no entry
+    for line in stream:
+        hasher.update(line)
+        packed.append(compressor.compress(line))
+        entries += 1
+        start = line.find(b" size=")
+        if start >= 0:
+            size += int(line[start + 6 : line.index(b" ", start + 6)])
+    packed.append(compressor.flush())
+    file = io.BytesIO(b"".join(packed))
+    return CompressedManifest(file, hasher.hexdigest()), Totals(entries, size)
