@@ -98,7 +98,8 @@ class Barrier:
             if not count:
                 raise BrokenBarrierError
             missing -= count
-        os.write(go, bytes(self._parties))
+        if self._parties > 1:  # alone, nobody has the other end open
+            os.write(go, bytes(self._parties - 1))
 
     def _follow(self, arrived: int, go: int) -> None:
         os.write(arrived, b".")
