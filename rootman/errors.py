@@ -6,6 +6,12 @@ prints these and exits.
 
 from __future__ import annotations
 
+from typing import Final
+
+# What verify and repair exit with when they worked and found something.
+EXIT_MODIFIED: Final = 10
+EXIT_DAMAGED: Final = 11
+
 
 class RootmanError(Exception):
     """A failure that is the world's or the input's, not a bug.

@@ -15,6 +15,7 @@ import ctypes
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from typing import Final, Protocol
 
 Name = str | bytes
@@ -134,9 +135,13 @@ class Fs(Protocol):
 
 
 class RealFs:
-    """``Fs`` on the real disk."""
+    """``Fs`` on the real disk.
+
+    The umask of the process is 0 from here on: modes are those that manifests say.
+    """
 
     def __init__(self) -> None:
+        os.umask(0)
         self._thawer: int | None = None
 
     def mkdir(self, name: Name, mode: int, *, dir_fd: int) -> None:
@@ -229,13 +234,17 @@ class RealFs:
             self._thawer = _start_thawer(fd)
         try:
             fcntl.ioctl(fd, _FIFREEZE, 0)
+            fcntl.ioctl(fd, _FITHAW, 0)
         except OSError as error:
             if error.errno not in _NO_FREEZE:
                 raise
             self.syncfs(fd)
             self.syncfs(fd)
-        else:
-            fcntl.ioctl(fd, _FITHAW, 0)
+        except KeyboardInterrupt:
+            # It may have come between the two, and nobody could even be told of it.
+            with suppress(OSError):
+                fcntl.ioctl(fd, _FITHAW, 0)
+            raise
 
 
 def _renameat2(source_fd: int, source: Name, target_fd: int, target: Name, flags: int) -> None:
