@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
-from contextlib import suppress
 from typing import Final, Protocol
+
+from rootman.freezing import Freezer
 
 Name = str | bytes
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
-# linux/fs.h: _IOWR('X', 119, int) and _IOWR('X', 120, int)
-_FIFREEZE: Final = 0xC0045877
-_FITHAW: Final = 0xC0045878
 # "Cannot be frozen here": no right to, not implemented, frozen already by another.
 _NO_FREEZE: Final = (
     errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTTY, errno.EBUSY, errno.EINVAL,
@@ -142,7 +139,7 @@ class RealFs:
 
     def __init__(self) -> None:
         os.umask(0)
-        self._thawer: int | None = None
+        self._freezer = Freezer()
 
     def mkdir(self, name: Name, mode: int, *, dir_fd: int) -> None:
         """mkdir(2)."""
@@ -230,21 +227,13 @@ class RealFs:
 
     def freeze_thaw(self, fd: int) -> None:
         """FIFREEZE and FITHAW; two syncfs(2) where the filesystem cannot be frozen."""
-        if self._thawer is None:
-            self._thawer = _start_thawer(fd)
         try:
-            fcntl.ioctl(fd, _FIFREEZE, 0)
-            fcntl.ioctl(fd, _FITHAW, 0)
+            self._freezer.freeze_thaw(fd)
         except OSError as error:
             if error.errno not in _NO_FREEZE:
                 raise
             self.syncfs(fd)
             self.syncfs(fd)
-        except KeyboardInterrupt:
-            # It may have come between the two, and nobody could even be told of it.
-            with suppress(OSError):
-                fcntl.ioctl(fd, _FITHAW, 0)
-            raise
 
 
 def _renameat2(source_fd: int, source: Name, target_fd: int, target: Name, flags: int) -> None:
@@ -256,33 +245,3 @@ def _renameat2(source_fd: int, source: Name, target_fd: int, target: Name, flags
 
 def _path_at(dir_fd: int, name: Name) -> bytes:
     return b"/proc/self/fd/%d/%b" % (dir_fd, os.fsencode(name))
-
-
-def _start_thawer(fd: int) -> int:
-    """Start a child that thaws the filesystem of ``fd`` when this process dies.
-
-    A frozen filesystem stays frozen when the process that froze it is killed, and
-    the machine with it. The child sees the pipe close and thaws; it holds nothing
-    else open, least of all the store's lock. Return the end of the pipe to keep.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    if os.fork():
-        os.close(reader)
-        return writer
-    try:
-        os.setsid()  # a signal to the terminal's group must not take the child first
-        keep = {fd, reader}
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) not in keep:
-                _close_quietly(int(name))
-        os.read(reader, 1)
-        fcntl.ioctl(fd, _FITHAW, 0)
-    finally:
-        os._exit(0)
-
-
-def _close_quietly(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:
-        return
