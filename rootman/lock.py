@@ -37,16 +37,44 @@ def locked(store: Store) -> Iterator[None]:
     except OSError as error:
         raise SystemFailure(f"{where}: {error.strerror}", hint=_hint(error)) from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = _holder(os.pread(fd, 32, 0))
-            raise Busy(f"{store.path} is in use by {holder}", hint="wait for it to end") from error
+        _take(store, fd, fcntl.LOCK_EX)
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def undisturbed(store: Store) -> Iterator[None]:
+    """Keep others from changing the store, without a change of our own, not even of the lock.
+
+    Raises:
+        Busy: another process holds the lock; the message names that process.
+        SystemFailure: the lock cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(LOCK_FILE, flags, dir_fd=store.control)
+    except FileNotFoundError:  # a store that nobody has changed yet
+        yield
+        return
+    except OSError as error:
+        where = f"{store.path}/.rootman/{LOCK_FILE}"
+        raise SystemFailure(f"{where}: {error.strerror}", hint=_hint(error)) from error
+    try:
+        _take(store, fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _take(store: Store, fd: int, kind: int) -> None:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = _holder(os.pread(fd, 32, 0))
+        raise Busy(f"{store.path} is in use by {holder}", hint="wait for it to end") from error
 
 
 def _hint(error: OSError) -> str:

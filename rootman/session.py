@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rootman.errors import Busy, RootmanError, SystemFailure
-from rootman.lock import locked
-from rootman.plan import plan_recovery
+from rootman.lock import locked, undisturbed
 from rootman.store import open_store, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rootman.fsops import Fs
     from rootman.report import Reporter
     from rootman.state import StoreState
     from rootman.steps import Plan
     from rootman.store import Store
+
+Recovery = Literal["none", "done", "in progress", "not possible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,10 @@ def recover(opened: Session) -> Plan:
     Raises:
         RootmanError: a step of it failed.
     """
-    from rootman.execute import Executor, explained
+    from rootman.execute import Executor
+    from rootman.plan import plan_recovery
 
-    with explained(f"{opened.store.path}: reading the store"):
+    with _readable(opened.store):
         state = scan(opened.store)
     plan = plan_recovery(state)
     if plan:
@@ -72,6 +74,7 @@ def recover(opened: Session) -> Plan:
 def _recover_quietly(opened: Session) -> None:
     """Clean up after a command that failed; its own error is the one to tell."""
     from rootman.execute import Executor
+    from rootman.plan import plan_recovery
     from rootman.report import Silent
 
     try:
@@ -81,26 +84,77 @@ def _recover_quietly(opened: Session) -> None:
         return  # the next command tries again
 
 
-def look(path: str, fs: Fs, reporter: Reporter) -> tuple[StoreState, bool]:
-    """Return the state of the store for a command that only shows it.
+@dataclass(frozen=True, slots=True)
+class View:
+    """A store as a command sees it that only shows it.
 
-    What was interrupted is recovered first where that is possible: not where another
-    rootman is at work (the second value is then True) or the disk is read-only.
+    ``interrupted`` says what an earlier command left. With ``recovery`` ``done`` that
+    is history and ``state`` is what came of it; ``in progress`` means that another
+    rootman is at work, ``not possible`` that the store cannot be written.
+    """
+
+    store: Store
+    state: StoreState
+    recovery: Recovery = "none"
+    interrupted: tuple[str, ...] = ()
+
+
+@contextmanager
+def look(path: str, make_fs: Callable[[], Fs], reporter: Reporter) -> Iterator[View]:
+    """Open the store at ``path`` to show it, recovered first where that is possible.
+
+    ``make_fs`` is only called where there is something to recover: a healthy store
+    is looked at with as few modules as possible.
 
     Raises:
         NotFound, SystemFailure: the store cannot be read.
+        RootmanError: the recovery failed.
     """
-    from rootman.execute import explained
+    with open_store(path) as store:
+        with _readable(store):
+            state = scan(store)
+        if state.is_settled:
+            yield View(store, state)
+        else:
+            yield _settle(store, state, make_fs, reporter)
 
-    with open_store(path) as store, explained(f"{path}: reading the store"):
-        state = scan(store)
-        if not plan_recovery(state):
-            return state, False
-        try:
-            with locked(store):
-                recover(Session(store, fs, reporter, 1))
-        except Busy:
-            return state, True
-        except SystemFailure:
-            return state, False
-        return scan(store), False
+
+def _settle(store: Store, state: StoreState, make_fs: Callable[[], Fs], reporter: Reporter) -> View:
+    from rootman.plan import plan_recovery
+
+    plan = plan_recovery(state)
+    if not plan:
+        return View(store, state)
+    try:
+        with locked(store):
+            done = recover(Session(store, make_fs(), reporter, 1))
+            state = scan(store)
+    except Busy as busy:
+        return View(store, state, "in progress", (str(busy),))
+    except SystemFailure:
+        return View(store, state, "not possible", tuple(map(str, plan)))
+    return View(store, state, "done" if done else "none", tuple(map(str, done)))
+
+
+@contextmanager
+def rehearsal(path: str, fs: Fs, reporter: Reporter, *, forks: int) -> Iterator[Session]:
+    """Open the store at ``path`` to plan on it; nothing of it is changed, recovered or locked.
+
+    Raises:
+        NotFound, SystemFailure: the store cannot be had.
+        Busy: somebody changes it.
+    """
+    with open_store(path) as store, undisturbed(store):
+        yield Session(store, fs, reporter, forks)
+
+
+@contextmanager
+def _readable(store: Store) -> Iterator[None]:
+    """``execute.explained``, and its many modules imported only where there is an error."""
+    try:
+        yield
+    except OSError:
+        from rootman.execute import explained
+
+        with explained(f"{store.path}: reading the store"):
+            raise

@@ -13,11 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.comparison import known_lines
-from rootman.verify import open_tree
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from rootman.fsops import Fs
     from rootman.state import Tree
@@ -35,8 +32,10 @@ class TreeSize:
     exclusive: int
 
 
-def tree_sizes(store: Store, fs: Fs | None, trees: Sequence[Tree]) -> dict[int, TreeSize]:
-    """Return the sizes of the sealed ``trees``; ``fs`` may be None where nothing may be kept.
+def tree_sizes(
+    store: Store, make_fs: Callable[[], Fs], trees: Sequence[Tree]
+) -> dict[int, TreeSize]:
+    """Return the sizes of the sealed ``trees``; ``make_fs`` is called where they are not known yet.
 
     Raises:
         InvalidInput: a seal record is damaged.
@@ -48,12 +47,29 @@ def tree_sizes(store: Store, fs: Fs | None, trees: Sequence[Tree]) -> dict[int, 
     if known.get("key") != key:
         sizes = _compute(store, sealed)
         known = {"key": key, "sizes": {str(version): pair for version, pair in sizes.items()}}
-        if fs is not None:
-            _keep(store, fs, known)
+        _keep(store, make_fs(), known)
     found = known["sizes"]
     if not isinstance(found, dict):
         return {}
     return {int(version): TreeSize(*pair) for version, pair in found.items()}
+
+
+def freed_size(store: Store, trees: Sequence[Tree], victims: Collection[int]) -> int:
+    """Return the bytes of file content that go with the ``victims``, a part of the ``trees``.
+
+    Raises:
+        InvalidInput: a seal record is damaged.
+        OSError: one cannot be read.
+    """
+    sets = _inodes(store, trees)
+    kept = set[int]().union(*(sets[version] for version in sets if version not in victims))
+    size = 0
+    for tree in trees:
+        if tree.version in victims and tree.seal is not None:
+            alone = sets[tree.version] - kept
+            kept |= alone  # what two victims share goes once
+            size += _size_of(store, tree, alone) if alone else 0
+    return size
 
 
 def _read(store: Store) -> dict[str, object]:
@@ -79,10 +95,7 @@ def _keep(store: Store, fs: Fs, document: dict[str, object]) -> None:
 
 def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, tuple[int, int]]:
     """Count each inode of a tree once, as exclusive where no other tree has it."""
-    sets: dict[int, set[int]] = {}
-    for tree in trees:
-        with open_tree(store, tree) as (_, record):
-            sets[tree.version] = set(record.inodes())
+    sets = _inodes(store, trees)
     sizes: dict[int, tuple[int, int]] = {}
     for tree in trees:
         alone = set(sets[tree.version])
@@ -95,7 +108,21 @@ def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, tuple[int, int]]:
     return sizes
 
 
+def _inodes(store: Store, trees: Sequence[Tree]) -> dict[int, set[int]]:
+    from rootman.verify import open_tree
+
+    sets: dict[int, set[int]] = {}
+    for tree in trees:
+        if tree.seal is not None:
+            with open_tree(store, tree) as (_, record):
+                sets[tree.version] = set(record.inodes())
+    return sets
+
+
 def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
+    from rootman.comparison import known_lines
+    from rootman.verify import open_tree
+
     size = 0
     with open_tree(store, tree) as (_, record), record.manifest() as stream:
         for inode, line in zip(record.inodes(), known_lines(stream), strict=True):

@@ -101,6 +101,14 @@ class StoreState:
         return tree if tree is not None and tree.seal is not None else None
 
     @property
+    def is_settled(self) -> bool:
+        """Whether there is certainly nothing to recover: in staging is at most a whole spare."""
+        spares = [one for one in self.stages if one.name.kind.value == "spare"]
+        whole = all(one.has_root and one.has_meta for one in spares)
+        alone = len(self.stages) == len(spares) <= 1
+        return whole and alone and not self.orphans and not self.litter
+
+    @property
     def newest(self) -> int | None:
         """The highest version among the sealed trees."""
         return max((tree.version for tree in self.trees if tree.seal is not None), default=None)

@@ -140,8 +140,8 @@ class Lab:
 
     def look(self, fs: Fs | None = None) -> StoreState:
         """Return the state as ``rootman status`` does, what was interrupted recovered."""
-        state, _ = look(str(self.store), fs or RealFs(), self.heard)
-        return state
+        with look(str(self.store), lambda: fs or RealFs(), self.heard) as view:
+            return view.state
 
     def scan(self) -> StoreState:
         """Return the state as it is on the disk."""

@@ -1,0 +1,126 @@
+"""What ``status`` shows of a store, assembled from what was read.
+
+The overview is at once the document of ``status --json`` and what is rendered for
+people, so neither can say more than the other. Out of scope: reading the store
+(``session.look``) and how it looks on a terminal (``cli``).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypedDict
+
+from rootman.errors import RootmanError
+from rootman.names import CURRENT, StageKind
+from rootman.sizes import tree_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rootman.fsops import Fs
+    from rootman.session import Recovery, View
+    from rootman.sizes import TreeSize
+    from rootman.state import StoreState, Tree
+
+
+class TreeOverview(TypedDict):
+    """One tree. Sizes are bytes of file content, None where they are not known.
+
+    ``shared`` is what other trees of the store have too, ``exclusive`` what would be
+    freed without this one; ``sealed_at`` is in seconds since 1970.
+    """
+
+    version: int
+    name: str
+    state: str
+    pinned: bool
+    size: int | None
+    shared: int | None
+    exclusive: int | None
+    sealed_at: int | None
+
+
+class Overview(TypedDict):
+    """A store. ``spare`` is the version that the spare is a clone of.
+
+    ``staged`` names the other stages, ``downloads`` counts verified objects that wait
+    for an upgrade to use them; ``recovery`` and ``interrupted`` are those of
+    ``session.View``. Each of the ``problems`` is one line with its way out.
+    """
+
+    rootfs: str
+    name: str
+    compatible: str
+    current: int | None
+    previous: int | None
+    trees: list[TreeOverview]
+    spare: int | None
+    staged: list[str]
+    downloads: int
+    recovery: Recovery
+    interrupted: list[str]
+    problems: list[str]
+
+
+def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
+    """Return the overview of a store; ``make_fs`` is called where sizes can be kept for later.
+
+    Raises:
+        OSError: the store cannot be read.
+    """
+    state = view.state
+    problems = _problems(state)
+    sizes: Mapping[int, TreeSize] = {}
+    try:
+        sizes = tree_sizes(view.store, make_fs, state.trees)
+    except (RootmanError, OSError) as error:
+        problems.append(f"the sizes are not known: {error}")
+    spares = [one.name for one in state.stages if one.name.kind is StageKind.SPARE]
+    return {
+        "rootfs": view.store.path,
+        "name": state.settings.os_name,
+        "compatible": state.settings.compatible,
+        "current": state.current,
+        "previous": state.previous,
+        "trees": [_tree(state, tree, sizes.get(tree.version)) for tree in state.trees],
+        "spare": spares[0].version if spares else None,
+        "staged": [str(one.name) for one in state.stages if one.name not in spares[:1]],
+        "downloads": len(os.listdir(view.store.objects)),
+        "recovery": view.recovery,
+        "interrupted": list(view.interrupted),
+        "problems": problems,
+    }
+
+
+def _tree(state: StoreState, tree: Tree, size: TreeSize | None) -> TreeOverview:
+    return {
+        "version": tree.version,
+        "name": tree.name,
+        "state": tree.state,
+        "pinned": tree.version in state.settings.pinned,
+        "size": tree.seal.size if tree.seal else None,
+        "shared": size.shared if size else None,
+        "exclusive": size.exclusive if size else None,
+        "sealed_at": tree.seal.sealed_at if tree.seal else None,
+    }
+
+
+def _problems(state: StoreState) -> list[str]:
+    """Return what is wrong with the store, each with what to do about it."""
+    newest = state.newest
+    way_out = "rootman upgrade" if newest is None else f"rootman rollback --to {newest}"
+    found: list[str] = []
+    for problem in state.problems:
+        hint = way_out if problem.startswith(CURRENT) else "the next upgrade makes it anew"
+        if "not a symlink" in problem:
+            hint = "move it out of the way"
+        found.append(f"{problem} (hint: {hint})")
+    if state.current is None and newest is not None and not found:
+        found.append(f"no tree is current (hint: {way_out})")
+    for tree in state.trees:
+        if tree.seal is None and tree.version == state.current:
+            found.append(f"{tree.name} is current and rootman did not make it (hint: {way_out})")
+        elif tree.seal is None:
+            hint = "move it out of the way"
+            found.append(f"{tree.name} was not made by rootman and is left alone (hint: {hint})")
+    return found

@@ -1,0 +1,71 @@
+"""Which trees stay: pruning and pins, from the open store to what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rootman.execute import Executor, explained
+from rootman.names import tree_name
+from rootman.plan import plan_pin, plan_prune
+from rootman.sizes import freed_size
+from rootman.steps import DeleteTree
+from rootman.store import scan
+from rootman.usage import refuse_in_use
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rootman.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """The versions that were deleted, and the bytes of file content that went with them."""
+
+    os_name: str
+    deleted: tuple[int, ...]
+    freed: int
+
+
+def prune(opened: Session, *, keep: int, versions: Collection[int]) -> PruneResult:
+    """Delete ``versions``, or all but the newest ``keep`` where none is named.
+
+    Raises:
+        NotFound: there is no such tree.
+        Refused: a version that was asked for is current, previous or pinned.
+        Busy: a process or a mount uses one; none was deleted then.
+        RootmanError: deleting failed; the rest goes with the next command.
+    """
+    store = opened.store
+    with explained(f"{store.path}: reading the store"):
+        state = scan(store)
+        plan = plan_prune(state, keep, frozenset(versions))
+        victims = tuple(step.version for step in plan if isinstance(step, DeleteTree))
+        for version in victims:
+            refuse_in_use(store.path, tree_name(state.settings.os_name, version))
+        freed = freed_size(store, state.trees, victims) if victims else 0
+    Executor(store, opened.fs, opened.reporter, state).run(plan)
+    return PruneResult(state.settings.os_name, victims, freed)
+
+
+@dataclass(frozen=True, slots=True)
+class PinResult:
+    """The name of the tree, and whether anything had to be changed."""
+
+    name: str
+    changed: bool
+
+
+def set_pin(opened: Session, version: int, *, pinned: bool) -> PinResult:
+    """Pin a tree, so that it is never deleted, or lift its pin.
+
+    Raises:
+        NotFound: there is no such tree.
+        RootmanError: it could not be recorded.
+    """
+    with explained(f"{opened.store.path}: reading the store"):
+        state = scan(opened.store)
+    plan = plan_pin(state, version, pinned=pinned)
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    return PinResult(tree_name(state.settings.os_name, version), bool(plan))

@@ -1,0 +1,45 @@
+"""Going back to a tree that is there already."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rootman.execute import Executor, explained
+from rootman.plan import plan_rollback
+from rootman.store import scan
+
+if TYPE_CHECKING:
+    from rootman.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackResult:
+    """The versions before and after, and the seconds until the switch was durable."""
+
+    os_name: str
+    was: int | None
+    current: int | None
+    previous: int | None
+    seconds: float
+
+
+def rollback(opened: Session, to: int | None) -> RollbackResult:
+    """Exchange ``current`` and ``previous``, or make the version ``to`` current.
+
+    Raises:
+        NotFound: there is no such tree.
+        Refused: it is current already.
+        RootmanError: the switch failed; both links still lead to a tree.
+    """
+    began = time.monotonic()
+    with explained(f"{opened.store.path}: reading the store"):
+        state = scan(opened.store)
+    plan = plan_rollback(state, to)
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    seconds = time.monotonic() - began
+    with explained(f"{opened.store.path}: reading the store"):
+        after = scan(opened.store)
+    name = state.settings.os_name
+    return RollbackResult(name, state.current, after.current, after.previous, seconds)
