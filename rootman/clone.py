@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from rootman import workers
 from rootman.comparison import known_lines
 from rootman.entries import make_plain, set_metadata
-from rootman.manifest import ROOT, decode, line_path, parse_line
+from rootman.manifest import ROOT, decode, parse_line
 from rootman.seal import is_shared
 from rootman.survey import Drift
 from rootman.treedirs import TreeDirs, split
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
     from rootman.seal import SealRecord
 
-_DIR: Final = b"dir "
+_DIR: Final = b" type=dir "
 
 
 @dataclass(slots=True)
@@ -47,57 +48,63 @@ class _Worker:
     def make(self, manifest_lines: Iterator[tuple[int, bytes]]) -> None:
         """Make the entries of these numbered lines, directories without their times."""
         link = self.fs.link
+        here: bytes | None = None  # the directory that the two descriptors are of
+        source_fd = target_fd = -1
         for index, line in manifest_lines:
-            head = line_path(line)
-            if head in self.skip:
+            end = line.index(b" ")
+            if line[:end] in self.skip:
                 continue
-            kind = line[len(head) + 6 : len(head) + 10]
-            if kind == _DIR:
+            if line.startswith(_DIR, end):
                 self.directories.append(line)
-                self._make_directory(head)
-            elif is_shared(line):
-                cut = head.rfind(b"/")
-                parent, name = head[2:cut], head[cut + 1 :]
-                if b"\\" in head:
-                    parent, name = decode(parent), decode(name)
-                source_fd, target_fd = self.source.fd(parent), self._parent(parent)
-                try:
-                    link(name, name, source_fd=source_fd, target_fd=target_fd)
-                except OSError as error:
-                    if error.errno != errno.EMLINK:
-                        raise
-                    self.left_out.append(Drift(head, line, ("links",), index))
-            else:
-                entry = parse_line(line)
-                parent, name = split(entry.path)
-                make_plain(self.fs, entry, name, dir_fd=self._parent(parent))
+                self._make_directory(decode(line[2:end]))
+                here = None  # the pool may have closed them
+                continue
+            cut = line.rindex(b"/", 0, end)
+            name = line[cut + 1 : end]
+            if line[2:cut] != here:
+                here = line[2:cut]
+                parent = decode(here)
+                target_fd = self._parent(parent)
+                source_fd = self.source.fd(parent)
+            if b"\\" in name:
+                name = decode(name)
+            if not is_shared(line):
+                make_plain(self.fs, parse_line(line), name, dir_fd=target_fd)
+                continue
+            try:
+                link(name, name, source_fd=source_fd, target_fd=target_fd)
+            except OSError as error:
+                if error.errno != errno.EMLINK:
+                    raise
+                self.left_out.append(Drift(line[:end], line, ("links",), index))
 
     def finish(self) -> None:
-        """Give the directories their metadata, now that they are filled."""
+        """Give the directories their metadata, now that they are filled.
+
+        They had no ACL until now, so nothing was inherited.
+        """
         for line in self.directories:
             entry = parse_line(line)
             parent, name = split(entry.path)
-            set_metadata(
-                self.fs, entry, name if entry.path != ROOT else b".", dir_fd=self.target.fd(parent)
-            )
+            if entry.path == ROOT:
+                parent, name = b"", ROOT
+            target_fd = self.target.fd(parent)
+            set_metadata(self.fs, entry, name, dir_fd=target_fd, inherited=False)
 
     def _parent(self, path: bytes) -> int:
         """Return the target directory ``path``, made here if another worker has yet to."""
         try:
             return self.target.fd(path)
         except FileNotFoundError:
-            self._make_directory(b"./" + path, decoded=True)
+            self._make_directory(path)
             return self.target.fd(path)
 
-    def _make_directory(self, head: bytes, *, decoded: bool = False) -> None:
-        if head == ROOT:
+    def _make_directory(self, path: bytes) -> None:
+        if not path:  # the root
             return
-        path = head[2:] if decoded or b"\\" not in head else decode(head[2:])
         parent, name = split(path)
-        try:
+        with suppress(FileExistsError):
             self.fs.mkdir(name, 0o700, dir_fd=self._parent(parent))
-        except FileExistsError:
-            return
 
 
 def clone_tree(

@@ -17,7 +17,7 @@ from rootman.errors import InvalidManifest
 from rootman.manifest import Entry, line_path, parent_field, parse_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from rootman.survey import Drift
 
@@ -136,7 +136,7 @@ def splice(inodes: array[int], changes: Iterable[Change], made: Mapping[int, int
 
 
 def vet(
-    changes: Iterable[Change], needs: Needs, directories: Collection[bytes], gone: set[bytes]
+    changes: Iterable[Change], needs: Needs, directories: Container[bytes], gone: set[bytes]
 ) -> Iterator[Change]:
     """Pass ``changes`` on, having checked that the wanted manifest is that of a tree.
 
@@ -169,7 +169,7 @@ def vet(
 
 
 def _check_parent(
-    path: bytes, directories: Collection[bytes], made: set[bytes], gone: set[bytes]
+    path: bytes, directories: Container[bytes], made: set[bytes], gone: set[bytes]
 ) -> None:
     if path == b".":
         return

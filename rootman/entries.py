@@ -50,22 +50,25 @@ def make_plain(fs: Fs, entry: Entry, name: bytes, *, dir_fd: int) -> None:
     set_metadata(fs, entry, name, dir_fd=dir_fd)
 
 
-def set_metadata(fs: Fs, entry: Entry, name: bytes, *, dir_fd: int) -> None:
+def set_metadata(fs: Fs, entry: Entry, name: bytes, *, dir_fd: int, inherited: bool = True) -> None:
     """Give the inode ``name`` the owner, xattrs, mode and times of ``entry``.
 
-    It must be the tree's own: a shared inode would change in every tree.
+    It must be the tree's own: a shared inode would change in every tree. Where
+    nothing can have been ``inherited`` from the directory, no xattrs are looked for.
 
     Raises:
         OSError: the system refused.
     """
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    mode = stat.S_IMODE(status.st_mode)
     if (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
         fs.chown(name, entry.uid, entry.gid, dir_fd=dir_fd)
-    _set_xattrs(fs, entry, name, dir_fd=dir_fd)
-    if entry.type != "link":
-        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        if stat.S_IMODE(status.st_mode) != entry.mode:
-            fs.chmod(name, entry.mode, dir_fd=dir_fd)
+        mode = -1  # chown may have cleared bits of it, and an ACL may set some
+    if inherited or entry.xattrs:
+        _set_xattrs(fs, entry, name, dir_fd=dir_fd)
+        mode = -1
+    if entry.type != "link" and mode != entry.mode:
+        fs.chmod(name, entry.mode, dir_fd=dir_fd)
     fs.set_time(name, entry.time_ns, dir_fd=dir_fd)
 
 

@@ -15,7 +15,10 @@ import re
 import stat
 from array import array
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from rootman import workers
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
 
 ROOT: Final = "."
 
+# What of lstat's answer must stay as it was sealed.
+_FACTS: Final = attrgetter(
+    "st_ino", "st_size", "st_mode", "st_uid", "st_gid", "st_mtime_ns", "st_rdev"
+)
+_IFMT: Final = 0o170000
+_SHARED_TYPES: Final = (stat.S_IFREG, stat.S_IFLNK)
 _GROUP: Final = re.compile(rb" nlink=[0-9]+ inode=[0-9]+ ")
 # What open_dir says of a place where the sealed directory is not any more.
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
@@ -54,34 +63,28 @@ class Drift:
 
 def directory_digest(fd: int) -> bytes:
     """Return the digest of the open directory ``fd``, its entries' and not its own metadata."""
-    with os.scandir(fd) as entries:
-        found = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
-    numbers = array("q")
-    for _, status in found:
-        numbers.extend(_facts(status))
-    hasher = blake2b(os.fsencode("\0".join([name for name, _ in found])), digest_size=DIGEST_SIZE)
+    names = sorted(os.listdir(fd))
+    look = partial(os.stat, dir_fd=fd, follow_symlinks=False)
+    facts = list(map(_FACTS, map(look, names)))
+    for index, (_, size, mode, *_) in enumerate(facts):
+        if not size or mode & _IFMT not in _SHARED_TYPES:
+            facts[index] = _own_facts(facts[index])
+    numbers = array("q", chain.from_iterable(facts))
+    hasher = blake2b(os.fsencode("\0".join(names)), digest_size=DIGEST_SIZE)
     hasher.update(b"\0\0")
     hasher.update(numbers.tobytes())
     return hasher.digest()
 
 
-def _facts(status: os.stat_result) -> tuple[int, int, int, int, int, int]:
-    """Return what of lstat's answer must stay as it was sealed."""
-    mode = status.st_mode
-    kind = mode & 0o170000
-    if kind == stat.S_IFREG:
-        size = status.st_size
-        inode = status.st_ino if size else 0
-    elif kind == stat.S_IFLNK:
-        size, inode = status.st_size, status.st_ino
-    else:
-        size, inode = status.st_rdev, 0
-    return (inode, mode, status.st_uid, status.st_gid, size, status.st_mtime_ns)
+def _own_facts(facts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the facts of an inode that is not shared: its number and a directory's size vary."""
+    _, size, mode, uid, gid, time_ns, device = facts
+    return (0, size if mode & _IFMT in _SHARED_TYPES else 0, mode, uid, gid, time_ns, device)
 
 
 def root_digest(fd: int) -> bytes:
     """Return the digest of the root directory: its entries and its own metadata."""
-    own = array("q", _facts(os.fstat(fd)))
+    own = array("q", _own_facts(_FACTS(os.fstat(fd))))
     return blake2b(own.tobytes() + directory_digest(fd), digest_size=DIGEST_SIZE).digest()
 
 

@@ -6,6 +6,9 @@ What comes out is cut anywhere; ``comparison`` puts the lines together.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.errors import InvalidInput
@@ -16,13 +19,15 @@ if TYPE_CHECKING:
 CHUNK: Final = 1 << 18
 # What a hostile frame may make the decompressor allocate.
 _MAX_WINDOW: Final = 1 << 27
+_CHUNKS_AHEAD: Final = 4
 
 
 def decompress(source: BinaryIO, what: str) -> Iterator[bytes]:
     """Yield the content of the zstd frames in ``source``; ``what`` names it in errors.
 
-    A source that is cut off ends early without complaint: whoever reads it knows
-    the hash of the whole.
+    A thread keeps a few chunks ahead, so that reading, decompressing and what is
+    done with the content share the processors. A source that is cut off ends early
+    without complaint: whoever reads it knows the hash of the whole.
 
     Raises:
         InvalidInput: the frames are damaged.
@@ -35,10 +40,41 @@ def decompress(source: BinaryIO, what: str) -> Iterator[bytes]:
         source, read_size=CHUNK, read_across_frames=True, closefd=False
     )
     try:
-        while chunk := reader.read(CHUNK):
-            yield chunk
+        if first := reader.read(CHUNK):
+            yield first
+        if len(first) == CHUNK:
+            yield from _ahead(iter(partial(reader.read, CHUNK), b""))
     except zstandard.ZstdError as error:
         raise InvalidInput(f"{what}: damaged: {error}") from error
+
+
+def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield ``chunks``, produced in a thread that ends when this generator does."""
+    queue: SimpleQueue[bytes | BaseException] = SimpleQueue()
+    room = Semaphore(_CHUNKS_AHEAD)
+    wanted = True
+
+    def produce() -> None:
+        try:
+            while wanted and (chunk := next(chunks, b"")):
+                queue.put(chunk)
+                room.acquire()
+            queue.put(b"")
+        except BaseException as error:  # noqa: BLE001  raised again by the consumer
+            queue.put(error)
+
+    thread = Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while chunk := queue.get():
+            if isinstance(chunk, BaseException):
+                raise chunk
+            room.release()
+            yield chunk
+    finally:
+        wanted = False
+        room.release()
+        thread.join()
 
 
 class Hashed:

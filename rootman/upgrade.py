@@ -13,7 +13,7 @@ from rootman.building import Building, SeedTree
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.fsops import open_dir
-from rootman.manifest import path_field
+from rootman.manifest import field_path
 from rootman.names import StageKind, StageName, tree_name
 from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
@@ -116,7 +116,7 @@ def _build(
         file = stack.enter_context(repository.open_manifest(base.manifest))
         wanted = CompressedManifest(file, base.manifest)
         delta = Delta(wanted, tree.record if tree else None, drift)
-        directories = _directory_fields(tree)
+        directories = _Directories(tree)
         entries = tree.entries if tree else 0
         delta.check(directories, entries=base.entries, seed_entries=entries)
         room = _room(opened.store.fd)
@@ -217,10 +217,17 @@ def device_names(configured: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _directory_fields(tree: SeedTree | None) -> frozenset[bytes]:
-    if tree is None:
-        return frozenset()
-    return frozenset(path_field(os.fsencode(path)) for path in tree.digests)
+class _Directories:
+    """The path fields of the directories of a seed; few of them are ever asked for."""
+
+    def __init__(self, tree: SeedTree | None) -> None:
+        self._paths = tree.digests.keys() if tree is not None else frozenset()
+
+    def __contains__(self, field: object) -> bool:
+        return isinstance(field, bytes) and os.fsdecode(field_path(field)) in self._paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def _room(fd: int) -> Room:

@@ -14,7 +14,7 @@ from rootman.manifest import HEADER
 from rootman.textstream import CHUNK, Hashed, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
 
     from rootman.seal import SealRecord
     from rootman.survey import Drift
@@ -80,7 +80,7 @@ class Delta:
         self.needs = Needs()
         self.gone: set[bytes] = set()  # path fields of the seed's directories that go
 
-    def check(self, directories: Collection[bytes], *, entries: int, seed_entries: int) -> None:
+    def check(self, directories: Container[bytes], *, entries: int, seed_entries: int) -> None:
         """Read both manifests; see to it that the wanted one is sound and fill ``needs``.
 
         ``directories`` holds the path fields of the seed's directories; ``entries``
