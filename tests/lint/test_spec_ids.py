@@ -8,8 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CODE = ("rootman", "cow", "cli", "tests")
-DEFINITION = re.compile(r"^\*\*([A-Z]{2,}-[0-9]+)\*\*", re.MULTILINE)
-CITATION = re.compile(r"\b[A-Z]{2,}-[0-9]+\b")
+# The invariants of a store are S1 to S6, everything else is of the form ST-1.
+DEFINITION = re.compile(r"^\*\*([A-Z]{2,}-[0-9]+|S[1-6])\*\*", re.MULTILINE)
+CITATION = re.compile(r"\b(?:[A-Z]{2,}-[0-9]+|S[1-6])\b")
 # These look like ids and are names of other things.
 OTHER_NAMES = {"ISO-8601", "SHA-1", "SHA-256", "UTF-8", "UTF-16"}
 
