@@ -48,7 +48,10 @@ _LINE: Final = re.compile(
     rb"((?: xattr\.[!-<>-~]+=[0-9A-Za-z+/]*={0,2})*)\n"
 )
 _MAX_ID: Final = (1 << 32) - 2  # -1 means "leave alone" to chown(2)
+_MAX_MAJOR: Final = (1 << 12) - 1  # what the kernel keeps of a device number
+_MAX_MINOR: Final = (1 << 20) - 1
 _NANOSECONDS: Final = 1_000_000_000
+_SHOWN: Final = 300  # bytes of a field or line in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,11 @@ def decode(text: bytes) -> bytes:
     """
     if b"\\" not in text:
         if _NEEDS_ENCODING.search(text) is not None:
-            raise InvalidManifest(f"{_show(text)}: a character that must be written as \\ooo")
+            raise InvalidManifest(f"{printable(text)}: a character that must be written as \\ooo")
         return text
     name = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), text)
     if encode(name) != text or b"\0" in name:
-        raise InvalidManifest(f"{_show(text)}: not the canonical form of a name")
+        raise InvalidManifest(f"{printable(text)}: not the canonical form of a name")
     return name
 
 
@@ -129,13 +132,13 @@ def field_path(field: bytes) -> bytes:
     if field == ROOT:
         return ROOT
     if not field.startswith(b"./"):
-        raise InvalidManifest(f"{_show(field)}: a path must begin with ./")
+        raise InvalidManifest(f"{printable(field)}: a path must begin with ./")
     path = decode(field[2:])
     for part in path.split(b"/"):
         if part in (b"", b".", b".."):
-            raise InvalidManifest(f"{_show(field)}: a path must not contain //, . or ..")
+            raise InvalidManifest(f"{printable(field)}: a path must not contain //, . or ..")
         if len(part) > 255:
-            raise InvalidManifest(f"{_show(field)}: a name is longer than 255 bytes")
+            raise InvalidManifest(f"{printable(field)}: a name is longer than 255 bytes")
     return path
 
 
@@ -174,7 +177,7 @@ def parse_line(line: bytes) -> Entry:
     """
     match = _LINE.fullmatch(line)
     if match is None:
-        raise InvalidManifest(f"not a line of a rootman manifest: {_show(line[:120].rstrip())}")
+        raise InvalidManifest(f"not a line of a rootman manifest: {printable(line[:120].rstrip())}")
     (field, kind, mode, uid, gid, nlink, inode, size, seconds, nanoseconds) = match.groups()[:10]
     link, major, minor, digest, xattrs = match.groups()[10:]
     name = kind.decode()
@@ -194,8 +197,11 @@ def parse_line(line: bytes) -> Entry:
         inode=int(inode or 0),
         xattrs=_parse_xattrs(field, xattrs) if xattrs else (),
     )
+    major_number, minor_number = entry.device or (0, 0)
     if entry.uid > _MAX_ID or entry.gid > _MAX_ID or entry.size >> 63:
-        raise InvalidManifest(f"{_show(field)}: uid, gid or size out of range")
+        raise InvalidManifest(f"{printable(field)}: uid, gid or size out of range")
+    if major_number > _MAX_MAJOR or minor_number > _MAX_MINOR:
+        raise InvalidManifest(f"{printable(field)}: device number out of range")
     return entry
 
 
@@ -204,15 +210,17 @@ def _check_keywords(field: bytes, kind: str, match: re.Match[bytes]) -> None:
     nlink, size, seconds, link, device, digest = match.group(6, 8, 9, 11, 12, 14)
     wanted = (kind == "file", kind == "link", kind in ("char", "block"), kind == "file")
     if wanted != (size is not None, link is not None, device is not None, digest is not None):
-        raise InvalidManifest(f"{_show(field)}: keywords do not fit type={kind}")
+        raise InvalidManifest(f"{printable(field)}: keywords do not fit type={kind}")
     if nlink is not None and (kind == "dir" or nlink == b"1"):
-        raise InvalidManifest(f"{_show(field)}: nlink={nlink.decode()} does not fit type={kind}")
+        raise InvalidManifest(
+            f"{printable(field)}: nlink={nlink.decode()} does not fit type={kind}"
+        )
     if kind == "link" and match[3] != b"0777":
-        raise InvalidManifest(f"{_show(field)}: a symlink has mode=0777")
+        raise InvalidManifest(f"{printable(field)}: a symlink has mode=0777")
     if field == ROOT and kind != "dir":
         raise InvalidManifest("the root of the tree must be type=dir")
     if seconds == b"-0":
-        raise InvalidManifest(f"{_show(field)}: time=-0 is not canonical")
+        raise InvalidManifest(f"{printable(field)}: time=-0 is not canonical")
 
 
 def _parse_xattrs(field: bytes, text: bytes) -> tuple[tuple[bytes, bytes], ...]:
@@ -221,17 +229,23 @@ def _parse_xattrs(field: bytes, text: bytes) -> tuple[tuple[bytes, bytes], ...]:
     for word in text.split():
         name, _, value = word.removeprefix(b"xattr.").partition(b"=")
         if name <= previous:
-            raise InvalidManifest(f"{_show(field)}: xattrs out of order or twice")
+            raise InvalidManifest(f"{printable(field)}: xattrs out of order or twice")
         previous = name
         try:
             decoded = b64decode(value, validate=True)
         except ValueError:
             decoded = b""
         if b64encode(decoded) != value:
-            raise InvalidManifest(f"{_show(field)}: xattr.{_show(name)} is not canonical base64")
+            raise InvalidManifest(
+                f"{printable(field)}: xattr.{printable(name)} is not canonical base64"
+            )
         xattrs.append((decode(name), decoded))
     return tuple(xattrs)
 
 
-def _show(text: bytes) -> str:
-    return text.decode("ascii", "backslashreplace")
+def printable(text: bytes) -> str:
+    """Return ``text``, a field or line as it is written, on one line of ASCII for a message."""
+    shown = "".join(
+        chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02x}" for byte in text[:_SHOWN]
+    )
+    return shown + "..." if len(text) > _SHOWN else shown
