@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rootman.report import Reporter
     from rootman.seal import SealRecord
     from rootman.store import Store
+    from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
 
 # Below this many directories forking costs more than it saves.
@@ -46,12 +47,12 @@ _FORK_FROM: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class SeedTree:
-    """A tree that another is made from: its seal record, open, and what drifted in it."""
+    """A tree that another is made from: its seal record, open, and its quick check."""
 
     record: SealRecord
     entries: int
     digests: dict[str, bytes]
-    drifted: frozenset[bytes] = frozenset()
+    check: Check
 
 
 @dataclass(slots=True)
@@ -112,7 +113,7 @@ class Building:
         self.fs.mkdir(f"{self.stage}/{STAGE_ROOT}", 0o755, dir_fd=self.store.staging)
 
     def clone(self, source_fd: int, seed: SeedTree) -> None:
-        """Clone the tree ``source_fd`` into a new stage, leaving out what drifted."""
+        """Clone the tree ``source_fd`` into a new stage, leaving out what drifted in it."""
         self.start_empty()
         with self._below(STAGE_ROOT) as target:
             left_out = clone_tree(
@@ -121,7 +122,7 @@ class Building:
                 target,
                 seed.record,
                 entries=seed.entries,
-                skip=seed.drifted,
+                skip=self.delta.drifted,
                 forks=self.forks,
             )
         if left_out:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from rootman.delta import hash_prefix
 from rootman.entries import (
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
-
-_PART: Final = b".part"
 
 
 class Origin(Protocol):
@@ -98,20 +96,19 @@ class Objects:
         return False
 
     def _fetch(self, digest: str, size: int) -> None:
-        part = digest.encode() + _PART
+        """Write the object under its name at once: whoever finds it hashes it."""
         what = f"object {digest}"
         with self._origin.open_object(digest) as source:
             content = Hashed(_limited(decompress(source, what), size, what))
-            fd = self._fs.create(part, dir_fd=self._fd)
+            fd = self._fs.create(digest, dir_fd=self._fd)
             try:
                 write_content(self._fs, fd, iter(content))
                 content.verify(digest, what)
             except BaseException:
-                self._fs.unlink(part, dir_fd=self._fd)
+                self._fs.unlink(digest, dir_fd=self._fd)
                 raise
             finally:
                 os.close(fd)
-        self._fs.rename(part, digest, source_fd=self._fd, target_fd=self._fd)
 
     def give(self, entry: Entry, name: bytes, *, dir_fd: int, keep: bool) -> None:
         """Make the file ``name`` of the content of ``entry``; ``keep`` it for another path too.

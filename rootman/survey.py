@@ -118,51 +118,52 @@ def digests_of(root_fd: int, paths: Sequence[str], *, forks: int) -> dict[str, b
     }
 
 
-def suspects(root_fd: int, digests: dict[str, bytes], *, forks: int) -> set[str]:
-    """Return the directories whose digest is not the recorded one, or that are gone.
+class Check:
+    """The quick check of one tree, at work in forks from the moment it is made.
 
-    Raises:
-        OSError: a directory that is there cannot be read.
+    ``digests`` are those of the ``record``.
     """
-    paths = list(digests)
 
-    def task(start: int) -> bytes:
+    def __init__(
+        self, root_fd: int, record: SealRecord, digests: dict[str, bytes], *, forks: int
+    ) -> None:
+        self._root_fd = root_fd
+        self._record = record
+        self._digests = digests
+        self._paths = list(digests)
+        self._forks = forks
+        self._wait = workers.start([partial(self._look, start) for start in range(forks)])
+
+    def _look(self, start: int) -> bytes:
+        """Return for every ``forks``-th directory whether it is another than was sealed."""
         marks = bytearray()
-        for path in paths[start::forks]:
+        for path in self._paths[start :: self._forks]:
             try:
-                marks.append(digest_of(root_fd, path) != digests[path])
+                marks.append(digest_of(self._root_fd, path) != self._digests[path])
             except OSError as error:
                 if error.errno not in _GONE:
                     raise
                 marks.append(1)
         return bytes(marks)
 
-    results = workers.run([lambda start=start: task(start) for start in range(forks)])  # type: ignore[misc]
-    return {
-        path
-        for start, marks in enumerate(results)
-        for path, mark in zip(paths[start::forks], marks, strict=True)
-        if mark
-    }
+    def drift(self) -> list[Drift]:
+        """Wait; return the paths of the tree that are not as sealed, in manifest order.
 
-
-def find_drift(
-    root_fd: int, record: SealRecord, digests: dict[str, bytes], *, forks: int
-) -> list[Drift]:
-    """Return the paths of the tree that are not as sealed, in manifest order.
-
-    ``digests`` are those of the ``record``.
-
-    Raises:
-        InvalidInput: the seal record is damaged.
-        OSError: the tree cannot be read.
-    """
-    changed = suspects(root_fd, digests, forks=forks)
-    if not changed:
-        return []
-    with record.manifest() as stream:
-        drift = _look_closer(root_fd, changed, stream, record.inodes())
-    return whole_groups(drift, record)
+        Raises:
+            InvalidInput: the seal record is damaged.
+            OSError: the tree cannot be read.
+        """
+        changed = {
+            path
+            for start, marks in enumerate(self._wait())
+            for path, mark in zip(self._paths[start :: self._forks], marks, strict=True)
+            if mark
+        }
+        if not changed:
+            return []
+        with self._record.manifest() as stream:
+            drift = _look_closer(self._root_fd, changed, stream, self._record.inodes())
+        return whole_groups(drift, self._record)
 
 
 def whole_groups(drift: Iterable[Drift], record: SealRecord) -> list[Drift]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rootman import VERSION
@@ -32,13 +32,15 @@ from rootman.release import serialise
 from rootman.seal import SealRecord
 from rootman.session import recover
 from rootman.store import STAGE_META, STAGE_ROOT, scan
-from rootman.survey import find_drift
+from rootman.survey import Check
 from rootman.usage import refuse_in_use
 from rootman.wanted import CompressedManifest, Delta
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rootman.delta import Needs
-    from rootman.release import Release
+    from rootman.release import Bundle, Release
     from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.state import StoreState
@@ -63,7 +65,7 @@ class UpgradeResult:
     """What an upgrade did, or would do.
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
-    the switch was durable.
+    the switch was durable. ``retired`` is the version that became the spare.
     """
 
     version: int
@@ -71,6 +73,7 @@ class UpgradeResult:
     plan: Plan
     needs: Needs | None
     seconds: float
+    retired: int | None = None
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -96,9 +99,9 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         return UpgradeResult(release.version, state.current, plan, None, time.monotonic() - began)
     result = _build(opened, repository, release, state, dry_run=options.dry_run, began=began)
-    if not options.dry_run:
-        leave_spare(opened, state, release.version)
-    return result
+    if options.dry_run:
+        return replace(result, retired=falling_out(state, release.version))
+    return replace(result, retired=leave_spare(opened, state, release.version))
 
 
 def _build(
@@ -112,16 +115,16 @@ def _build(
 ) -> UpgradeResult:
     base = release.base
     with ExitStack() as stack, explained(tree_name(release.name, release.version)):
-        seed, tree, drift = _find_seed(opened, state, stack)
         file = stack.enter_context(repository.open_manifest(base.manifest))
         wanted = CompressedManifest(file, base.manifest)
-        delta = Delta(wanted, tree.record if tree else None, drift)
-        directories = _Directories(tree)
-        entries = tree.entries if tree else 0
-        delta.check(directories, entries=base.entries, seed_entries=entries)
-        room = _room(opened.store.fd)
+        seed, tree, delta = _find_seed(opened, state, wanted, base, stack)
+        directories = len(tree.digests) if tree else 0
         check_room(
-            delta.needs, seed, room, directories=len(directories), manifest_size=base.manifest_size
+            delta.needs,
+            seed,
+            _room(opened.store.fd),
+            directories=directories,
+            manifest_size=base.manifest_size,
         )
         plan = plan_upgrade(state, release.version, seed, delta.needs)
         objects = Objects(opened.fs, opened.store.objects, repository)
@@ -146,30 +149,63 @@ def _build(
 
 
 def _find_seed(
-    opened: Session, state: StoreState, stack: ExitStack
-) -> tuple[Seed, SeedTree | None, list[Drift]]:
-    """Return the seed, opened, and its drift; a spare that cannot be trusted is passed over."""
+    opened: Session,
+    state: StoreState,
+    wanted: CompressedManifest,
+    base: Bundle,
+    stack: ExitStack,
+) -> tuple[Seed, SeedTree | None, Delta]:
+    """Return the seed, opened, and its delta; a spare that cannot be trusted is passed over."""
     seed = choose_seed(state)
     if seed.kind == "empty":
-        return seed, None, []
+        return seed, None, _checked_delta(wanted, base, None, ())
     if seed.kind == "spare":
         try:
-            tree, drift = _open_seed(opened, state, seed, stack)
-        except (RootmanError, OSError) as error:
-            reason = str(error)
-        else:
-            if len(drift) <= max(_TRUSTED_DRIFT, tree.entries // 10):
-                return seed, tree, drift
-            reason = f"{len(drift)} of its paths were changed"
-        opened.reporter.warn(f"the spare cannot be trusted and is not used: {reason}")
-        seed = choose_seed(without_spare(state))
-    tree, drift = _open_seed(opened, state, seed, stack)
-    return seed, tree, drift
+            return seed, *_try_seed(opened, state, seed, wanted, base, stack=stack)
+        except _UntrustedSeed as reason:
+            opened.reporter.warn(f"the spare cannot be trusted and is not used: {reason}")
+            seed = choose_seed(without_spare(state))
+    return seed, *_try_seed(opened, state, seed, wanted, base, stack=stack)
 
 
-def _open_seed(
-    opened: Session, state: StoreState, seed: Seed, stack: ExitStack
-) -> tuple[SeedTree, list[Drift]]:
+class _UntrustedSeed(Exception):
+    """The spare is not to be used."""
+
+
+def _try_seed(
+    opened: Session,
+    state: StoreState,
+    seed: Seed,
+    wanted: CompressedManifest,
+    base: Bundle,
+    *,
+    stack: ExitStack,
+) -> tuple[SeedTree, Delta]:
+    """Compare the manifests while forks check the seed; again with its drift if there is any."""
+    try:
+        tree = _open_seed(opened, state, seed, stack)
+    except (RootmanError, OSError) as error:
+        if seed.kind == "spare":
+            raise _UntrustedSeed(error) from error
+        raise
+    delta = _checked_delta(wanted, base, tree, ())
+    drift = tree.check.drift()
+    if seed.kind == "spare" and len(drift) > max(_TRUSTED_DRIFT, tree.entries // 10):
+        raise _UntrustedSeed(f"{len(drift)} of its paths were changed")
+    return tree, _checked_delta(wanted, base, tree, drift) if drift else delta
+
+
+def _checked_delta(
+    wanted: CompressedManifest, base: Bundle, tree: SeedTree | None, drift: Sequence[Drift]
+) -> Delta:
+    delta = Delta(wanted, tree.record if tree else None, drift)
+    entries = tree.entries if tree else 0
+    delta.check(_Directories(tree), entries=base.entries, seed_entries=entries)
+    return delta
+
+
+def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack) -> SeedTree:
+    """Open the seed and start its quick check."""
     store = opened.store
     if seed.kind == "spare":
         stage = str(StageName(StageKind.SPARE, seed.version))
@@ -182,13 +218,16 @@ def _open_seed(
     stack.callback(os.close, record_fd)
     record = SealRecord(record_fd, f"seal record of version {seed.version}")
     digests = record.digests()
-    drift = find_drift(root, record, digests, forks=opened.forks)
-    drifted = frozenset(one.field for one in drift)
-    return SeedTree(record, record.summary().entries, digests, drifted), drift
+    check = Check(root, record, digests, forks=max(opened.forks - 1, 1))
+    return SeedTree(record, record.summary().entries, digests, check)
 
 
-def leave_spare(opened: Session, before: StoreState, version: int) -> None:
-    """Prepare the seed of the next upgrade; a failure costs its speed, not this upgrade."""
+def leave_spare(opened: Session, before: StoreState, version: int) -> int | None:
+    """Prepare the seed of the next upgrade, of the tree that fell out if there is one.
+
+    A failure costs the next one its speed, not this upgrade. Return the version of
+    the tree that is the spare now.
+    """
     reporter = opened.reporter
     fallen = falling_out(before, version)
     if fallen is not None:
@@ -198,7 +237,7 @@ def leave_spare(opened: Session, before: StoreState, version: int) -> None:
             reporter.warn(f"{busy}: it stays where it is")
             fallen = None
     if before.current is None:
-        return  # an installation; the first upgrade makes the spare
+        return None  # an installation; the first upgrade makes the spare
     state = scan(opened.store)
     try:
         Executor(opened.store, opened.fs, reporter, state, forks=opened.forks).run(
@@ -207,6 +246,8 @@ def leave_spare(opened: Session, before: StoreState, version: int) -> None:
     except RootmanError as error:
         reporter.warn(f"no spare was prepared, the next upgrade will clone: {error}")
         recover(opened)
+        return None
+    return fallen
 
 
 def device_names(configured: str) -> frozenset[str]:
@@ -225,9 +266,6 @@ class _Directories:
 
     def __contains__(self, field: object) -> bool:
         return isinstance(field, bytes) and os.fsdecode(field_path(field)) in self._paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
 
 def _room(fd: int) -> Room:

@@ -17,7 +17,7 @@ from rootman.fsops import open_dir
 from rootman.manifest import Entry, field_path, parse_line
 from rootman.scanner import scan_tree
 from rootman.seal import SealRecord, is_shared
-from rootman.survey import find_drift
+from rootman.survey import Check
 
 if TYPE_CHECKING:
     from array import array
@@ -81,7 +81,7 @@ def verify_quickly(store: Store, tree: Tree, *, forks: int) -> list[Difference]:
     """
     with open_tree(store, tree) as (root, record):
         differences = []
-        for drift in find_drift(root, record, record.digests(), forks=forks):
+        for drift in Check(root, record, record.digests(), forks=forks).drift():
             line = drift.line
             damaged = bool(line and is_shared(line) and drift.sealed_inode)
             kind: Literal["added", "removed", "changed"] = "changed"

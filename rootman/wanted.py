@@ -106,6 +106,11 @@ class Delta:
             shown = orphan.decode("ascii", "backslashreplace")
             raise InvalidManifest(f"{shown}: its parent is not a directory of the tree")
 
+    @property
+    def drifted(self) -> frozenset[bytes]:
+        """The path fields of the seed that are not as they were sealed."""
+        return frozenset(one.field for one in self._drift)
+
     def _keep(self, change: Change) -> None:
         if self._kept is not None:
             self._kept.append(change)

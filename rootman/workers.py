@@ -8,44 +8,65 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 # One more than the two cores of a small device: while one waits for the journal, another works.
 DEFAULT: Final = min(os.cpu_count() or 1, 4) + 1
 
 
-def run(tasks: Sequence[Callable[[], bytes]]) -> list[bytes]:
+Task = Callable[[], bytes]
+
+
+def run(tasks: Sequence[Task]) -> list[bytes]:
     """Run every task, all but the first in forks of their own; return their results in order.
 
     Raises:
         Exception: the first that a task raised for a reason of its own, when all have ended.
     """
     forks = [_fork(task) for task in tasks[1:]]
-    results: list[bytes | Exception] = [_attempt(tasks[0])]
-    for pid, reader in forks:
-        with open(reader, "rb") as pipe:
-            data = pipe.read()
-        os.waitpid(pid, 0)
-        results.append(_unpack(data))
+    return _results([_attempt(tasks[0]), *map(_collect, forks)])
+
+
+def start(tasks: Sequence[Task]) -> Callable[[], list[bytes]]:
+    """Start every task in a fork of its own; the function returned waits for their results.
+
+    A single task is not forked: it runs when its result is asked for.
+    """
+    if len(tasks) == 1:
+        return lambda: _results([_attempt(tasks[0])])
+    forks = [_fork(task) for task in tasks]
+    return lambda: _results([_collect(fork) for fork in forks])
+
+
+def _results(results: Sequence[bytes | Exception]) -> list[bytes]:
     errors = [result for result in results if isinstance(result, Exception)]
     for error in sorted(errors, key=lambda one: isinstance(one, BrokenBarrierError)):
         raise error
     return [result for result in results if isinstance(result, bytes)]
 
 
-def _attempt(task: Callable[[], bytes]) -> bytes | Exception:
+def _collect(fork: tuple[int, int]) -> bytes | Exception:
+    pid, reader = fork
+    with open(reader, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(pid, 0)
+    return _unpack(data)
+
+
+def _attempt(task: Task) -> bytes | Exception:
     try:
         return task()
     except Exception as error:  # noqa: BLE001  raised again by run()
         return error
 
 
-def _fork(task: Callable[[], bytes]) -> tuple[int, int]:
+def _fork(task: Task) -> tuple[int, int]:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid:
