@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from rootman.manifest import encode, parse_line
+from rootman.manifest import encode, field_path, parse_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rootman.comparison import Change
     from rootman.manifest import Entry
@@ -61,11 +61,29 @@ def differing(old: bytes, new: bytes) -> tuple[Differing, ...]:
     )
 
 
-def changed(change: Change) -> tuple[Differing, ...]:
-    """Return what differs in a path that both manifests have, nothing for other changes."""
-    if change.old is None or change.new is None:
-        return ()
-    return differing(change.old, change.new)
+@dataclass(frozen=True, slots=True)
+class PathDifference:
+    """One path that differs; ``what`` is empty where it was added or removed."""
+
+    path: bytes
+    kind: Literal["added", "removed", "changed"]
+    what: tuple[Differing, ...] = ()
+
+
+def path_differences(changes: Iterable[Change]) -> Iterator[PathDifference]:
+    """Yield what ``changes`` between two manifests mean.
+
+    Raises:
+        InvalidManifest: a line is none.
+    """
+    for change in changes:
+        path = field_path(change.field)
+        if change.old is None:
+            yield PathDifference(path, "added")
+        elif change.new is None:
+            yield PathDifference(path, "removed")
+        else:
+            yield PathDifference(path, "changed", differing(change.old, change.new))
 
 
 def _facts(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -145,6 +145,10 @@ def rehearsal(path: str, fs: Fs, reporter: Reporter, *, forks: int) -> Iterator[
         Busy: somebody changes it.
     """
     with open_store(path) as store, undisturbed(store):
+        with _readable(store):
+            settled = scan(store).is_settled
+        if not settled:
+            reporter.warn("an earlier command was interrupted; it would be recovered from first")
         yield Session(store, fs, reporter, forks)
 
 

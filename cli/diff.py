@@ -1,0 +1,77 @@
+"""``rootman diff``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cli.options import VERSION, as_json, looking
+from cli.render import compact_json, difference, emit, path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rootman.difference import PathDifference
+
+
+@click.command
+@click.argument("old", metavar="A", type=VERSION)
+@click.argument("new", metavar="B", type=VERSION)
+@as_json
+@click.pass_obj
+def command(rootfs: str, old: int, new: int, as_json: bool) -> None:
+    """Show what differs between two versions.
+
+    From version A to version B, as they were installed, so nothing of the trees
+    themselves is read: a line for each path, with A for added, D for deleted, M
+    for modified and then what differs (content, or which metadata). Paths are spelt
+    as in a manifest, so a line is a path whatever its name holds. The last line
+    sums up.
+
+    \b
+      rootman diff 6 7
+      rootman diff 6 7 | grep '^M etc/'
+
+    Exit codes: rootman --help lists them.
+    """
+    from rootman.comparison import compare
+    from rootman.difference import path_differences
+    from rootman.execute import explained
+    from rootman.store import require_tree
+    from rootman.verify import open_tree
+
+    with looking(rootfs, "diff") as view, explained(rootfs):
+        before, after = require_tree(view.state, old), require_tree(view.state, new)
+        with (
+            open_tree(view.store, before) as (_, one),
+            open_tree(view.store, after) as (_, two),
+            one.manifest() as ours,
+            two.manifest() as theirs,
+        ):
+            found = path_differences(compare(ours, theirs))
+            emit(_document(old, new, found) if as_json else _lines(found))
+
+
+_LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
+
+
+def _lines(found: Iterable[PathDifference]) -> Iterator[str]:
+    counts = dict.fromkeys(_LETTERS, 0)
+    for one in found:
+        counts[one.kind] += 1
+        what = f" ({', '.join(map(str, one.what))})" if one.what else ""
+        yield f"{_LETTERS[one.kind]} {path(one.path)}{what}"
+    yield ", ".join(f"{number} {kind}" for kind, number in counts.items())
+
+
+def _document(old: int, new: int, found: Iterable[PathDifference]) -> Iterator[str]:
+    """Yield the document piece by piece: it may have as many differences as there are paths."""
+    counts = dict.fromkeys(_LETTERS, 0)
+    yield f'{{"from": {old}, "to": {new}, "differences": ['
+    separator = "  "
+    for one in found:
+        counts[one.kind] += 1
+        yield separator + compact_json(difference(one))
+        separator = ", "
+    yield f"], {compact_json(counts)[1:]}"

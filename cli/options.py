@@ -1,0 +1,99 @@
+"""What the commands have in common on their command lines, and how they open a store."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootman.fsops import Fs
+    from rootman.session import Session, View
+
+_MAX_VERSION: Final = (1 << 31) - 1
+
+as_json: Final = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+)
+
+
+class Version(click.ParamType):
+    """A version number, as the core takes it."""
+
+    name = "version"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Return the number that ``value`` is the text of."""
+        text = str(value)
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+        if not 0 < number <= _MAX_VERSION:
+            self.fail(f"{text!r} is no version: those are whole numbers from 1", param, ctx)
+        return number
+
+
+VERSION: Final = Version()
+
+
+def real_fs() -> Fs:
+    """Return the door to the disk; imported here because a mere look does without."""
+    from rootman.fsops import RealFs
+
+    return RealFs()
+
+
+@contextmanager
+def changing(rootfs: str, command: str) -> Iterator[Session]:
+    """Open the store to change it, for the command called ``command``.
+
+    Raises:
+        RootmanError: as ``session.session``.
+    """
+    from cli.progress import Progress
+    from rootman import workers
+    from rootman.session import session
+
+    with (
+        Progress(command) as reporter,
+        session(rootfs, real_fs(), reporter, forks=workers.DEFAULT) as opened,
+    ):
+        yield opened
+
+
+@contextmanager
+def rehearsing(rootfs: str, command: str) -> Iterator[Session]:
+    """Open the store for a command that only plans; nothing of it is changed.
+
+    Raises:
+        RootmanError: as ``session.rehearsal``.
+    """
+    from cli.progress import Progress
+    from rootman import workers
+    from rootman.session import rehearsal
+
+    with (
+        Progress(command) as reporter,
+        rehearsal(rootfs, real_fs(), reporter, forks=workers.DEFAULT) as opened,
+    ):
+        yield opened
+
+
+@contextmanager
+def looking(rootfs: str, command: str) -> Iterator[View]:
+    """Open the store to show it, for the command called ``command``.
+
+    Raises:
+        RootmanError: as ``session.look``.
+    """
+    from cli.progress import Progress
+    from rootman.session import look
+
+    with Progress(command) as reporter, look(rootfs, real_fs, reporter) as view:
+        yield view

@@ -1,0 +1,55 @@
+"""``rootman repair``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import click
+
+from cli.options import VERSION, as_json, changing
+from cli.render import count, difference, emit, emit_json
+from cli.verdict import document, exit_code, finding, lines
+
+
+@click.command
+@click.argument("version", metavar="[N]", type=VERSION, required=False)
+@click.option(
+    "--from", "source", metavar="REPO", help="Where content is that no other version has."
+)
+@as_json
+@click.pass_obj
+def command(rootfs: str, version: int | None, source: str | None, as_json: bool) -> int:
+    """Bring a version back to what was installed.
+
+    Version N, current by default, is verified; every path that differs is replaced
+    by a new file, and the whole is verified again. Local changes to the tree are
+    undone, too. Content comes from the other versions of the store where they have
+    it, else from the repository REPO. A file that is there is never written into:
+    programs that use it keep it, and other versions stay what they are.
+
+    \b
+      rootman repair
+      rootman repair 6 --from /srv/repo
+
+    Exits with 0 when the tree is pristine afterwards, else with 10 or 11 as verify;
+    rootman --help lists the others.
+    """
+    from rootman.examination import mend
+    from rootman.repo.repository import Repository
+
+    with ExitStack() as stack:
+        origin = stack.enter_context(Repository.open(source)) if source is not None else None
+        opened = stack.enter_context(changing(rootfs, "repair"))
+        found = mend(opened, version, origin)
+    if as_json:
+        repaired = [
+            {**difference(one.difference), "damaged": one.damaged} for one in found.repaired
+        ]
+        emit_json({**document(found), "repaired": repaired})
+    else:
+        emit(f"was {finding(one)}" for one in found.repaired)
+        mended = len(found.repaired) - len(found.findings)
+        if found.repaired:
+            emit((f"{found.name}: {count(mended, 'path')} repaired",))
+        emit(lines(found))
+    return exit_code(found.verdict)

@@ -1,0 +1,59 @@
+"""``rootman rollback``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options import VERSION, as_json, changing
+from cli.render import emit, emit_json
+
+if TYPE_CHECKING:
+    from rootman.rollback import RollbackResult
+
+
+@click.command
+@click.option("--to", type=VERSION, metavar="N", help="Make this version current instead.")
+@as_json
+@click.pass_obj
+def command(rootfs: str, to: int | None, as_json: bool) -> None:
+    """Go back to the previous version.
+
+    `current` and `previous` change places, by one rename, so a second rollback
+    returns to the start. With --to, any version of the store becomes current, and
+    the one that was is previous. No tree is changed or deleted.
+
+    \b
+      rootman rollback
+      rootman rollback --to 5
+
+    Exit codes: rootman --help lists them.
+    """
+    from rootman.rollback import rollback
+
+    with changing(rootfs, "rollback") as opened:
+        result = rollback(opened, to)
+    if as_json:
+        emit_json(_document(result))
+    else:
+        emit(_lines(result))
+
+
+def _document(result: RollbackResult) -> dict[str, object]:
+    return {
+        "name": result.os_name,
+        "was": result.was,
+        "current": result.current,
+        "previous": result.previous,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _lines(result: RollbackResult) -> list[str]:
+    name = result.os_name
+    before = "nothing" if result.was is None else f"{name}.{result.was}"
+    lines = [f"{before} -> {name}.{result.current}: current in {result.seconds:.2f} s"]
+    if result.previous is not None:
+        lines.append(f"to return to {name}.{result.previous}: rootman rollback")
+    return lines

@@ -1,0 +1,95 @@
+"""``rootman status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cli.options import as_json, looking, real_fs
+from cli.render import count, emit, emit_json, moment, printable, size, table
+
+if TYPE_CHECKING:
+    from rootman.overview import Overview, TreeOverview
+
+_HEAD: Final = ("  version", "state", "shared", "exclusive", "sealed", "")
+_NUMBERS: Final = frozenset({2, 3})  # the columns of sizes
+
+
+@click.command
+@as_json
+@click.pass_obj
+def command(rootfs: str, as_json: bool) -> None:
+    """Show the versions of a store.
+
+    For each: whether it is current or previous, whether it is pinned, how much of
+    its content it shares with other versions and how much it has alone (which is
+    what deleting it would free). Below: the spare (the seed of the next upgrade),
+    what is staged or was interrupted, and what is wrong with what to do about it.
+
+    \b
+      rootman status
+      rootman status --json | jq .current
+
+    Exit codes: rootman --help lists them.
+    """
+    from rootman.overview import overview
+
+    with looking(rootfs, "status") as view:
+        document = overview(view, real_fs)
+    if as_json:
+        emit_json({**document, "rootfs": printable(document["rootfs"])})
+    else:
+        emit(printable(line) for line in _lines(document))
+
+
+def _lines(store: Overview) -> list[str]:
+    trees = store["trees"]
+    lines = [f"{store['rootfs']}: {store['name']}, {count(len(trees), 'tree')}"]
+    if trees:
+        rows: list[tuple[str, ...]] = [_HEAD]
+        rows += [_row(store, tree) for tree in reversed(trees)]
+        lines += ["", *table(rows, right=_NUMBERS), ""]
+    else:
+        lines.append(f"the store is empty; to install: rootman{_option(store)} upgrade REPO")
+    if store["spare"] is not None:
+        lines.append(f"spare: a clone of {store['name']}.{store['spare']}, ready to be upgraded")
+    if store["staged"]:
+        lines.append(f"staged: {', '.join(store['staged'])}")
+    if store["downloads"]:
+        waiting = count(store["downloads"], "object")
+        lines.append(f"downloads: {waiting}, kept for the upgrade that wanted them")
+    lines += [f"{_RECOVERY[store['recovery']]}: {what}" for what in store["interrupted"]]
+    lines += [f"problem: {problem}" for problem in store["problems"]]
+    return lines
+
+
+_RECOVERY: Final = {
+    "none": "",
+    "done": "recovered",
+    "in progress": "in progress",
+    "not possible": "interrupted, to be done once the store can be written",
+}
+
+
+def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
+    marks = []
+    if tree["version"] == store["current"]:
+        marks.append("current")
+    if tree["version"] == store["previous"]:
+        marks.append("previous")
+    sign = {"current": "*", "previous": "-"}[marks[0]] if marks else " "
+    if tree["pinned"]:
+        marks.append("pinned")
+    return (
+        f"{sign} {tree['name']}",
+        tree["state"],
+        size(tree["shared"]),
+        size(tree["exclusive"]),
+        moment(tree["sealed_at"]),
+        ", ".join(marks),
+    )
+
+
+def _option(store: Overview) -> str:
+    return "" if store["rootfs"] == "/rootfs" else f" --rootfs {store['rootfs']}"
