@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import InvalidManifest
-from rootman.manifest import HEADER, MAX_LINE, line_path
+from rootman.manifest import HEADER, MAX_LINE, line_path, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -92,8 +92,7 @@ class _Cursor:
         field = line_path(line)
         if field <= self._previous:
             problem = "twice" if field == self._previous else "out of order"
-            shown = field.decode("ascii", "backslashreplace")
-            raise InvalidManifest(f"line {self.index + 2}: {shown} stands {problem}")
+            raise InvalidManifest(f"line {self.index + 2}: {printable(field)} stands {problem}")
         self._previous = field
         self.position += len(line)
         self.index += 1
@@ -270,19 +269,19 @@ def _find(cursor: _Cursor, field: bytes) -> bytes | None:
 
 
 def any_below(stream: Iterable[bytes], directories: Iterable[bytes]) -> bytes | None:
-    """Return the path field of a line below one of the sorted ``directories``, if there is any.
+    """Return the path field of a line below one of the ``directories``, if there is any.
 
     Raises:
         InvalidManifest: the stream is no manifest or is cut off.
     """
     cursor = _Cursor(stream)
-    for directory in directories:
-        below = directory + b"/"
+    # In this order: what is below a-b comes before what is below a (MF-2).
+    for below in sorted(directory + b"/" for directory in directories):
         if not _reach(cursor, below):
             return None
-        start = cursor.buffer.find(b"\n" + below, max(cursor.position - 1, 0))
         if cursor.buffer.startswith(below, cursor.position):
-            start = cursor.position - 1
-        if start >= 0:
-            return line_path(cursor.buffer[start + 1 :])
+            return line_path(cursor.buffer[cursor.position :])
+        newline = cursor.buffer.find(b"\n" + below, cursor.position)
+        if newline >= 0:
+            return line_path(cursor.buffer[newline + 1 :])
     return None
