@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from rootman.difference import Differing, PathDifference, differing
 from rootman.errors import NotFound
-from rootman.execute import explained
+from rootman.execute import Executor, explained
 from rootman.objects import NoOrigin, Objects
 from rootman.repair import repair_tree
+from rootman.steps import ClearObjects
 from rootman.store import require_tree, scan
 from rootman.verify import verdict, verify_quickly, verify_tree
 
@@ -88,10 +89,13 @@ def mend(opened: Session, version: int | None, origin: Origin | None) -> Examina
     """
     store = opened.store
     with explained(f"{store.path}: reading the store"):
-        tree = _choose(scan(store), version)
+        state = scan(store)
+        tree = _choose(state, version)
     objects = Objects(opened.fs, store.objects, origin or NoOrigin())
     opened.reporter.step(f"repair {tree.name}")
     result = repair_tree(opened, tree, objects)
+    if origin is not None:
+        Executor(store, opened.fs, opened.reporter, state).run((ClearObjects(),))
     return Examination(
         tree.version,
         tree.name,
