@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.comparison import Change
 from rootman.errors import InvalidManifest
-from rootman.manifest import Entry, line_path, parent_field, parse_line
+from rootman.manifest import (
+    Entry,
+    group_inode,
+    line_path,
+    parent_field,
+    parse_line,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -161,9 +168,12 @@ def vet(
         if new is not None and change.new is not None:
             _check_parent(change.field, directories, made, gone)
             if new.nlink > 1:
-                groups.setdefault(new.inode, _Group(change.new, new.nlink)).add(change.new)
+                group = groups.setdefault(new.inode, _Group(change.new, new))
+                group.add(change.new)
         needs.count(change, old, new)
         yield change
+    if b"." not in made and (b"." not in directories or b"." in gone):
+        raise InvalidManifest("the manifest has no line for the root of the tree")
     for group in groups.values():
         group.check()
 
@@ -176,17 +186,15 @@ def _check_parent(
     parent = parent_field(path)
     if parent in made or (parent in directories and parent not in gone):
         return
-    raise InvalidManifest(
-        f"{path.decode('ascii', 'backslashreplace')}: its parent is not a directory of the tree"
-    )
+    raise InvalidManifest(f"{printable(path)}: its parent is not a directory of the tree")
 
 
 @dataclass(slots=True)
 class _Group:
-    """The names of one inode: as many as nlink says, and otherwise the same line."""
+    """The names of one inode: as many as nlink says, and otherwise the same line (MF-9)."""
 
     first: bytes
-    nlink: int
+    entry: Entry
     names: int = 0
 
     def add(self, line: bytes) -> None:
@@ -195,9 +203,11 @@ class _Group:
             self._fail("its names differ in more than the path")
 
     def check(self) -> None:
-        if self.names != self.nlink:
-            self._fail(f"nlink={self.nlink}, and {self.names} names")
+        if self.names != self.entry.nlink:
+            self._fail(f"nlink={self.entry.nlink}, and {self.names} names")
+        if self.entry.inode != group_inode(self.entry.path):  # MF-10
+            self._fail(f"inode={self.entry.inode} does not stand for its first name")
 
     def _fail(self, problem: str) -> None:
-        path = line_path(self.first).decode("ascii", "backslashreplace")
+        path = printable(line_path(self.first))
         raise InvalidManifest(f"{path}: the hardlink group is not consistent: {problem}")
