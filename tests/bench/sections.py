@@ -1,0 +1,246 @@
+"""The sections of the bench: each measures, and returns rows of the table."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.measure import count_calls, execute, footprint, interpreter, sync
+from tests.bench.recipes import STORE, Recipes
+from tests.bench.rounds import Samples, Side, measure
+from tests.bench.table import Row
+from tests.bench.trees import TreeSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from tests.bench.images import Images
+    from tests.bench.measure import Footprint
+
+TREE: Final = TreeSpec(entries=100_000, changed=200)
+SMALL: Final = TreeSpec(entries=100_000, changed=200, tiny=True)
+LARGE: Final = TreeSpec(entries=1_000_000, changed=2_000, tiny=True)
+
+_STATUS_RUNS: Final = 20
+_MIB: Final = 1 << 20
+_MEMORY_LIMIT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all sections need: where images are, how many rounds, and the command."""
+
+    images: Images
+    rounds: int
+    rootman: Path
+    quick: bool = False
+    warm: bool = False
+    same_store: bool = False
+
+    def recipes(self, spec: TreeSpec) -> Recipes:
+        """Return how the images with trees of this kind are made."""
+        return Recipes(self.images, spec, self.rootman, self.same_store)
+
+    def measure(self, sides: Mapping[str, Side]) -> dict[str, Samples]:
+        """Measure all ``sides`` in interleaved rounds."""
+        return measure(self.images, sides, self.rounds, warm=self.warm)
+
+
+def clone(bench: Bench) -> list[Row]:
+    """Compare the first clone of a tree with ``cp -al``."""
+    image = bench.recipes(TREE).store()
+
+    def ours(path: Path) -> Mapping[str, float]:
+        store = path / STORE
+        module = ("-m", "tests.bench.cloning")
+        done = execute(sys.executable, *module, store, "2", store / "clone")
+        flushed = done.seconds + sync(path)
+        return {"process": done.seconds, "call": float(done.output), "with sync": flushed}
+
+    def theirs(path: Path) -> Mapping[str, float]:
+        store = path / STORE
+        done = execute("cp", "-al", store / "olpc.2", store / "clone")
+        return {"process": done.seconds, "with sync": done.seconds + sync(path)}
+
+    samples = bench.measure({"clone": Side(image, ours), "cp -al": Side(image, theirs)})
+    one, other = samples["clone"].parts, samples["cp -al"].parts
+    return [
+        Row("clone: process / cp -al", one["process"], other["process"], target=0.6),
+        Row("  without the start of Python", one["call"], other["process"]),
+        Row("  process / cp -al, both with sync -f", one["with sync"], other["with sync"]),
+        Row("  MiB written", samples["clone"].written, samples["cp -al"].written, unit="MiB"),
+    ]
+
+
+_CP_ALL: Final = "cp -al, rsync of the tree"
+_CP_KNOWN: Final = "cp -al, rsync of the files"
+_OSTREE: Final = "ostree, published {}"
+
+
+def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = True) -> list[Row]:
+    """Compare an upgrade with 200 changed files with other ways to have both trees."""
+    recipes = bench.recipes(TREE)
+    sides = {"upgrade": Side(recipes.store(), partial(_upgrade, recipes))}
+    if against_cp:
+        trees = recipes.trees()
+        sides[_CP_ALL] = Side(trees, _clone_and_compare)
+        sides[_CP_KNOWN] = Side(trees, _clone_and_copy)
+    if against_ostree and shutil.which("ostree") is not None:
+        for mode in ("bare", "archive"):
+            sides[_OSTREE.format(mode)] = Side(recipes.ostree(mode), _ostree)
+    samples = bench.measure(sides)
+    ours = samples["upgrade"]
+    rows: list[Row] = []
+    for name, target in ((_CP_ALL, 0.1), (_CP_KNOWN, 0.1)):
+        if name in samples:
+            rows += _compared(ours, name, samples[name], target, 0.05)
+    for mode in ("bare", "archive"):
+        name = _OSTREE.format(mode)
+        if name in samples:
+            rows += _compared(ours, name, samples[name], 0.2, None)
+    if not rows:
+        rows.append(Row("upgrade", ours.parts["process"]))
+    return [*rows, *_calls(bench, recipes, sides["upgrade"].image)]
+
+
+def _compared(
+    ours: Samples, name: str, theirs: Samples, target: float, written: float | None
+) -> list[Row]:
+    seconds = (ours.parts["process"], theirs.parts["process"])
+    return [
+        Row(f"upgrade / {name}", *seconds, target=target),
+        Row("  MiB written", ours.written, theirs.written, unit="MiB", target=written),
+    ]
+
+
+def _upgrade(recipes: Recipes, path: Path) -> Mapping[str, float]:
+    return {"process": execute(*recipes.upgrade(path, 3)).seconds}
+
+
+def _clone_and_compare(path: Path) -> Mapping[str, float]:
+    """Find the changes as one does who has only two trees."""
+    cloned = execute("cp", "-al", path / "old", path / "clone").seconds
+    changed = execute("rsync", "-a", "--delete", f"{path}/new/", f"{path}/clone/").seconds
+    flushed = sync(path)
+    return {"process": cloned + changed + flushed, "clone": cloned, "rsync": changed}
+
+
+def _clone_and_copy(path: Path) -> Mapping[str, float]:
+    """Copy the changed files, as one could who knew which they are."""
+    cloned = execute("cp", "-al", path / "old", path / "clone").seconds
+    known = f"--files-from={path}/changes"
+    changed = execute("rsync", "-a", known, f"{path}/new/", f"{path}/clone/").seconds
+    flushed = sync(path)
+    return {"process": cloned + changed + flushed, "clone": cloned, "rsync": changed}
+
+
+def _ostree(path: Path) -> Mapping[str, float]:
+    device = f"--repo={path}/device"
+    pulled = execute("ostree", device, "pull-local", path / "published", "os/3").seconds
+    target = path / "deploy" / "3"
+    checked_out = execute("ostree", device, "checkout", "-H", "os/3", target).seconds
+    total = pulled + checked_out + sync(path)
+    return {"process": total, "pull": pulled, "checkout": checked_out}
+
+
+def _calls(bench: Bench, recipes: Recipes, store: Path) -> list[Row]:
+    """Count system calls, which no other process on the machine can disturb."""
+    if shutil.which("strace") is None:
+        return []
+    with bench.images.fresh(store) as filesystem:
+        ours = count_calls(*recipes.upgrade(filesystem.path, 3))
+    with bench.images.fresh(recipes.trees()) as filesystem:
+        path = filesystem.path
+        theirs = count_calls("cp", "-al", path / "old", path / "clone")
+        theirs += count_calls("rsync", "-a", "--delete", f"{path}/new/", f"{path}/clone/")
+    return [Row(f"upgrade / {_CP_ALL}: system calls", [ours], [theirs], unit="calls")]
+
+
+def status(bench: Bench) -> list[Row]:
+    """Compare ``rootman status`` with the start of the Python that runs it."""
+    recipes = bench.recipes(TREE)
+    ours, theirs = list[float](), list[float]()
+    python = interpreter(bench.rootman)
+    with bench.images.fresh(recipes.store()) as filesystem:
+        command = (bench.rootman, "--rootfs", filesystem.path / STORE, "status")
+        first = execute(*command).seconds
+        execute(python, "-c", "pass")
+        for _ in range(_STATUS_RUNS):
+            ours.append(execute(*command).seconds)
+            theirs.append(execute(python, "-c", "pass").seconds)
+    return [
+        Row("status / python3 -c pass", ours, theirs, target=5),
+        Row("  the first status of a store", [first]),
+    ]
+
+
+def memory(bench: Bench) -> list[Row]:
+    """Measure an installation and an upgrade of a small tree and of one ten times as large."""
+    small = [_install_and_upgrade(bench, SMALL) for _ in range(min(bench.rounds, 3))]
+    rows = _memory_rows(SMALL, small[-1])
+    if bench.quick:
+        return rows
+    large = _install_and_upgrade(bench, LARGE)
+    rows += _memory_rows(LARGE, large)
+    for what in ("upgrade", "installation"):
+        rows.append(
+            Row(
+                f"{what}: time per entry, 1,000,000 / 100,000",
+                [_per_entry(LARGE, large[what])],
+                [median(_per_entry(SMALL, one[what]) for one in small)],
+                unit="us",
+                target=1.3,
+            )
+        )
+    return rows
+
+
+def _install_and_upgrade(bench: Bench, spec: TreeSpec) -> dict[str, Footprint]:
+    recipes = bench.recipes(spec)
+    with bench.images.fresh(recipes.repository()) as filesystem:
+        path = filesystem.path
+        execute(bench.rootman, "--rootfs", path / STORE, "init")
+        found: dict[str, Footprint] = {}
+        for what, version in (("installation", 1), ("first upgrade", 2), ("upgrade", 3)):
+            sync(path)
+            found[what] = footprint(*recipes.upgrade(path, version))
+            done = found[what]
+            print(
+                f"  {spec.entries:,} entries: {what}: {done.seconds:.2f} s,"
+                f" max RSS {done.max_rss / _MIB:.0f} MiB, PSS {done.peak_pss / _MIB:.0f} MiB",
+                flush=True,
+            )
+    return found
+
+
+def _memory_rows(spec: TreeSpec, found: Mapping[str, Footprint]) -> list[Row]:
+    limit = _MEMORY_LIMIT if spec == LARGE else None
+    rows: list[Row] = []
+    for what in ("upgrade", "first upgrade", "installation"):
+        done = found[what]
+        name = f"{what}, {spec.entries:,} entries"
+        rows += [
+            Row(f"{name}: seconds", [done.seconds]),
+            Row("  largest RSS of a process", [done.max_rss / _MIB], unit="MiB", target=limit),
+            Row("  peak PSS of all together", [done.peak_pss / _MIB], unit="MiB", target=limit),
+        ]
+    return rows
+
+
+def _per_entry(spec: TreeSpec, done: Footprint) -> float:
+    """Return microseconds."""
+    return done.seconds / spec.entries * 1e6
+
+
+SECTIONS: Final[dict[str, Callable[[Bench], Sequence[Row]]]] = {
+    "clone": clone,
+    "upgrade": partial(upgrade, against_ostree=False),
+    "ostree": partial(upgrade, against_cp=False),
+    "status": status,
+    "memory": memory,
+}
