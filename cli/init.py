@@ -8,7 +8,7 @@ import click
 
 from cli.options import VERSION, as_json, real_fs
 from cli.progress import Progress
-from cli.render import emit, emit_json, printable
+from cli.render import emit, emit_json, printable, readable
 
 if TYPE_CHECKING:
     from rootman.initialisation import InitResult
@@ -63,7 +63,7 @@ def command(
 
 def _document(rootfs: str, result: InitResult) -> dict[str, object]:
     return {
-        "rootfs": printable(rootfs),
+        "rootfs": readable(rootfs),
         "name": result.os_name,
         "made": result.made,
         "compatible": result.compatible,

@@ -9,7 +9,7 @@ import click
 
 from cli.options import VERSION, as_json, real_fs
 from cli.progress import Progress
-from cli.render import count, emit, emit_json, printable, size
+from cli.render import count, emit, emit_json, printable, readable, size
 
 if TYPE_CHECKING:
     from rootman.repo.publish import PublishResult
@@ -95,7 +95,7 @@ def _document(result: PublishResult, repository: str) -> dict[str, object]:
     return {
         "name": result.release.name,
         "version": result.release.version,
-        "release": printable(_release_file(result, repository)),
+        "release": readable(_release_file(result, repository)),
         "timestamp": result.release.timestamp,
         "manifest": base.manifest,
         "entries": base.entries,

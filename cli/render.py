@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rootman.difference import PathDifference
 
 _KIB: Final = 1024
-_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
 
 
 class ReaderGone(Exception):
@@ -25,8 +25,13 @@ class ReaderGone(Exception):
 
 
 def printable(text: str) -> str:
-    """Return ``text`` as one line that says every byte and commands no terminal."""
-    return text.encode("utf-8", "backslashreplace").decode().translate(_CONTROLS)
+    """Return ``text`` as one line of printable ASCII that commands no terminal (EX-3)."""
+    return text.encode("ascii", "backslashreplace").decode().translate(_CONTROLS)
+
+
+def readable(text: str) -> str:
+    """Return ``text`` as every reader of JSON takes it: bytes that are not UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def emit(lines: Iterable[str]) -> None:

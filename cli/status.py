@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.options import as_json, looking, real_fs
-from cli.render import count, emit, emit_json, moment, printable, size, table
+from cli.render import count, emit, emit_json, moment, printable, readable, size, table
 
 if TYPE_CHECKING:
     from rootman.overview import Overview, TreeOverview
@@ -38,7 +38,7 @@ def command(rootfs: str, as_json: bool) -> None:
     with looking(rootfs, "status") as view:
         document = overview(view, real_fs)
     if as_json:
-        emit_json({**document, "rootfs": printable(document["rootfs"])})
+        emit_json({**document, "rootfs": readable(document["rootfs"])})
     else:
         emit(printable(line) for line in _lines(document))
 
