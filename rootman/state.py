@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput
+from rootman.names import check_os_name
 
 if TYPE_CHECKING:
     from rootman.names import StageName
@@ -124,7 +125,7 @@ def parse_seal(data: bytes, origin: str) -> Seal:
     try:
         return Seal(
             version=_integer(document["version"]),
-            manifest=str(document["manifest"]),
+            manifest=_text(document["manifest"]),
             entries=_integer(document["entries"]),
             size=_integer(document["size"]),
             sealed_at=_integer(document["sealed_at"]),
@@ -145,24 +146,25 @@ def parse_settings(data: bytes, origin: str) -> Settings:
         if not isinstance(pinned, list):
             raise TypeError("pinned is not a list")
         return Settings(
-            os_name=str(document["name"]),
+            os_name=check_os_name(_text(document["name"])),
             pinned=frozenset(_integer(version) for version in pinned),
-            compatible=str(document["compatible"]),
+            compatible=_text(document["compatible"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InvalidInput) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
 
 
 def _document(data: bytes, origin: str) -> dict[str, object]:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
     if not isinstance(document, dict):
         raise InvalidInput(f"{origin}: damaged: not a JSON object")
-    if document.get("format") != FORMAT:
+    known = document.get("format")
+    if type(known) is not int or known != FORMAT:
         raise InvalidInput(
-            f"{origin}: format {document.get('format')!r} is not known to this rootman",
+            f"{origin}: format {known!r} is not known to this rootman",
             hint="update rootman first",
         )
     return document
@@ -171,4 +173,10 @@ def _document(data: bytes, origin: str) -> dict[str, object]:
 def _integer(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
     return value
