@@ -16,7 +16,7 @@ from rootman.manifest import HEADER, MAX_LINE, line_path, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LEAST_BLOCK: Final = 512
+_LEAST_BLOCK: Final = 1 << 12
 _MOST_BLOCK: Final = 1 << 16
 
 
@@ -155,10 +155,10 @@ def _skip_equal(left: _Cursor, right: _Cursor, block: int) -> int:
             whole = left.buffer.rfind(b"\n", left.position, left.position + size) + 1
             length = whole - left.position
             if length <= 0:  # one line longer than the block
-                return min(block * 2, _MOST_BLOCK)
+                return min(block * 4, _MOST_BLOCK)
             left.skip(length)
             right.skip(length)
-            block = min(block * 2, _MOST_BLOCK)
+            block = min(block * 4, _MOST_BLOCK)
             continue
         length = _common_lines(left, right, size)
         if length:

@@ -87,10 +87,10 @@ def pack_inodes(numbers: array[int]) -> bytes:
 
 
 def pack_digests(digests: dict[str, bytes]) -> bytes:
-    """Return the content of the digests file: path, NUL, digest for each directory, by path."""
-    return _compress(
-        b"".join(os.fsencode(path) + b"\0" + digests[path] for path in sorted(digests))
-    )
+    """Return the content of the digests file: the sorted paths, then a digest for each (ST-8)."""
+    paths = sorted(digests)
+    names = os.fsencode("\0".join(paths))
+    return _compress(names + b"\0\0" + b"".join(map(digests.__getitem__, paths)))
 
 
 def unpack_digests(data: bytes, origin: str) -> dict[str, bytes]:
@@ -99,15 +99,13 @@ def unpack_digests(data: bytes, origin: str) -> dict[str, bytes]:
     Raises:
         InvalidInput: ``data`` is something else.
     """
-    digests: dict[str, bytes] = {}
-    start = 0
-    while start < len(data):
-        end = data.find(b"\0", start)
-        if end < 0 or end + 1 + DIGEST_SIZE > len(data):
-            raise InvalidInput(f"{origin}: damaged")
-        digests[os.fsdecode(data[start:end])] = data[end + 1 : end + 1 + DIGEST_SIZE]
-        start = end + 1 + DIGEST_SIZE
-    return digests
+    end = data.find(b"\0\0")
+    paths = os.fsdecode(data[: max(end, 0)]).split("\0")
+    start = end + 2
+    if end < 0 or len(data) != start + len(paths) * DIGEST_SIZE:
+        raise InvalidInput(f"{origin}: damaged")
+    digests = (data[at : at + DIGEST_SIZE] for at in range(start, len(data), DIGEST_SIZE))
+    return dict(zip(paths, digests, strict=True))
 
 
 def _compress(data: bytes) -> bytes:
