@@ -20,7 +20,7 @@ from tests.bench.table import HEADING, line
 from tests.filesystems import scratch_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.bench.table import Row
 
@@ -94,7 +94,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run(bench: Bench, names: Sequence[str]) -> tuple[list[Row], bool]:
     """Return all rows, and whether a section failed to run."""
-    sections: dict[str, Callable[[Bench], Sequence[Row]]] = {name: SECTIONS[name] for name in names}
+    sections: dict[str, Callable[[Bench], Iterator[Row]]] = {name: SECTIONS[name] for name in names}
     if {"upgrade", "ostree"} <= set(names):
         # The same upgrade is measured against all at once.
         del sections["ostree"]
@@ -104,7 +104,8 @@ def _run(bench: Bench, names: Sequence[str]) -> tuple[list[Row], bool]:
     for name, section in sections.items():
         print(f"{name}:", flush=True)
         try:
-            rows += section(bench)
+            # What was measured before a failure is shown.
+            rows.extend(section(bench))
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(f"{name} could not be run: {error}", file=sys.stderr)
             failed = True

@@ -6,7 +6,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.measure import count_calls, execute, footprint, interpreter, sync
@@ -16,7 +15,7 @@ from tests.bench.table import Row
 from tests.bench.trees import TreeSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.bench.images import Images
@@ -51,7 +50,7 @@ class Bench:
         return measure(self.images, sides, self.rounds, warm=self.warm)
 
 
-def clone(bench: Bench) -> list[Row]:
+def clone(bench: Bench) -> Iterator[Row]:
     """Compare the first clone of a tree with ``cp -al``."""
     image = bench.recipes(TREE).store()
 
@@ -69,12 +68,10 @@ def clone(bench: Bench) -> list[Row]:
 
     samples = bench.measure({"clone": Side(image, ours), "cp -al": Side(image, theirs)})
     one, other = samples["clone"].parts, samples["cp -al"].parts
-    return [
-        Row("clone: process / cp -al", one["process"], other["process"], target=0.6),
-        Row("  without the start of Python", one["call"], other["process"]),
-        Row("  process / cp -al, both with sync -f", one["with sync"], other["with sync"]),
-        Row("  MiB written", samples["clone"].written, samples["cp -al"].written, unit="MiB"),
-    ]
+    yield Row("clone: process / cp -al", one["process"], other["process"], target=0.6)
+    yield Row("  without the start of Python", one["call"], other["process"])
+    yield Row("  process / cp -al, both with sync -f", one["with sync"], other["with sync"])
+    yield Row("  MiB written", samples["clone"].written, samples["cp -al"].written, unit="MiB")
 
 
 _CP_ALL: Final = "cp -al, rsync of the tree"
@@ -82,7 +79,7 @@ _CP_KNOWN: Final = "cp -al, rsync of the files"
 _OSTREE: Final = "ostree, published {}"
 
 
-def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = True) -> list[Row]:
+def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = True) -> Iterator[Row]:
     """Compare an upgrade with 200 changed files with other ways to have both trees."""
     recipes = bench.recipes(TREE)
     sides = {"upgrade": Side(recipes.store(), partial(_upgrade, recipes))}
@@ -95,27 +92,23 @@ def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = Tru
             sides[_OSTREE.format(mode)] = Side(recipes.ostree(mode), _ostree)
     samples = bench.measure(sides)
     ours = samples["upgrade"]
-    rows: list[Row] = []
     for name, target in ((_CP_ALL, 0.1), (_CP_KNOWN, 0.1)):
         if name in samples:
-            rows += _compared(ours, name, samples[name], target, 0.05)
+            yield from _compared(ours, name, samples[name], target, 0.05)
     for mode in ("bare", "archive"):
         name = _OSTREE.format(mode)
         if name in samples:
-            rows += _compared(ours, name, samples[name], 0.2, None)
-    if not rows:
-        rows.append(Row("upgrade", ours.parts["process"]))
-    return [*rows, *_calls(bench, recipes, sides["upgrade"].image)]
+            yield from _compared(ours, name, samples[name], 0.2, None)
+    if against_cp and shutil.which("strace") is not None:
+        yield _calls(bench, sides)
 
 
 def _compared(
     ours: Samples, name: str, theirs: Samples, target: float, written: float | None
-) -> list[Row]:
+) -> Iterator[Row]:
     seconds = (ours.parts["process"], theirs.parts["process"])
-    return [
-        Row(f"upgrade / {name}", *seconds, target=target),
-        Row("  MiB written", ours.written, theirs.written, unit="MiB", target=written),
-    ]
+    yield Row(f"upgrade / {name}", *seconds, target=target)
+    yield Row("  MiB written", ours.written, theirs.written, unit="MiB", target=written)
 
 
 def _upgrade(recipes: Recipes, path: Path) -> Mapping[str, float]:
@@ -148,20 +141,18 @@ def _ostree(path: Path) -> Mapping[str, float]:
     return {"process": total, "pull": pulled, "checkout": checked_out}
 
 
-def _calls(bench: Bench, recipes: Recipes, store: Path) -> list[Row]:
+def _calls(bench: Bench, sides: Mapping[str, Side]) -> Row:
     """Count system calls, which no other process on the machine can disturb."""
-    if shutil.which("strace") is None:
-        return []
-    with bench.images.fresh(store) as filesystem:
-        ours = count_calls(*recipes.upgrade(filesystem.path, 3))
-    with bench.images.fresh(recipes.trees()) as filesystem:
+    with bench.images.fresh(sides["upgrade"].image) as filesystem:
+        ours = count_calls(*bench.recipes(TREE).upgrade(filesystem.path, 3))
+    with bench.images.fresh(sides[_CP_ALL].image) as filesystem:
         path = filesystem.path
         theirs = count_calls("cp", "-al", path / "old", path / "clone")
         theirs += count_calls("rsync", "-a", "--delete", f"{path}/new/", f"{path}/clone/")
-    return [Row(f"upgrade / {_CP_ALL}: system calls", [ours], [theirs], unit="calls")]
+    return Row(f"upgrade / {_CP_ALL}: system calls", [ours], [theirs], unit="calls")
 
 
-def status(bench: Bench) -> list[Row]:
+def status(bench: Bench) -> Iterator[Row]:
     """Compare ``rootman status`` with the start of the Python that runs it."""
     recipes = bench.recipes(TREE)
     ours, theirs = list[float](), list[float]()
@@ -173,31 +164,26 @@ def status(bench: Bench) -> list[Row]:
         for _ in range(_STATUS_RUNS):
             ours.append(execute(*command).seconds)
             theirs.append(execute(python, "-c", "pass").seconds)
-    return [
-        Row("status / python3 -c pass", ours, theirs, target=5),
-        Row("  the first status of a store", [first]),
-    ]
+    yield Row("status / python3 -c pass", ours, theirs, target=5)
+    yield Row("  the first status of a store", [first])
 
 
-def memory(bench: Bench) -> list[Row]:
-    """Measure an installation and an upgrade of a small tree and of one ten times as large."""
+def memory(bench: Bench) -> Iterator[Row]:
+    """Measure an installation and upgrades of a small tree and of one ten times as large."""
     small = [_install_and_upgrade(bench, SMALL) for _ in range(min(bench.rounds, 3))]
-    rows = _memory_rows(SMALL, small[-1])
+    yield from _memory_rows(SMALL, small)
     if bench.quick:
-        return rows
-    large = _install_and_upgrade(bench, LARGE)
-    rows += _memory_rows(LARGE, large)
-    for what in ("upgrade", "installation"):
-        rows.append(
-            Row(
-                f"{what}: time per entry, 1,000,000 / 100,000",
-                [_per_entry(LARGE, large[what])],
-                [median(_per_entry(SMALL, one[what]) for one in small)],
-                unit="us",
-                target=1.3,
-            )
+        return
+    large = [_install_and_upgrade(bench, LARGE)]
+    yield from _memory_rows(LARGE, large)
+    for what, target in (("upgrade", 1.3), ("first upgrade", None), ("installation", None)):
+        yield Row(
+            f"{what}: time per entry, 1,000,000 / 100,000",
+            [_per_entry(LARGE, one[what]) for one in large],
+            [_per_entry(SMALL, one[what]) for one in small],
+            unit="us",
+            target=target,
         )
-    return rows
 
 
 def _install_and_upgrade(bench: Bench, spec: TreeSpec) -> dict[str, Footprint]:
@@ -218,18 +204,15 @@ def _install_and_upgrade(bench: Bench, spec: TreeSpec) -> dict[str, Footprint]:
     return found
 
 
-def _memory_rows(spec: TreeSpec, found: Mapping[str, Footprint]) -> list[Row]:
+def _memory_rows(spec: TreeSpec, found: Sequence[Mapping[str, Footprint]]) -> Iterator[Row]:
     limit = _MEMORY_LIMIT if spec == LARGE else None
-    rows: list[Row] = []
     for what in ("upgrade", "first upgrade", "installation"):
-        done = found[what]
-        name = f"{what}, {spec.entries:,} entries"
-        rows += [
-            Row(f"{name}: seconds", [done.seconds]),
-            Row("  largest RSS of a process", [done.max_rss / _MIB], unit="MiB", target=limit),
-            Row("  peak PSS of all together", [done.peak_pss / _MIB], unit="MiB", target=limit),
-        ]
-    return rows
+        done = [one[what] for one in found]
+        rss = [one.max_rss / _MIB for one in done]
+        pss = [one.peak_pss / _MIB for one in done]
+        yield Row(f"{what} of {spec.entries:,} entries", [one.seconds for one in done])
+        yield Row("  largest RSS of a process", rss, unit="MiB", target=limit)
+        yield Row("  peak PSS of all processes", pss, unit="MiB", target=limit)
 
 
 def _per_entry(spec: TreeSpec, done: Footprint) -> float:
@@ -237,7 +220,7 @@ def _per_entry(spec: TreeSpec, done: Footprint) -> float:
     return done.seconds / spec.entries * 1e6
 
 
-SECTIONS: Final[dict[str, Callable[[Bench], Sequence[Row]]]] = {
+SECTIONS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "clone": clone,
     "upgrade": partial(upgrade, against_ostree=False),
     "ostree": partial(upgrade, against_cp=False),
