@@ -20,7 +20,7 @@ from rootman.survey import TYPES
 from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rootman.comparison import Change
     from rootman.fsops import Fs
@@ -39,14 +39,20 @@ class Content(Protocol):
 
 
 class Applier:
-    """Turns the tree ``root_fd`` into another, change by change."""
+    """Turns the tree ``root_fd`` into another, change by change.
 
-    def __init__(self, fs: Fs, root_fd: int, content: Content) -> None:
+    ``staying`` has the path of a hardlink group's name that does not change, by its
+    inode keyword.
+    """
+
+    def __init__(
+        self, fs: Fs, root_fd: int, content: Content, staying: Mapping[int, bytes]
+    ) -> None:
         self._fs = fs
         self._content = content
         self._dirs = TreeDirs(root_fd)
         self._times: dict[bytes, int] = {}  # of the directories that were touched
-        self._groups: dict[int, bytes] = {}  # where a hardlink group already is
+        self._groups = dict(staying)  # where a hardlink group already is
         self.inodes: dict[int, int] = {}  # new line index -> inode, where it is shared
 
     @property

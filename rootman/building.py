@@ -131,7 +131,7 @@ class Building:
     def apply(self) -> None:
         """Turn the stage's tree into the wanted one."""
         with self._below(STAGE_ROOT) as root:
-            applier = Applier(self.fs, root, self.content)
+            applier = Applier(self.fs, root, self.content, self.delta.staying)
             applier.apply(self.delta)
         self._inodes = applier.inodes
         self._touched = sorted(os.fsdecode(path or ROOT) for path in applier.touched)

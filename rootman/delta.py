@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from rootman.comparison import Change
 from rootman.errors import InvalidManifest
 from rootman.manifest import (
+    HARDLINK,
     Entry,
+    field_path,
     group_inode,
     line_path,
     parent_field,
@@ -142,21 +144,63 @@ def splice(inodes: array[int], changes: Iterable[Change], made: Mapping[int, int
     return spliced
 
 
+@dataclass(slots=True)
+class Group:
+    """The names of one inode: as many as nlink says, and otherwise the same line (MF-9)."""
+
+    first: bytes  # path field
+    keywords: bytes
+    nlink: int
+    inode: int
+    names: int = 0
+
+    def add(self, line: bytes) -> None:
+        """Take in the line of one more name.
+
+        Raises:
+            InvalidManifest: it says something else of the inode.
+        """
+        field = line_path(line)
+        self.names += 1
+        self.first = min(self.first, field)
+        if line[len(field) :] != self.keywords:
+            self._fail("its names differ in more than the path")
+
+    def check(self) -> None:
+        """See to it that the group is whole.
+
+        Raises:
+            InvalidManifest: it has not as many names as it says, or another's inode.
+        """
+        if self.names != self.nlink:
+            self._fail(f"nlink={self.nlink}, and {self.names} names")
+        if self.inode != group_inode(field_path(self.first)):  # MF-10
+            self._fail(f"inode={self.inode} does not stand for its first name")
+
+    def _fail(self, problem: str) -> None:
+        path = printable(self.first)
+        raise InvalidManifest(f"{path}: the hardlink group is not consistent: {problem}")
+
+
 def vet(
-    changes: Iterable[Change], needs: Needs, directories: Container[bytes], gone: set[bytes]
+    changes: Iterable[Change],
+    needs: Needs,
+    directories: Container[bytes],
+    gone: set[bytes],
+    groups: dict[int, Group],
 ) -> Iterator[Change]:
     """Pass ``changes`` on, having checked that the wanted manifest is that of a tree.
 
     ``directories`` holds the path fields of the seed's directories. Directories of
     the seed that the wanted tree has not are added to ``gone``: that nothing is
-    left below them is for the caller to check (``comparison.any_below``).
+    left below them is for the caller to check (``comparison.any_below``). So are the
+    ``groups``, by inode keyword: they lack the names whose lines do not change
+    (``complete_groups``).
 
     Raises:
-        InvalidManifest: a line is not canonical, has no parent directory, or a
-            hardlink group does not agree with itself.
+        InvalidManifest: a line is not canonical or has no parent directory.
     """
     made: set[bytes] = set()
-    groups: dict[int, _Group] = {}
     for change in changes:
         new = parse_line(change.new) if change.new is not None else None
         old = parse_line(change.old) if change.old is not None else None
@@ -168,14 +212,38 @@ def vet(
         if new is not None and change.new is not None:
             _check_parent(change.field, directories, made, gone)
             if new.nlink > 1:
-                group = groups.setdefault(new.inode, _Group(change.new, new))
-                group.add(change.new)
+                keywords = change.new[len(change.field) :]
+                group = Group(change.field, keywords, new.nlink, new.inode)
+                groups.setdefault(new.inode, group).add(change.new)
         needs.count(change, old, new)
         yield change
     if b"." not in made and (b"." not in directories or b"." in gone):
         raise InvalidManifest("the manifest has no line for the root of the tree")
+
+
+def complete_groups(
+    groups: dict[int, Group], changed: Container[bytes], manifest: Iterable[bytes]
+) -> dict[int, bytes]:
+    """Take in the names whose lines stay, and check every group.
+
+    ``changed`` holds the path fields that ``vet`` saw, ``manifest`` the lines of the
+    wanted manifest; they are only read where a group lacks names. Return the path of
+    a name that stays, by inode keyword: the new names are to be linked to it.
+
+    Raises:
+        InvalidManifest: a hardlink group does not agree with itself.
+    """
+    staying: dict[int, bytes] = {}
+    if any(group.names < group.nlink for group in groups.values()):
+        for line in manifest:
+            match = HARDLINK.search(line)
+            group = groups.get(int(match[1])) if match is not None else None
+            if group is not None and line_path(line) not in changed:
+                group.add(line)
+                staying.setdefault(group.inode, field_path(line_path(line)))
     for group in groups.values():
         group.check()
+    return staying
 
 
 def _check_parent(
@@ -187,27 +255,3 @@ def _check_parent(
     if parent in made or (parent in directories and parent not in gone):
         return
     raise InvalidManifest(f"{printable(path)}: its parent is not a directory of the tree")
-
-
-@dataclass(slots=True)
-class _Group:
-    """The names of one inode: as many as nlink says, and otherwise the same line (MF-9)."""
-
-    first: bytes
-    entry: Entry
-    names: int = 0
-
-    def add(self, line: bytes) -> None:
-        self.names += 1
-        if line[len(line_path(line)) :] != self.first[len(line_path(self.first)) :]:
-            self._fail("its names differ in more than the path")
-
-    def check(self) -> None:
-        if self.names != self.entry.nlink:
-            self._fail(f"nlink={self.entry.nlink}, and {self.names} names")
-        if self.entry.inode != group_inode(self.entry.path):  # MF-10
-            self._fail(f"inode={self.entry.inode} does not stand for its first name")
-
-    def _fail(self, problem: str) -> None:
-        path = printable(line_path(self.first))
-        raise InvalidManifest(f"{path}: the hardlink group is not consistent: {problem}")

@@ -54,6 +54,10 @@ _NANOSECONDS: Final = 1_000_000_000
 _SHOWN: Final = 300  # bytes of a field or line in a message
 
 
+# The keywords of a hardlink group's lines; the first group is the inode.
+HARDLINK: Final = re.compile(rb" nlink=[0-9]+ inode=([0-9]+) ")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a tree, as its manifest has it.

@@ -73,7 +73,7 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
             old.manifest() as before,
             new.manifest() as after,
         ):
-            Applier(fs, root, content).apply(compare(before, after))
+            Applier(fs, root, content, {}).apply(compare(before, after))
         content.close()
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from array import array
 from dataclasses import dataclass
@@ -24,7 +23,15 @@ from typing import TYPE_CHECKING, Final
 from rootman import workers
 from rootman.comparison import known_lines
 from rootman.fsops import open_dir
-from rootman.manifest import Entry, field_path, line_path, parent_field, parse_line, path_field
+from rootman.manifest import (
+    HARDLINK,
+    Entry,
+    field_path,
+    line_path,
+    parent_field,
+    parse_line,
+    path_field,
+)
 from rootman.seal import DIGEST_SIZE, is_shared
 
 if TYPE_CHECKING:
@@ -40,7 +47,6 @@ _FACTS: Final = attrgetter(
 )
 _IFMT: Final = 0o170000
 _SHARED_TYPES: Final = (stat.S_IFREG, stat.S_IFLNK)
-_GROUP: Final = re.compile(rb" nlink=[0-9]+ inode=[0-9]+ ")
 # What open_dir says of a place where the sealed directory is not any more.
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
@@ -172,11 +178,13 @@ def whole_groups(drift: Iterable[Drift], record: SealRecord) -> list[Drift]:
     One name cannot be restored alone: it would have another inode than the rest.
     """
     found = {one.field: one for one in drift}
-    groups = {match[0] for one in found.values() if one.line for match in _GROUP.finditer(one.line)}
+    groups = {
+        match[0] for one in found.values() if one.line for match in HARDLINK.finditer(one.line)
+    }
     if groups:
         with record.manifest() as stream:
             for index, line in enumerate(known_lines(stream)):
-                match = _GROUP.search(line)
+                match = HARDLINK.search(line)
                 if match is not None and match[0] in groups:
                     field = line_path(line)
                     found.setdefault(field, Drift(field, line, ("group",), index))

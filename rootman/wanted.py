@@ -7,10 +7,10 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from rootman.comparison import Change, any_below, compare
-from rootman.delta import Needs, join_drift, vet
+from rootman.comparison import Change, any_below, compare, known_lines
+from rootman.delta import Group, Needs, complete_groups, join_drift, vet
 from rootman.errors import InvalidInput, InvalidManifest
-from rootman.manifest import HEADER
+from rootman.manifest import HARDLINK, HEADER
 from rootman.textstream import CHUNK, Hashed, decompress
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Delta:
         self._kept: list[Change] | None = []
         self.needs = Needs()
         self.gone: set[bytes] = set()  # path fields of the seed's directories that go
+        self.staying: dict[int, bytes] = {}  # paths that new hardlinks are to be linked to
 
     def check(self, directories: Container[bytes], *, entries: int, seed_entries: int) -> None:
         """Read both manifests; see to it that the wanted one is sound and fill ``needs``.
@@ -91,7 +92,9 @@ class Delta:
         """
         stream = self._wanted.verified()
         try:
-            for change in vet(self._changes(stream), self.needs, directories, self.gone):
+            groups: dict[int, Group] = {}
+            changes = vet(self._changes(stream), self.needs, directories, self.gone, groups)
+            for change in changes:
                 self._keep(change)
         except InvalidManifest:
             # Whatever is wrong with other bytes than the promised ones does not matter.
@@ -101,10 +104,17 @@ class Delta:
         self._wanted.freeze()
         if seed_entries + self.needs.added - self.needs.removed != entries:
             raise InvalidManifest(f"the manifest has not the {entries} entries its release says")
+        self.staying = self._complete(groups)
         orphan = any_below(self._wanted.stream(), sorted(self.gone)) if self.gone else None
         if orphan is not None:
             shown = orphan.decode("ascii", "backslashreplace")
             raise InvalidManifest(f"{shown}: its parent is not a directory of the tree")
+
+    def _complete(self, groups: dict[int, Group]) -> dict[int, bytes]:
+        if all(group.names == group.nlink for group in groups.values()):
+            return complete_groups(groups, (), ())
+        changed = {change.field for change in self if HARDLINK.search(change.new or b"")}
+        return complete_groups(groups, changed, known_lines(self._wanted.stream()))
 
     @property
     def drifted(self) -> frozenset[bytes]:
