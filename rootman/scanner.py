@@ -15,19 +15,18 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import stat
 from array import array
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from rootman.entries import open_quietly
-from rootman.errors import Busy, InvalidInput, RootmanError, SystemFailure
+from rootman.errors import Busy
 from rootman.fsops import open_dir
-from rootman.manifest import HEADER, ROOT, Entry, EntryType, encode, format_line, group_inode
+from rootman.manifest import HEADER, ROOT, Entry, EntryType, format_line, group_inode
 from rootman.parallel import ordered_map
+from rootman.reading import QUIET, changed, open_directory, refuse_mounts, tree_failure
 from rootman.walk import join, walk
 from rootman.xattrs import Xattrs, path_at, read_xattrs
 
@@ -48,14 +47,6 @@ _TYPES: Final[dict[int, EntryType]] = {
     stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket",
 }
-# What a name gives that was there, or was another thing, a moment ago.
-_GONE: Final = (
-    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENODATA, errno.ENXIO,
-)  # fmt: skip
-
-_QUIET: Final = "stop what writes to the tree and try again"
-_OCTAL: Final = re.compile(rb"\\([0-7]{3})")  # as mountinfo writes a space
-
 _Inode = tuple[int, int]  # device, number
 _Names = list[tuple[bytes, bool]]  # each with whether it was listed as a directory
 _Batch = list[tuple[bytes, _Names]]  # directories, each with names in it
@@ -71,6 +62,7 @@ def scan_tree(
 ) -> Iterator[bytes]:
     """Yield the manifest of the tree open at ``root_fd``, line by line, the first included.
 
+    It is that of the tree as it was at one time, or in the end there is an error.
     Times later than ``clamp_time_ns`` (nanoseconds since 1970) become that time.
     ``workers`` processes do it, as many as there are processors by default.
     ``on_progress`` gets the number of entries done so far.
@@ -85,22 +77,19 @@ def scan_tree(
         small = survey.entries < _WORTH_FORKING and survey.bytes < _WORTH_FORKING_BYTES
         workers = 1 if small else len(os.sched_getaffinity(0))
     describe = _Describer(root_fd, survey.groups.keys(), clamp_time_ns)
-    batches = _batches(walk(lambda path: _list(root_fd, path, survey.device)))
-    done = 0
+    list_directory = _Lister(root_fd, survey.device)
+    done = seen = 0
     yield HEADER
-    for lines in ordered_map(describe, batches, workers, keep=frozenset({root_fd})):
+    batches = _batches(walk(list_directory))
+    for lines, state in ordered_map(describe, batches, workers, keep=frozenset({root_fd})):
         for line in lines:
             yield line if isinstance(line, bytes) else _group_line(survey.groups, *line)
         done += len(lines)
+        seen += state
         if on_progress is not None:
             on_progress(done)
-    if any(group.names_left for group in survey.groups.values()):
-        raise Busy("hardlinks of the tree changed while it was read", hint=_QUIET)
-
-
-def show(path: bytes) -> str:
-    """Return ``path`` on one line of printable ASCII, for a message."""
-    return encode(path).decode("ascii")
+    if seen != survey.state or list_directory.listed != survey.listed:
+        raise Busy("the tree changed while it was read", hint=QUIET)
 
 
 @dataclass(slots=True)
@@ -108,7 +97,6 @@ class _Group:
     """The names of one inode in the tree; the inode keyword is known from the first on."""
 
     names: int
-    names_left: int
     inode: int = -1
 
 
@@ -119,32 +107,52 @@ class _Survey:
     device: int
     entries: int = 0
     bytes: int = 0
+    state: int = 0  # the sum of all entries' fingerprints
+    listed: int = 0  # that of all directories
     groups: dict[_Inode, _Group] = field(default_factory=dict)
 
 
 def _survey(root_fd: int) -> _Survey:
-    _refuse_mounts(root_fd)
+    refuse_mounts(root_fd)
     survey = _Survey(os.fstat(root_fd).st_dev)
     linked: dict[int, array[int]] = {}  # per device: on overlayfs files have several
     directories = [ROOT]
     while directories:
         path = directories.pop()
         parent = b"" if path == ROOT else path
-        with _opened(root_fd, path, survey.device) as entries:
+        with open_directory(root_fd, path, survey.device) as fd, os.scandir(fd) as entries:
+            survey.listed += _fingerprint(os.fstat(fd))
             for entry in entries:
-                survey.entries += 1
-                name = join(parent, os.fsencode(entry.name))
                 if entry.is_dir(follow_symlinks=False):
-                    directories.append(name)
-                    continue
-                status = _stat(entry, name)
-                survey.bytes += status.st_size
-                if status.st_nlink > 1:
-                    linked.setdefault(status.st_dev, array("Q")).append(status.st_ino)
+                    directories.append(join(parent, os.fsencode(entry.name)))
+                else:
+                    _count(survey, entry.stat(follow_symlinks=False), linked)
+            survey.entries += 1
     for device, numbers in linked.items():
         for number, names in _repeated(numbers):
-            survey.groups[device, number] = _Group(names, names)
+            survey.groups[device, number] = _Group(names)
+    survey.state += survey.listed
     return survey
+
+
+def _count(survey: _Survey, status: os.stat_result, linked: dict[int, array[int]]) -> None:
+    survey.entries += 1
+    survey.bytes += status.st_size
+    survey.state += _fingerprint(status)
+    if status.st_nlink > 1:
+        linked.setdefault(status.st_dev, array("Q")).append(status.st_ino)
+
+
+def _fingerprint(status: os.stat_result) -> int:
+    """Return a number that differs where an entry does.
+
+    Their sum over a tree says in no memory whether the entries and the lists of names
+    that were read one after another are those that were there together at the survey.
+    The number of links is not in it: another tree may link a file meanwhile.
+    """
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    owner = status.st_uid, status.st_gid
+    return hash((status.st_ino, status.st_mode, owner, size, status.st_mtime_ns))
 
 
 def _repeated(numbers: array[int]) -> Iterator[tuple[int, int]]:
@@ -154,48 +162,20 @@ def _repeated(numbers: array[int]) -> Iterator[tuple[int, int]]:
             yield number, count
 
 
-def _refuse_mounts(root_fd: int) -> None:
-    """Refuse a tree with a mount in it; also files can be mount points."""
-    try:
-        root = os.readlink(b"/proc/self/fd/%d" % root_fd).rstrip(b"/") + b"/"
-        with open("/proc/self/mountinfo", "rb") as mounts:
-            fields = [line.split(b" ")[4] for line in mounts]
-    except OSError as error:
-        raise SystemFailure(f"{error.filename}: {error.strerror}", hint="mount /proc") from error
-    for written in fields:
-        point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), written)
-        if point.startswith(root) and point != root:
-            raise _mounted(point[len(root) :])
+class _Lister:
+    """Lists directories, as ``walk`` wants it; ``listed`` is the sum of their fingerprints."""
 
+    def __init__(self, root_fd: int, device: int) -> None:
+        self._root_fd = root_fd
+        self._device = device
+        self.listed = 0
 
-def _mounted(path: bytes) -> InvalidInput:
-    return InvalidInput(
-        f"{show(path)}: another filesystem begins here; a tree must be all on one",
-        hint="unmount it, or copy the tree without it",
-    )
-
-
-@contextmanager
-def _opened(root_fd: int, path: bytes, device: int) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Open the directory ``path`` of the tree for listing; name it in what goes wrong."""
-    try:
-        fd = open_dir(path, dir_fd=root_fd)
-        try:
-            if os.fstat(fd).st_dev != device:  # a subvolume of btrfs is no mount
-                raise _mounted(path)
+    def __call__(self, path: bytes) -> Iterator[tuple[bytes, bool]]:
+        with open_directory(self._root_fd, path, self._device) as fd:
             with os.scandir(fd) as entries:
-                yield entries
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise tree_failure(error, path) from error
-
-
-def _list(root_fd: int, path: bytes, device: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield the names in the directory ``path``, as ``walk`` wants them."""
-    with _opened(root_fd, path, device) as entries:
-        for entry in entries:
-            yield os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)
+                for entry in entries:
+                    yield os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)
+            self.listed += _fingerprint(os.fstat(fd))
 
 
 def _batches(entries: Iterator[tuple[bytes, bytes, bool]]) -> Iterator[_Batch]:
@@ -211,7 +191,6 @@ def _group_line(groups: dict[_Inode, _Group], inode: _Inode, entry: Entry) -> by
     group = groups[inode]
     if group.inode < 0:
         group.inode = group_inode(entry.path)
-    group.names_left -= 1
     return format_line(replace(entry, nlink=group.names, inode=group.inode))
 
 
@@ -222,9 +201,13 @@ class _Describer:
         self._root_fd = root_fd
         self._groups = groups
         self._clamp = clamp_time_ns
+        self._state = 0
 
-    def __call__(self, batch: _Batch) -> list[_Described]:
-        return [line for parent, names in batch for line in self._directory(parent, names)]
+    def __call__(self, batch: _Batch) -> tuple[list[_Described], int]:
+        """Return the lines, and the sum of the entries' fingerprints."""
+        self._state = 0
+        lines = [line for parent, names in batch for line in self._directory(parent, names)]
+        return lines, self._state
 
     def _directory(self, parent: bytes, names: _Names) -> Iterator[_Described]:
         path = parent
@@ -244,6 +227,7 @@ class _Describer:
         kind = _TYPES[stat.S_IFMT(status.st_mode)]
         if (kind == "dir") != is_directory:  # else what is below would be missing
             raise changed(path)
+        self._state += _fingerprint(status)
         time_ns = status.st_mtime_ns
         size, digest, target = 0, "", b""
         if kind == "file":
@@ -299,24 +283,3 @@ def _read_file(dir_fd: int, name: bytes, before: os.stat_result) -> tuple[str, X
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_ino, status.st_dev, status.st_mode, status.st_size, status.st_mtime_ns
-
-
-def _stat(entry: os.DirEntry[str], path: bytes) -> os.stat_result:
-    try:
-        return entry.stat(follow_symlinks=False)
-    except OSError as error:
-        raise tree_failure(error, path) from error
-
-
-def tree_failure(error: OSError, path: bytes) -> RootmanError:
-    """Return what it means that ``path`` of a tree could not be read."""
-    if error.errno in _GONE:
-        return changed(path)
-    if error.errno == errno.EXDEV:
-        return _mounted(path)
-    return SystemFailure(f"{show(path)}: {error.strerror}")
-
-
-def changed(path: bytes) -> Busy:
-    """Return the error that ``path`` of a tree is not any more what it was."""
-    return Busy(f"{show(path)}: changed while it was read", hint=_QUIET)

@@ -1,0 +1,55 @@
+"""The names of the files in a repository (spec/30-release.md). Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rootman.names import parse_version
+
+REPOSITORY: Final = "repository.json"
+RELEASES: Final = "releases"
+MANIFESTS: Final = "manifests"
+OBJECTS: Final = "objects"
+TEMPORARY: Final = "tmp"
+LOCK: Final = "lock"
+
+FOLDERS: Final = (TEMPORARY, OBJECTS, MANIFESTS, RELEASES)
+
+_RELEASE_SUFFIX: Final = ".json"
+
+
+def release_file(version: int) -> str:
+    """Return the name, in ``releases``, of the release ``version``."""
+    return f"{version}{_RELEASE_SUFFIX}"
+
+
+def parse_release_file(name: str) -> int | None:
+    """Return the version of the release called ``name``, None if no release is called so."""
+    if not name.endswith(_RELEASE_SUFFIX):
+        return None
+    return parse_version(name.removesuffix(_RELEASE_SUFFIX))
+
+
+def compressed_file(digest: str) -> str:
+    """Return the name of the compressed manifest or object with the SHA-256 ``digest``."""
+    return f"{digest}.zst"
+
+
+def object_folder(digest: str) -> str:
+    """Return the folder in ``objects`` of the object ``digest``."""
+    return digest[:2]
+
+
+def release_path(version: int) -> str:
+    """Return the path of the release ``version`` in a repository."""
+    return f"{RELEASES}/{release_file(version)}"
+
+
+def manifest_path(digest: str) -> str:
+    """Return the path of the manifest ``digest`` in a repository."""
+    return f"{MANIFESTS}/{compressed_file(digest)}"
+
+
+def object_path(digest: str) -> str:
+    """Return the path of the object ``digest`` in a repository."""
+    return f"{OBJECTS}/{object_folder(digest)}/{compressed_file(digest)}"

@@ -1,0 +1,242 @@
+"""Publishing a tree: from a directory to a release in a repository.
+
+The order is the promise: objects, then the manifest, then the release, each durable
+before the next is begun. So whatever interrupts it, readers see the releases that
+there were, and the next publish goes on with the objects that are there already.
+Out of scope: how files get into the repository (``writer``, ``objects``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from rootman.comparison import lines
+from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
+from rootman.names import DEFAULT_OS
+from rootman.release import BASE, Bundle, Release, serialise
+from rootman.repo import layout
+from rootman.repo.objects import LEVEL, store_objects
+from rootman.repo.repository import LocalRepository
+from rootman.repo.writer import open_writer
+from rootman.scanner import scan_tree
+from rootman.textstream import decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rootman.fsops import Fs
+    from rootman.repo.writer import Writer
+
+    Progress = Callable[[str, int], None]
+
+_MANIFEST: Final = "manifest.zst"
+_RELEASE: Final = "release.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """What a publish came to. Sizes are in bytes.
+
+    ``bytes_new`` is the content of the ``objects_new`` objects, ``bytes_stored`` what
+    they take compressed. With ``already_published`` nothing was written.
+    """
+
+    release: Release
+    objects_new: int = 0
+    bytes_new: int = 0
+    bytes_stored: int = 0
+    already_published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What is to be published, besides the tree.
+
+    ``name`` is the operating system's, None the repository's. Modification times
+    later than ``clamp_time_ns`` become that time. ``timestamp`` is UTC as in a release,
+    None now. The order of ``compatible``, ``config`` and ``state`` does not matter.
+    """
+
+    version: int
+    name: str | None = None
+    compatible: Sequence[str] = ()
+    config: Sequence[str] = ()
+    state: Sequence[str] = ()
+    clamp_time_ns: int | None = None
+    timestamp: str | None = None
+
+    def draft(self) -> Release:
+        """Return the release as far as it can be known without the tree.
+
+        Raises:
+            InvalidInput: something in it is not what it must be.
+        """
+        release = Release(
+            name=self.name or DEFAULT_OS,
+            version=self.version,
+            timestamp=self.timestamp or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            bundles=(Bundle(BASE, "0" * 64, 0, 0, 0),),
+            compatible=tuple(sorted(set(self.compatible))),
+            config=tuple(sorted(set(self.config))),
+            state=tuple(sorted(set(self.state))),
+        )
+        serialise(release)
+        return release
+
+
+def publish(
+    tree: str,
+    repository: str,
+    publication: Publication,
+    *,
+    fs: Fs,
+    on_progress: Progress | None = None,
+) -> PublishResult:
+    """Publish the directory ``tree`` in ``repository``, which is made if it is missing.
+
+    ``on_progress`` gets what is being done, ``scan`` or ``objects``, and how many
+    entries or objects are done.
+
+    Raises:
+        InvalidInput: the publication or the tree is not what it must be.
+        NotFound: there is no such tree.
+        Refused: the version is published with other content, or the folder is no
+            repository, or one of another OS, or inside the tree.
+        Busy: another publish is at work, or the tree changes.
+        NoSpace: the disk is full; what readers see is unchanged.
+        SystemFailure: the system refused.
+    """
+    draft = publication.draft()
+    with _open_tree(tree) as tree_fd:
+        _refuse_overlap(tree, repository)
+        job = _Job(tree_fd, publication.clamp_time_ns, on_progress)
+        name = publication.name
+        with open_writer(fs, repository, name) as writer, LocalRepository(repository) as reader:
+            if name not in (None, reader.name):
+                raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
+            draft = replace(draft, name=reader.name)
+            if draft.version in reader.versions():
+                return _compare(job, draft, reader)
+            return _add(job, draft, writer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    tree_fd: int
+    clamp_time_ns: int | None
+    on_progress: Progress | None
+
+    def scan(self) -> Iterator[bytes]:
+        """Yield the manifest of the tree."""
+        return scan_tree(
+            self.tree_fd, clamp_time_ns=self.clamp_time_ns, on_progress=self.progress("scan")
+        )
+
+    def progress(self, what: str) -> Callable[[int], None] | None:
+        """Return what a part of the work reports its progress to."""
+        report = self.on_progress
+        return None if report is None else lambda done: report(what, done)
+
+
+def _compare(job: _Job, draft: Release, reader: LocalRepository) -> PublishResult:
+    """Accept what is published already if it is the same; a published version is immutable."""
+    published = reader.read_release(draft.version)
+    digest = hashlib.sha256()
+    for line in job.scan():
+        digest.update(line)
+    facts = {
+        "manifest": (published.base.manifest, digest.hexdigest()),
+        "compatible": (sorted(published.compatible), list(draft.compatible)),
+        "config": (sorted(published.config), list(draft.config)),
+        "state": (sorted(published.state), list(draft.state)),
+    }
+    differ = [key for key, (old, new) in facts.items() if old != new]
+    if differ:
+        raise Refused(
+            f"version {draft.version} is already published with other content"
+            f" ({', '.join(differ)})",
+            hint=f"use --version {reader.newest_version() + 1}",
+        )
+    return PublishResult(published, already_published=True)
+
+
+def _add(job: _Job, draft: Release, writer: Writer) -> PublishResult:
+    """Publish objects, manifest and release, in this order."""
+    bundle = _write_manifest(job, writer)
+    with open(_MANIFEST, "rb", opener=_beneath(writer.folder(layout.TEMPORARY))) as manifest:
+        tally = store_objects(
+            writer,
+            job.tree_fd,
+            lines(decompress(manifest, "the manifest just written")),
+            on_progress=job.progress("objects"),
+        )
+    release = replace(draft, bundles=(replace(bundle, size=tally.content),))
+    writer.sync()
+    writer.rename(_MANIFEST, layout.MANIFESTS, layout.compressed_file(bundle.manifest))
+    writer.write(_RELEASE, [serialise(release)])
+    writer.sync()
+    writer.rename(_RELEASE, layout.RELEASES, layout.release_file(release.version))
+    writer.fs.fsync(writer.folder(layout.RELEASES))
+    writer.fs.freeze_thaw(writer.fd)
+    return PublishResult(release, tally.objects_new, tally.bytes_new, tally.bytes_stored)
+
+
+def _write_manifest(job: _Job, writer: Writer) -> Bundle:
+    """Write the tree's manifest to ``tmp/``; the bundle's size is not known yet."""
+    digest = hashlib.sha256()
+    size = entries = 0
+
+    def compressed() -> Iterator[bytes]:
+        import zstandard
+
+        nonlocal size, entries
+        stream = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        for line in job.scan():
+            digest.update(line)
+            size += len(line)
+            entries += 1
+            if data := stream.compress(line):
+                yield data
+        yield stream.flush()
+
+    writer.write(_MANIFEST, compressed())
+    return Bundle(BASE, digest.hexdigest(), size, entries - 1, 0)
+
+
+def _beneath(dir_fd: int) -> Callable[[str, int], int]:
+    return lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, dir_fd=dir_fd)
+
+
+@contextmanager
+def _open_tree(tree: str) -> Iterator[int]:
+    try:
+        fd = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(f"{tree}: no such directory") from error
+    except NotADirectoryError as error:
+        raise InvalidInput(f"{tree}: not a directory") from error
+    except OSError as error:
+        raise SystemFailure(f"{tree}: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _refuse_overlap(tree: str, repository: str) -> None:
+    """Refuse to publish a tree that would hold its own objects."""
+    inside = os.path.realpath(repository)
+    while True:
+        if os.path.exists(inside) and os.path.samefile(inside, tree):
+            raise Refused(
+                f"{repository} is inside {tree}, which is to be published",
+                hint="put the repository elsewhere",
+            )
+        if inside == os.path.dirname(inside):
+            return
+        inside = os.path.dirname(inside)
