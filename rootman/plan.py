@@ -301,7 +301,7 @@ def plan_prune(state: StoreState, keep: int, versions: Collection[int]) -> Plan:
         if reason is not None:
             hint = f"rootman unpin {version}" if reason == "pinned" else "rootman rollback --to N"
             raise Refused(f"{_name(state, version)} is {reason}: not deleted", hint=hint)
-    victims = sorted(versions) or _superfluous(state, keep)
+    victims = sorted(set(versions)) or _superfluous(state, keep)
     return (*(DeleteTree(version) for version in victims), ClearObjects())
 
 
