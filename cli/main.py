@@ -160,7 +160,7 @@ def _usage_hint(error: click.ClickException, arguments: Sequence[str]) -> str:
     known = context.command_path if context is not None else "rootman"
     if isinstance(error, click.NoSuchOption) and error.option_name == "--rootfs":
         return "it stands before the command: rootman --rootfs DIR COMMAND"
-    if known == "rootman":
+    if known == "rootman" and not isinstance(error, click.NoSuchOption):
         from difflib import get_close_matches
 
         words = [word for word in arguments if not word.startswith("-")]
