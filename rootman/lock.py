@@ -73,16 +73,16 @@ def _take(store: Store, fd: int, kind: int) -> None:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = _holder(os.pread(fd, 32, 0))
-        raise Busy(f"{store.path} is in use by {holder}", hint="wait for it to end") from error
+        who = holder(os.pread(fd, 32, 0))
+        raise Busy(f"{store.path} is in use by {who}", hint="wait for it to end") from error
 
 
 def _hint(error: OSError) -> str:
     return "be root" if isinstance(error, PermissionError) else "make the store's disk writable"
 
 
-def _holder(content: bytes) -> str:
-    """Return the command and pid of the process that wrote ``content`` into the lock file."""
+def holder(content: bytes) -> str:
+    """Return the command and pid of the process whose pid is ``content``."""
     import psutil
 
     if not content.strip().isdigit():

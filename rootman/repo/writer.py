@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import Busy, NoSpace, NotFound, Refused, SystemFailure
+from rootman.lock import holder
 from rootman.names import DEFAULT_OS
 from rootman.release import serialise_repository
 from rootman.repo import layout
@@ -170,12 +171,25 @@ def _locked(writer: Writer) -> Iterator[None]:
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(layout.LOCK, flags, dir_fd=writer.fd)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            who = holder(_lock_owner(fd))
+            raise Busy(f"{writer.path}: {who} publishes here", hint="wait for it to end") from error
         yield
-    except BlockingIOError:
-        raise Busy(f"{writer.path}: another publish is at work here") from None
     finally:
         os.close(fd)
+
+
+def _lock_owner(fd: int) -> bytes:
+    """Return the pid of who holds the lock, as the kernel says; nothing is written for it."""
+    inode = b":%d" % os.fstat(fd).st_ino
+    with suppress(OSError), open("/proc/locks", "rb") as locks:
+        for words in map(bytes.split, locks):
+            # 1: FLOCK ADVISORY WRITE pid major:minor:inode 0 EOF
+            if words[1] == b"FLOCK" and words[5].endswith(inode):
+                return words[4]
+    return b""
 
 
 def _prepare(writer: Writer, name: str | None) -> None:

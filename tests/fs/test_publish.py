@@ -324,7 +324,9 @@ def test_two_publishers_do_not_mix(tree: Path, repo: Path) -> None:
     run(tree, repo)
     with (repo / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Busy, match="another publish"):
+        with pytest.raises(
+            Busy, match=rf"repo: .*pytest.* \(process {os.getpid()}\) publishes here"
+        ):
             run(tree, repo, Publication(2))
 
     run(tree, repo, Publication(2))
