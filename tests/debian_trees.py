@@ -1,0 +1,178 @@
+"""Two versions of a real root tree, made once and kept outside the checkout.
+
+The first is Debian 12 from its main archive alone, the second with updates and
+security, both minbase by mmdebstrap. Where that cannot be, two trees stand in that
+are made of this machine's /usr: the second is the first with some files changed.
+Out of scope: what is done with them. They are only ever read, so that every run
+finds the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.filesystems import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SUITE = "bookworm"
+_ARCHIVE = "http://deb.debian.org/debian"
+_SECURITY = "http://deb.debian.org/debian-security"
+_TIMEOUT = 150  # seconds for each tree; a mirror that is slower is no mirror
+_NAMES = ("main", "updated")
+
+# How much of /usr makes a tree that takes a moment, and not more.
+_LARGEST = 1 << 20
+_MOST_BYTES = 200 << 20
+_MOST_FILES = 12_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Two versions of a tree. ``origin`` says in a few words what they are."""
+
+    first: Path
+    second: Path
+    origin: str
+
+
+def cache_directory() -> Path:
+    """Return where things are kept that take long to make: of the machine, or of the user."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/rootman-tests")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rootman-tests"
+
+
+def debian_trees() -> Trees:
+    """Return two Debian trees, made now if they are not there yet.
+
+    Raises:
+        subprocess.SubprocessError: mmdebstrap failed or took too long.
+        OSError: there is no mmdebstrap, or no room.
+
+    """
+    home = cache_directory() / f"{_SUITE}-{platform.machine()}"
+    first, second = (home / name for name in _NAMES)
+    with _made_once(home) as making:
+        if making is not None:
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(_debootstrap, (making / name for name in _NAMES)))
+    return Trees(first, second, "Debian 12, minbase")
+
+
+def usr_trees() -> Trees:
+    """Return two trees of this machine's /usr, made now if they are not there yet."""
+    home = cache_directory() / "usr"
+    first, second = (home / name for name in _NAMES)
+    with _made_once(home) as making:
+        if making is not None:
+            _copy_some(Path("/usr"), making / _NAMES[0] / "usr")
+            run("cp", "-a", str(making / _NAMES[0]), str(making / _NAMES[1]))
+            _change_some(making / _NAMES[1])
+    return Trees(first, second, "a part of this machine's /usr")
+
+
+def any_trees(tell: Callable[[str], None]) -> Trees:
+    """Return two Debian trees, or else two of /usr; ``tell`` is told why."""
+    try:
+        return debian_trees()
+    except (OSError, subprocess.SubprocessError) as error:
+        notes = getattr(error, "__notes__", ()) or (str(error),)
+        tell(f"no Debian trees can be made here: {notes[0].splitlines()[-1]}")
+    return usr_trees()
+
+
+@contextmanager
+def _made_once(home: Path) -> Iterator[Path | None]:
+    """Give a directory to fill, which becomes ``home``; None where that is there already."""
+    home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (home.parent / f"{home.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if home.exists():
+            yield None
+            return
+        making = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+        try:
+            yield making
+            making.chmod(0o755)
+            making.rename(home)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+
+def _debootstrap(tree: Path) -> None:
+    archive, security = _mirrors()
+    lines = [f"deb {archive} {_SUITE} main"]
+    if tree.name != _NAMES[0]:
+        lines.append(f"deb {archive} {_SUITE}-updates main")
+        lines.append(f"deb {security} {_SUITE}-security main")
+    options = ["--mode=root", "--variant=minbase", "--quiet", *_proxies()]
+    command = ["mmdebstrap", *options, _SUITE, str(tree), *lines]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT)
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr.strip() or "mmdebstrap failed")
+        raise
+
+
+def _mirrors() -> tuple[str, str]:
+    """Return the archive and its security updates from where this machine gets them."""
+    found: dict[str, str] = {}
+    try:
+        for line in run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)").splitlines():
+            site, _, release = line.partition(" ")
+            found.setdefault(release, site)
+    except (OSError, subprocess.SubprocessError):
+        found = {}
+    return found.get(_SUITE, _ARCHIVE), found.get(f"{_SUITE}-security", _SECURITY)
+
+
+def _proxies() -> list[str]:
+    """Return what makes the apt within mmdebstrap go the way that this machine's goes."""
+    lines = run("apt-config", "dump", "Acquire").splitlines()
+    return [f"--aptopt={line}" for line in lines if re.search(r'::Proxy(::\S+)? ".', line)]
+
+
+def _copy_some(source: Path, target: Path) -> None:
+    """Copy what fits of ``source``, whole directories in the order of their names."""
+    size = files = 0
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        copy = target / Path(folder).relative_to(source)
+        copy.mkdir(parents=True, exist_ok=True)
+        for name in sorted(names):
+            path = Path(folder, name)
+            status = path.lstat()
+            if path.is_symlink() or (path.is_file() and status.st_size <= _LARGEST):
+                shutil.copy2(path, copy / name, follow_symlinks=False)
+                os.chown(copy / name, status.st_uid, status.st_gid, follow_symlinks=False)
+                size += status.st_size
+                files += 1
+            if size > _MOST_BYTES or files > _MOST_FILES:
+                return
+
+
+def _change_some(tree: Path) -> None:
+    """Change, remove and add some files, as an update does."""
+    files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    for path in files[::60]:
+        with path.open("ab") as file:
+            file.write(b"updated\n")
+    for path in files[7::400]:
+        path.unlink()
+    for path in files[9::400]:
+        path.with_name(f"{path.name}.new").write_text("new\n")
+    for path in files[11::400]:
+        path.chmod(path.stat().st_mode ^ 0o011)
