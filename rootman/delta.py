@@ -164,7 +164,7 @@ class Group:
         self.names += 1
         self.first = min(self.first, field)
         if line[len(field) :] != self.keywords:
-            self._fail("its names differ in more than the path")
+            self.fail("its names differ in more than the path")
 
     def check(self) -> None:
         """See to it that the group is whole.
@@ -173,11 +173,16 @@ class Group:
             InvalidManifest: it has not as many names as it says, or another's inode.
         """
         if self.names != self.nlink:
-            self._fail(f"nlink={self.nlink}, and {self.names} names")
+            self.fail(f"nlink={self.nlink}, and {self.names} names")
         if self.inode != group_inode(field_path(self.first)):  # MF-10
-            self._fail(f"inode={self.inode} does not stand for its first name")
+            self.fail(f"inode={self.inode} does not stand for its first name")
 
-    def _fail(self, problem: str) -> None:
+    def fail(self, problem: str) -> None:
+        """Refuse the manifest because of this group.
+
+        Raises:
+            InvalidManifest: always.
+        """
         path = printable(self.first)
         raise InvalidManifest(f"{path}: the hardlink group is not consistent: {problem}")
 
@@ -198,9 +203,11 @@ def vet(
     (``complete_groups``).
 
     Raises:
-        InvalidManifest: a line is not canonical or has no parent directory.
+        InvalidManifest: a line is not canonical or has no parent directory, or
+            a hardlink group of the seed is only partly there.
     """
     made: set[bytes] = set()
+    left: dict[int, Group] = {}  # the seed's groups, with as many names as do not stay
     for change in changes:
         new = parse_line(change.new) if change.new is not None else None
         old = parse_line(change.old) if change.old is not None else None
@@ -212,13 +219,28 @@ def vet(
         if new is not None and change.new is not None:
             _check_parent(change.field, directories, made, gone)
             if new.nlink > 1:
-                keywords = change.new[len(change.field) :]
-                group = Group(change.field, keywords, new.nlink, new.inode)
-                groups.setdefault(new.inode, group).add(change.new)
+                _join(groups, new, change.new)
+        if old is not None and change.old is not None and old.nlink > 1:
+            _join(left, old, change.old)
         needs.count(change, old, new)
         yield change
     if b"." not in made and (b"." not in directories or b"." in gone):
         raise InvalidManifest("the manifest has no line for the root of the tree")
+    for inode, group in left.items():
+        _check_rest(group, groups.get(inode))
+
+
+def _join(groups: dict[int, Group], entry: Entry, line: bytes) -> None:
+    field = line_path(line)
+    group = Group(field, line[len(field) :], entry.nlink, entry.inode)
+    groups.setdefault(entry.inode, group).add(line)
+
+
+def _check_rest(left: Group, new: Group | None) -> None:
+    """Refuse a group of the seed of which names stay and the others are not replaced."""
+    stay = left.nlink - left.names
+    if stay and (new is None or new.names >= new.nlink):
+        left.fail(f"nlink={left.nlink} stands with {stay} of its names only")
 
 
 def complete_groups(
