@@ -229,6 +229,54 @@ def test_some_names_of_a_group_may_change(old: list[str], new: list[str]) -> Non
     check(lines_of(*group(*old)), lines_of(*group(*new)))
 
 
+LETTERS = "abcde"
+
+
+@st.composite
+def partitions(draw: st.DrawFn) -> dict[str, bytes]:
+    """Return lines by path, of files that are hardlinked to each other somehow."""
+    numbers = draw(st.lists(st.integers(0, 2), min_size=5, max_size=5))
+    found: dict[str, bytes] = {}
+    for number in set(numbers):
+        paths = [path for path, one in zip(LETTERS, numbers, strict=True) if one == number]
+        names = group(*paths) if len(paths) > 1 else [entry(paths[0])]
+        found.update(zip(paths, map(format_line, names), strict=True))
+    return dict(sorted(found.items()))
+
+
+def is_consistent(lines: Sequence[bytes]) -> bool:
+    """Return whether the hardlink groups in these lines are."""
+    found: dict[int, list[Entry]] = {}
+    for one in map(parse_line, lines):
+        if one.nlink > 1:
+            found.setdefault(one.inode, []).append(one)
+    return all(
+        len(names) == names[0].nlink
+        and len({replace(one, path=b"") for one in names}) == 1
+        and inode == group_inode(min(one.path for one in names))
+        for inode, names in found.items()
+    )
+
+
+@given(partitions(), partitions(), st.lists(st.integers(0, 2), min_size=5, max_size=5))
+def test_groups_are_seen_through_any_change(
+    seed: dict[str, bytes], other: dict[str, bytes], choice: list[int]
+) -> None:
+    """MF-9, MF-13: a name that goes without its group is noticed as well as one that comes."""
+    both = [
+        (seed.get(path), other.get(path), None)[one]
+        for path, one in zip(LETTERS, choice, strict=True)
+    ]
+    wanted = [ROOT, *filter(None, both)]
+
+    if is_consistent(wanted):
+        check([ROOT, *seed.values()], wanted)
+        return
+    for start in ([ROOT, *seed.values()], [ROOT]):
+        with pytest.raises(InvalidManifest, match="the hardlink group is not consistent"):
+            check(start, wanted)
+
+
 # --- drift ---------------------------------------------------------------------------
 
 
