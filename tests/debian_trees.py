@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.filesystems import run
+from tests.filesystems import remove, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ _SUITE = "bookworm"
 _ARCHIVE = "http://deb.debian.org/debian"
 _SECURITY = "http://deb.debian.org/debian-security"
 _TIMEOUT = 150  # seconds for each tree; a mirror that is slower is no mirror
+_TOO_LONG = 124  # what timeout(1) exits with
 _NAMES = ("main", "updated")
 
 # How much of /usr makes a tree that takes a moment, and not more.
@@ -59,7 +60,7 @@ def debian_trees() -> Trees:
     """Return two Debian trees, made now if they are not there yet.
 
     Raises:
-        subprocess.SubprocessError: mmdebstrap failed or took too long.
+        subprocess.CalledProcessError: mmdebstrap failed or took too long.
         OSError: there is no mmdebstrap, or no room.
 
     """
@@ -89,8 +90,8 @@ def any_trees(tell: Callable[[str], None]) -> Trees:
     try:
         return debian_trees()
     except (OSError, subprocess.SubprocessError) as error:
-        notes = getattr(error, "__notes__", ()) or (str(error),)
-        tell(f"no Debian trees can be made here: {notes[0].splitlines()[-1]}")
+        reason = "".join(getattr(error, "__notes__", ())) or str(error)
+        tell(f"no Debian trees can be made here: {reason.splitlines()[-1]}")
     return usr_trees()
 
 
@@ -109,7 +110,7 @@ def _made_once(home: Path) -> Iterator[Path | None]:
             making.chmod(0o755)
             making.rename(home)
         finally:
-            shutil.rmtree(making, ignore_errors=True)
+            remove(making)
 
 
 def _debootstrap(tree: Path) -> None:
@@ -119,11 +120,13 @@ def _debootstrap(tree: Path) -> None:
         lines.append(f"deb {archive} {_SUITE}-updates main")
         lines.append(f"deb {security} {_SUITE}-security main")
     options = ["--mode=root", "--variant=minbase", "--quiet", *_proxies()]
-    command = ["mmdebstrap", *options, _SUITE, str(tree), *lines]
+    # Ended by a signal that it can catch: it has things mounted in the tree.
+    patience = ["timeout", "--kill-after=20", str(_TIMEOUT)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT)
+        run(*patience, "mmdebstrap", *options, _SUITE, str(tree), *lines)
     except subprocess.CalledProcessError as error:
-        error.add_note(error.stderr.strip() or "mmdebstrap failed")
+        if error.returncode == _TOO_LONG:
+            error.__notes__ = [f"mmdebstrap took more than {_TIMEOUT} s"]
         raise
 
 

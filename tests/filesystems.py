@@ -59,7 +59,7 @@ def scratch_directory() -> Iterator[Path]:
     try:
         yield path
     finally:
-        _remove(path)
+        remove(path)
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def loop_filesystem(
         device = run("findmnt", "-n", "-o", "SOURCE", "--mountpoint", str(path)).strip()
         yield LoopFilesystem(kind, path, device, image)
     finally:
-        _remove(home)
+        remove(home)
 
 
 def thaw(path: Path | str) -> bool:
@@ -129,10 +129,11 @@ def _remove_what_killed_runs_left() -> None:
     for path in _SCRATCH.glob(f"{_PREFIX}*"):
         owner = re.match(rf"{_PREFIX}([0-9]+)-", path.name)
         if owner is not None and not Path("/proc", owner[1]).exists():
-            _remove(path)
+            remove(path)
 
 
-def _remove(directory: Path) -> None:
+def remove(directory: Path) -> None:
+    """Remove ``directory``, and first all mounts in it: what is mounted there stays whole."""
     for mountpoint in _mounts_below(directory):
         # A run that was killed at the wrong moment left it frozen, and a frozen
         # filesystem blocks whoever unmounts it.
