@@ -15,7 +15,7 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr btrfs-progs e2fsprogs libarchive-tools libcap2-bin mmdebstrap mount \
 	rsync util-linux xfsprogs
-BENCH_PACKAGES := e2fsprogs mount ostree rsync util-linux
+BENCH_PACKAGES := e2fsprogs mount ostree rsync strace util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

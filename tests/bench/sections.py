@@ -170,11 +170,13 @@ def status(bench: Bench) -> Iterator[Row]:
 
 def memory(bench: Bench) -> Iterator[Row]:
     """Measure an installation and upgrades of a small tree and of one ten times as large."""
-    small = [_install_and_upgrade(bench, SMALL) for _ in range(min(bench.rounds, 3))]
+    small = [_install_and_upgrade(bench, SMALL)]
+    large = [] if bench.quick else [_install_and_upgrade(bench, LARGE)]
+    # Before and after: what else the machine does may have changed meanwhile.
+    small.append(_install_and_upgrade(bench, SMALL))
     yield from _memory_rows(SMALL, small)
-    if bench.quick:
+    if not large:
         return
-    large = [_install_and_upgrade(bench, LARGE)]
     yield from _memory_rows(LARGE, large)
     for what, target in (("upgrade", 1.3), ("first upgrade", None), ("installation", None)):
         yield Row(

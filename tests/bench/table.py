@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _UNITS: Final = {"s": "{:.3f} s", "MiB": "{:.2f} MiB", "calls": "{:.0f}", "us": "{:.1f} us"}
 _WIDTHS: Final = (50, 29, 29, 22, 7)
@@ -44,11 +45,17 @@ class Row:
         """Return what the table shows."""
         ratio = ""
         if self.ratio is not None:
-            pairs = [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=False)]
+            pairs = [ours / theirs for ours, theirs in self._rounds()]
             ratio = f"{self.ratio:.3f} ({min(pairs):.3f}-{max(pairs):.3f})"
         target = "" if self.target is None else f"{self.target:g}"
         verdict = {None: "", True: "ok", False: "MISSED"}[self.reached]
         return (self.name, self._value(self.ours), self._value(self.theirs), ratio, target, verdict)
+
+    def _rounds(self) -> Iterable[tuple[float, float]]:
+        """Return the values that belong together: of one round, or any where rounds differ."""
+        if len(self.ours) != len(self.theirs):
+            return product(self.ours, self.theirs)
+        return zip(self.ours, self.theirs, strict=True)
 
     def document(self) -> dict[str, object]:
         """Return what goes into the JSON file."""

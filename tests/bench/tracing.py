@@ -15,10 +15,11 @@ _STARTED = time.monotonic()
 # ruff: noqa: E402 - the imports are what is timed
 import importlib
 import inspect
+import os
 import runpy
 import sys
 from types import FunctionType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,15 @@ def _is_phase(member: object) -> bool:
 
 
 def _run(script: str) -> None:
+    leave, pid = os._exit, os.getpid()
+
+    def leave_or_return(status: int) -> NoReturn:
+        """End a worker as ever; here the trace is still to be shown."""
+        if os.getpid() != pid:
+            leave(status)
+        sys.exit(status)
+
+    os._exit = leave_or_return
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as ended:
