@@ -105,10 +105,25 @@ def rootman(context: click.Context, rootfs: str) -> None:
 
 def main() -> None:
     """Run the command line of this process and exit."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_standard_streams()
     code = run(sys.argv[1:])
     # All output is flushed, and descriptors and locks go with the process. Python's own
     # way out would take every module apart first, a tenth of the time of `status`.
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Let closed standard streams lead nowhere, lest a file of the store gets such a number."""
+    for fd, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(fd)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != fd:
+                os.dup2(nowhere, fd)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(fd, mode))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -189,6 +189,36 @@ def test_output_that_cannot_be_written_is_an_error_of_one_line(machine: Machine)
     assert (done.returncode, done.stderr) == (7, line)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_nothing(machine: Machine, closed: str) -> None:
+    build(machine.source(1), {"a": file("1")})
+    machine.run("publish", machine.source(1), machine.repo, "--version", 1)
+    machine.run("init")
+
+    line = f"{ROOTMAN} --rootfs {machine.store} upgrade {machine.repo} {closed}"
+    done = subprocess.run(["sh", "-c", line], check=False, capture_output=True)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert machine.document("verify")["verdict"] == "pristine"
+
+
+def test_without_the_right_to_it_says_who_has(machine: Machine) -> None:
+    machine.run("init")
+
+    done = subprocess.run(
+        [ROOTMAN, "--rootfs", machine.store, "status"],
+        check=False,
+        capture_output=True,
+        text=True,
+        user=65534,
+    )
+
+    assert done.returncode == 7
+    assert done.stderr == (
+        f"rootman: status: {machine.store}/.rootman: Permission denied (hint: be root)\n"
+    )
+
+
 def test_an_interrupt_is_told_in_one_line(machine: Machine) -> None:
     """EX-1."""
     with subprocess.Popen(

@@ -357,6 +357,24 @@ def test_a_failed_upgrade_cleans_up_behind_it(machine: Machine) -> None:
     assert json.loads(machine.run("status", "--json").out)["current"] == 1
 
 
+def test_a_tree_in_use_falls_out_later_and_the_upgrade_succeeds(machine: Machine) -> None:
+    """EX-5."""
+    machine.install({"usr/x": file("1")}, {"usr/x": file("2")})
+    machine.publish(3, {"usr/x": file("3")})
+
+    with subprocess.Popen(["sleep", "1000"], cwd=machine.tree(1) / "usr") as process:
+        done = machine.attempt("upgrade", machine.repo)
+        process.kill()
+
+    assert done.code == 0
+    assert done.err == (
+        f"rootman: upgrade: note: olpc.1 is in use by sleep (process {process.pid})"
+        f" ({machine.tree(1)}/usr): it stays where it is\n"
+    )
+    assert machine.links == {"current": "olpc.3", "previous": "olpc.2"}
+    assert machine.tree(1).is_dir()
+
+
 def test_a_killed_upgrade_is_finished_or_undone_by_the_next_command(machine: Machine) -> None:
     """S4, at whatever moment the kill comes."""
     machine.install({f"file.{number}": file(str(number)) for number in range(3000)})
