@@ -71,8 +71,9 @@ def plan_recovery(state: StoreState) -> Plan:
         if stage == spare:
             continue
         if _is_sealed(state, stage):
-            # Sealed, and then cut off before or within the switch: it was asked for.
-            steps += _switch(state, stage.name.version)
+            # Sealed, and then cut off before or within the switch, if that was asked for.
+            if _is_switched_to(state, stage.name.version):
+                steps += _switch(state, stage.name.version)
             steps.append(CloseStage(stage.name.version))
         else:
             steps.append(Discard(stage.name))
@@ -85,6 +86,12 @@ def _is_sealed(state: StoreState, stage: Stage) -> bool:
         and not stage.has_root
         and state.sealed(stage.name.version) is not None
     )
+
+
+def _is_switched_to(state: StoreState, version: int) -> bool:
+    """Return whether a new tree becomes current: an adopted one only where nothing is."""
+    tree = state.tree(version)
+    return state.current is None or tree is None or not tree.adopted
 
 
 def _best_spare(state: StoreState) -> Stage | None:

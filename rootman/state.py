@@ -39,11 +39,15 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A directory named ``olpc.N``; without a seal it is somebody else's and left alone."""
+    """A directory named ``olpc.N``; without a seal it is somebody else's and left alone.
+
+    ``adopted`` says that it was sealed and came from no release.
+    """
 
     version: int
     name: str
     seal: Seal | None
+    adopted: bool = False
 
     @property
     def state(self) -> TreeKind:

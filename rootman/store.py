@@ -166,7 +166,9 @@ def _tree(store: Store, settings: Settings, version: int, recorded: bool) -> Tre
         data = _read_small(f"{version}/{SEAL_FILE}", store.trees)
     except FileNotFoundError:
         return Tree(version, name, None)
-    return Tree(version, name, parse_seal(data, f"{CONTROL}/trees/{version}/{SEAL_FILE}"))
+    seal = parse_seal(data, f"{CONTROL}/trees/{version}/{SEAL_FILE}")
+    adopted = not _exists(f"{version}/{RELEASE_FILE}", store.trees)
+    return Tree(version, name, seal, adopted)
 
 
 def _link(
@@ -198,6 +200,13 @@ def _stages(store: Store, names: list[str]) -> Iterator[Stage]:
                 has_root=_is_directory(f"{name}/{STAGE_ROOT}", store.staging),
                 has_meta=_is_directory(f"{name}/{STAGE_META}", store.staging),
             )
+
+
+def _exists(name: str, dir_fd: int) -> bool:
+    with suppress(FileNotFoundError):
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        return True
+    return False
 
 
 def _is_directory(name: str, dir_fd: int) -> bool:
