@@ -219,6 +219,9 @@ class _Repair:
             self._dirs.forget()
             parent_fd = self._dirs.fd(parent)
             remove_tree(self._fs, name, dir_fd=parent_fd)
+            below = entry.path + b"/"
+            for gone in [one for one in self._times if (one + b"/").startswith(below)]:
+                del self._times[gone]
         self._fs.rename(staged, name, source_fd=stage, target_fd=parent_fd)
 
     def _put_directory(self, entry: Entry, name: bytes, parent_fd: int, *, there: bool) -> None:
