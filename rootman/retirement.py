@@ -7,7 +7,7 @@ in it is changed (S1, S3).
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from rootman.apply import Applier, LinkedContent
@@ -65,16 +65,16 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     Raises:
         OSError, RootmanError: the stage is then of no use any more.
     """
-    with _open(store.fd, target.name) as source, _record(store.trees, str(target.version)) as new:
-        content = LinkedContent(fs, source)
-        with (
-            _record(store.staging, f"{stage}/{STAGE_META}") as old,
-            _open(store.staging, f"{stage}/{STAGE_ROOT}") as root,
-            old.manifest() as before,
-            new.manifest() as after,
-        ):
-            Applier(fs, root, content, {}).apply(compare(before, after))
-        content.close()
+    with (
+        _open(store.fd, target.name) as source,
+        closing(LinkedContent(fs, source)) as content,
+        _record(store.trees, str(target.version)) as new,
+        _record(store.staging, f"{stage}/{STAGE_META}") as old,
+        _open(store.staging, f"{stage}/{STAGE_ROOT}") as root,
+        old.manifest() as before,
+        new.manifest() as after,
+    ):
+        Applier(fs, root, content, {}).apply(compare(before, after))
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target)
 
