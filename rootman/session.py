@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rootman.errors import Busy, RootmanError, SystemFailure
+from rootman.errors import Busy, NoSpace, RootmanError, SystemFailure
 from rootman.lock import locked, undisturbed
 from rootman.store import open_store, scan
 
@@ -90,7 +90,7 @@ class View:
 
     ``interrupted`` says what an earlier command left. With ``recovery`` ``done`` that
     is history and ``state`` is what came of it; ``in progress`` means that another
-    rootman is at work, ``not possible`` that the store cannot be written.
+    rootman is at work, ``not possible`` that the store cannot be written, or is full.
     """
 
     store: Store
@@ -131,7 +131,7 @@ def _settle(store: Store, state: StoreState, make_fs: Callable[[], Fs], reporter
             state = scan(store)
     except Busy as busy:
         return View(store, state, "in progress", (str(busy),))
-    except SystemFailure:
+    except (SystemFailure, NoSpace):
         return View(store, state, "not possible", tuple(map(str, plan)))
     return View(store, state, "done" if done else "none", tuple(map(str, done)))
 
