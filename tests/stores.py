@@ -6,29 +6,32 @@ Out of scope: trees (``builders``); what the command line adds to the commands.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rootman.adopt import adopt, make_store
-from rootman.execute import Executor
 from rootman.fsops import RealFs
+from rootman.initialisation import Request, initialise
 from rootman.objects import NoOrigin, Objects
-from rootman.plan import plan_pin, plan_prune, plan_rollback
 from rootman.repair import RepairResult, repair_tree
 from rootman.repo.publish import Publication, PublishResult, publish
 from rootman.repo.repository import Repository
-from rootman.session import look, session
-from rootman.state import Settings, StoreState
-from rootman.steps import DeleteTree
+from rootman.retention import prune, set_pin
+from rootman.rollback import rollback
+from rootman.session import Session, look, session
 from rootman.store import open_store, require_tree, scan
 from rootman.upgrade import Options, UpgradeResult, upgrade
-from rootman.usage import refuse_in_use
 from rootman.verify import Difference, Verdict, verdict, verify_tree
 from tests.builders import build
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from rootman.fsops import Fs
+    from rootman.objects import Origin
+    from rootman.state import StoreState
     from tests.builders import Tree
 
 PUBLISHED = "2026-11-20T17:00:00Z"
@@ -54,9 +57,12 @@ class Listener:
 class Lab:
     """The store and the repository in the directory ``home``, and where their trees came from."""
 
-    def __init__(self, home: Path | str, *, name: str = "olpc") -> None:
+    def __init__(
+        self, home: Path | str, *, name: str = "olpc", make_fs: Callable[[], Fs] = RealFs
+    ) -> None:
         self.home = Path(home)
         self.name = name
+        self.make_fs = make_fs
         self.heard = Listener()
 
     @property
@@ -72,7 +78,7 @@ class Lab:
         return self.store / ".rootman"
 
     def source(self, version: int) -> Path:
-        """The directory that ``version`` was published from."""
+        """Return the directory that ``version`` was published from."""
         return self.home / f"source.{version}"
 
     def tree(self, version: int) -> Path:
@@ -82,17 +88,20 @@ class Lab:
         return self.control / f"staging/spare.{version}/root"
 
     def link(self, name: str) -> str:
-        """Where ``current`` or ``previous`` leads."""
+        """Return where ``current`` or ``previous`` leads."""
         return os.readlink(self.store / name)
 
-    def init(self, fs: Fs | None = None) -> None:
-        make_store(str(self.store), fs or RealFs(), Settings(self.name))
+    def session(self, fs: Fs | None = None, *, forks: int = 1) -> AbstractContextManager[Session]:
+        return session(str(self.store), fs or self.make_fs(), self.heard, forks=forks)
 
-    def adopt(self, tree: Path, version: int, fs: Fs | None = None) -> bool:
-        with session(str(self.store), fs or RealFs(), self.heard, forks=1) as opened:
-            return adopt(opened, str(tree), version)
+    def init(self, tree: Path | None = None, version: int = 0, fs: Fs | None = None) -> None:
+        """``rootman init``, and with a tree ``rootman init TREE --version N``."""
+        request = Request(str(tree) if tree else None, version, os_name=self.name)
+        initialise(str(self.store), request, fs or self.make_fs(), self.heard, forks=1)
 
-    def publish(self, version: int, tree: Tree | None = None, fs: Fs | None = None) -> PublishResult:
+    def publish(
+        self, version: int, tree: Tree | None = None, fs: Fs | None = None
+    ) -> PublishResult:
         """Publish ``tree``, made here, or what is at ``source(version)`` already."""
         if tree is not None:
             build(self.source(version), tree)
@@ -100,47 +109,41 @@ class Lab:
             str(self.source(version)),
             str(self.repo),
             Publication(version, name=self.name, timestamp=PUBLISHED),
-            fs=fs or RealFs(),
+            fs=fs or self.make_fs(),
         )
 
     def upgrade(
         self, version: int, fs: Fs | None = None, options: Options | None = None, *, forks: int = 1
     ) -> UpgradeResult:
         with (
-            session(str(self.store), fs or RealFs(), self.heard, forks=forks) as opened,
+            self.session(fs, forks=forks) as opened,
             Repository.open(f"{self.repo}/releases/{version}.json") as repository,
         ):
             return upgrade(opened, repository, options or Options())
 
     def rollback(self, to: int | None = None, fs: Fs | None = None) -> None:
-        with session(str(self.store), fs or RealFs(), self.heard, forks=1) as opened:
-            state = scan(opened.store)
-            Executor(opened.store, opened.fs, self.heard, state).run(plan_rollback(state, to))
+        with self.session(fs) as opened:
+            rollback(opened, to)
 
     def prune(self, *versions: int, keep: int = 2, fs: Fs | None = None) -> None:
-        with session(str(self.store), fs or RealFs(), self.heard, forks=1) as opened:
-            state = scan(opened.store)
-            plan = plan_prune(state, keep, versions)
-            for step in plan:
-                if isinstance(step, DeleteTree):
-                    refuse_in_use(opened.store.path, f"{self.name}.{step.version}")
-            Executor(opened.store, opened.fs, self.heard, state).run(plan)
+        with self.session(fs) as opened:
+            prune(opened, keep=keep, versions=versions)
 
     def pin(self, version: int, fs: Fs | None = None, *, pinned: bool = True) -> None:
-        with session(str(self.store), fs or RealFs(), self.heard, forks=1) as opened:
-            state = scan(opened.store)
-            plan = plan_pin(state, version, pinned=pinned)
-            Executor(opened.store, opened.fs, self.heard, state).run(plan)
+        with self.session(fs) as opened:
+            set_pin(opened, version, pinned=pinned)
 
     def repair(self, version: int, fs: Fs | None = None) -> RepairResult:
-        with session(str(self.store), fs or RealFs(), self.heard, forks=1) as opened:
+        with self.session(fs) as opened, ExitStack() as stack:
             tree = require_tree(scan(opened.store), version)
-            origin = Repository.open(str(self.repo)) if self.repo.exists() else NoOrigin()
+            origin: Origin = NoOrigin()
+            if self.repo.exists():
+                origin = stack.enter_context(Repository.open(str(self.repo)))
             return repair_tree(opened, tree, Objects(opened.fs, opened.store.objects, origin))
 
     def look(self, fs: Fs | None = None) -> StoreState:
         """Return the state as ``rootman status`` does, what was interrupted recovered."""
-        with look(str(self.store), lambda: fs or RealFs(), self.heard) as view:
+        with look(str(self.store), lambda: fs or self.make_fs(), self.heard) as view:
             return view.state
 
     def scan(self) -> StoreState:
