@@ -5,13 +5,16 @@ In every image the device has version 2 of the tree and is to get version 3.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.images import digest_of_sources
 from tests.bench.measure import execute
-from tests.bench.trees import advance_tree, write_tree
+from tests.bench.trees import TreeSpec, advance_tree, write_tree
 from tests.filesystems import loop_filesystem
 
 if TYPE_CHECKING:
@@ -19,11 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.images import Images
-    from tests.bench.trees import TreeSpec
 
 _TREES: Final = ("tests/bench/trees.py", "tests/bench/recipes.py")
-# What a published repository depends on; other code may change without publishing again.
-_PUBLISHER: Final = (*_TREES, "rootman/repo/*.py", "rootman/scanner.py", "rootman/manifest.py")
 _CORE: Final = (*_TREES, "rootman/**/*.py")
 # Tiny files live in their inodes, and a tree of a million of them in a small image.
 _INLINE: Final = ("-O", "inline_data")
@@ -54,7 +54,7 @@ class Recipes:
         return self.images.made(
             f"repository-{self.spec.name}",
             self._publish,
-            made_from=digest_of_sources(*_PUBLISHER),
+            made_from=digest_of_sources(*_TREES) + _sample(self.rootman, self.images.scratch),
             size_mib=self._size_mib(),
             mkfs=_INLINE if self.spec.tiny else (),
         )
@@ -142,3 +142,30 @@ class Recipes:
     def _size_mib(self) -> int:
         """Return enough for two trees and an object per file, at mkfs's 16 KiB per inode."""
         return max(1024, self.spec.entries // 16)
+
+
+def _publish(rootman: Path, tree: Path, repository: Path, version: int) -> None:
+    execute(rootman, "publish", tree, repository, "--version", str(version))
+
+
+@functools.cache
+def _sample(rootman: Path, scratch: Path) -> str:
+    """Return a hash of what ``rootman`` publishes for a small tree.
+
+    A repository is made again when that changed, and not whenever the code did: to
+    publish a million files takes minutes.
+    """
+    digest = hashlib.sha256()
+    with loop_filesystem(scratch, size_mib=64) as filesystem:
+        tree, repository = filesystem.path / "tree", filesystem.path / REPOSITORY
+        write_tree(str(tree), TreeSpec(entries=100, changed=0), 1)
+        _publish(rootman, tree, repository, 1)
+        for path in sorted(repository.rglob("*")):
+            digest.update(f"{path.relative_to(repository)}\n".encode())
+            if path.parent.name == "releases":
+                release = json.loads(path.read_text())
+                del release["timestamp"]
+                digest.update(json.dumps(release).encode())
+            elif path.is_file():
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -40,6 +40,7 @@ class Bench:
     quick: bool = False
     warm: bool = False
     same_store: bool = False
+    tree: TreeSpec = TREE
 
     def recipes(self, spec: TreeSpec) -> Recipes:
         """Return how the images with trees of this kind are made."""
@@ -52,7 +53,7 @@ class Bench:
 
 def clone(bench: Bench) -> Iterator[Row]:
     """Compare the first clone of a tree with ``cp -al``."""
-    image = bench.recipes(TREE).store()
+    image = bench.recipes(bench.tree).store()
 
     def ours(path: Path) -> Mapping[str, float]:
         store = path / STORE
@@ -81,7 +82,7 @@ _OSTREE: Final = "ostree, published {}"
 
 def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = True) -> Iterator[Row]:
     """Compare an upgrade with 200 changed files with other ways to have both trees."""
-    recipes = bench.recipes(TREE)
+    recipes = bench.recipes(bench.tree)
     sides = {"upgrade": Side(recipes.store(), partial(_upgrade, recipes))}
     if against_cp:
         trees = recipes.trees()
@@ -144,7 +145,7 @@ def _ostree(path: Path) -> Mapping[str, float]:
 def _calls(bench: Bench, sides: Mapping[str, Side]) -> Row:
     """Count system calls, which no other process on the machine can disturb."""
     with bench.images.fresh(sides["upgrade"].image) as filesystem:
-        ours = count_calls(*bench.recipes(TREE).upgrade(filesystem.path, 3))
+        ours = count_calls(*bench.recipes(bench.tree).upgrade(filesystem.path, 3))
     with bench.images.fresh(sides[_CP_ALL].image) as filesystem:
         path = filesystem.path
         theirs = count_calls("cp", "-al", path / "old", path / "clone")
@@ -154,7 +155,7 @@ def _calls(bench: Bench, sides: Mapping[str, Side]) -> Row:
 
 def status(bench: Bench) -> Iterator[Row]:
     """Compare ``rootman status`` with the start of the Python that runs it."""
-    recipes = bench.recipes(TREE)
+    recipes = bench.recipes(bench.tree)
     ours, theirs = list[float](), list[float]()
     python = interpreter(bench.rootman)
     with bench.images.fresh(recipes.store()) as filesystem:

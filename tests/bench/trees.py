@@ -2,8 +2,7 @@
 
 A tree has as many directories and symlinks to the file as a Debian system, give
 or take, and each version of it differs from the one before in the content of some
-files that lie scattered over all of it (a package's files lie together, which
-would be easier). Out of scope: where trees are kept (see ``images``).
+files. Out of scope: where trees are kept (see ``images``).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 _BUILT: Final = 1_700_000_000
 _SIZES: Final = (120, 700, 1800, 3600, 9000)
-_PER_DIRECTORY: Final = 12  # itself, a symlink and ten files
+_FILES: Final = 10  # in a package's directory, and a symlink
 _PER_SECTION: Final = 100
 
 
@@ -27,24 +26,32 @@ class TreeSpec:
     """A tree and its versions.
 
     ``entries`` counts all entries but the root; ``changed`` is the number of files in
-    which a version differs from the one before. ``tiny`` files fit into an inode.
+    which a version differs from the one before. They lie scattered over the whole tree,
+    which is the hardest, or are those of ``whole_packages``. ``tiny`` files fit into an
+    inode.
     """
 
     entries: int
     changed: int
     tiny: bool = False
+    whole_packages: bool = False
 
     @property
     def name(self) -> str:
         """A name for caches."""
-        return f"{self.entries}-{self.changed}{'-tiny' if self.tiny else ''}"
+        kinds = "-tiny" * self.tiny + "-packages" * self.whole_packages
+        return f"{self.entries}-{self.changed}{kinds}"
 
     def changes(self, version: int) -> list[int]:
         """Return the numbers of the files that ``version`` changed, in ascending order."""
         if version == 1:
             return []
         count = sum(1 for _, kind in _layout(self.entries) if kind == "file")
-        return sorted(random.Random(version).sample(range(count), self.changed))
+        chance = random.Random(version)
+        if not self.whole_packages:
+            return sorted(chance.sample(range(count), self.changed))
+        packages = chance.sample(range(count // _FILES), self.changed // _FILES)
+        return sorted(package * _FILES + file for package in packages for file in range(_FILES))
 
     def changed_paths(self, version: int) -> list[str]:
         """Return the paths of the files that ``version`` changed."""
@@ -100,7 +107,7 @@ def _layout(entries: int) -> Iterator[tuple[str, str]]:
             made += 1
         path = f"section{index // _PER_SECTION:03d}/package{index:06d}"
         inside = [(path, "dir"), (f"{path}/link", "link")]
-        inside += [(f"{path}/file{number}", "file") for number in range(_PER_DIRECTORY - 2)]
+        inside += [(f"{path}/file{number}", "file") for number in range(_FILES)]
         yield from inside[: entries - made]
         made += len(inside)
         index += 1
