@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 from rootman import workers
 from rootman.comparison import known_lines
+from rootman.delta import Drift
 from rootman.entries import make_plain, set_metadata
 from rootman.manifest import ROOT, decode, parse_line
 from rootman.seal import is_shared
-from rootman.survey import Drift
 from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:

@@ -28,10 +28,24 @@ from rootman.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 
-    from rootman.survey import Drift
-
 _TYPE_AT: Final = len(b" type=")
 _DIR: Final = b"dir "
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Drift:
+    """One path that is not as sealed: ``line`` is its manifest line, None for an extra path.
+
+    ``what`` names what differs, such as ``missing``, ``extra``, ``content`` or ``mode``.
+    ``index`` is the number of the line; ``sealed_inode`` says that the path still has
+    the inode it was sealed with.
+    """
+
+    field: bytes
+    line: bytes | None
+    what: tuple[str, ...]
+    index: int = 0
+    sealed_inode: bool = False
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.comparison import known_lines
+from rootman.delta import Drift
 from rootman.entries import make_file, make_plain, open_quietly, set_metadata
 from rootman.execute import explained
 from rootman.fsops import open_dir
@@ -26,7 +27,7 @@ from rootman.removal import remove_tree
 from rootman.retirement import drop_stage
 from rootman.seal import is_shared, pack_digests, pack_inodes
 from rootman.store import DIGESTS_FILE, INODES_FILE, scan
-from rootman.survey import Drift, digests_of, whole_groups
+from rootman.survey import digests_of, whole_groups
 from rootman.treedirs import TreeDirs, split
 from rootman.verify import open_tree, verify_tree
 

@@ -13,7 +13,6 @@ import errno
 import os
 import stat
 from array import array
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman import workers
 from rootman.comparison import known_lines
+from rootman.delta import Drift
 from rootman.fsops import open_dir
 from rootman.manifest import (
     HARDLINK,
@@ -49,22 +49,6 @@ _IFMT: Final = 0o170000
 _SHARED_TYPES: Final = (stat.S_IFREG, stat.S_IFLNK)
 # What open_dir says of a place where the sealed directory is not any more.
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Drift:
-    """One path that is not as sealed: ``line`` is its manifest line, None for an extra path.
-
-    ``what`` names what differs, such as ``missing``, ``extra``, ``content`` or ``mode``.
-    ``index`` is the number of the line; ``sealed_inode`` says that the path still has
-    the inode it was sealed with.
-    """
-
-    field: bytes
-    line: bytes | None
-    what: tuple[str, ...]
-    index: int = 0
-    sealed_inode: bool = False
 
 
 def directory_digest(fd: int) -> bytes:

@@ -39,13 +39,12 @@ from rootman.wanted import CompressedManifest, Delta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootman.delta import Needs
+    from rootman.delta import Drift, Needs
     from rootman.release import Bundle, Release
     from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.state import StoreState
     from rootman.steps import Plan
-    from rootman.survey import Drift
 
 
 # A spare with more changed paths than this, and than a tenth of it, is cloned afresh.

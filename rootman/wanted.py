@@ -16,8 +16,8 @@ from rootman.textstream import CHUNK, Hashed, decompress
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
 
+    from rootman.delta import Drift
     from rootman.seal import SealRecord
-    from rootman.survey import Drift
 
 # More changes than this are compared again each time they are needed instead of kept:
 # memory must not grow with a first installation.

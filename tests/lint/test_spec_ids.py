@@ -28,7 +28,7 @@ def cited(*folders: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix not in {".py", ".sh"}:
+            if path.suffix not in {".py", ".sh"} or path == Path(__file__):
                 continue
             for name in set(CITATION.findall(path.read_text())) - OTHER_NAMES:
                 found.setdefault(name, set()).add(str(path.relative_to(ROOT)))

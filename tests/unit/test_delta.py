@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rootman.comparison import Change, any_below, compare
 from rootman.delta import (
+    Drift,
     Group,
     Needs,
     complete_groups,
@@ -25,7 +26,6 @@ from rootman.delta import (
 )
 from rootman.errors import InvalidManifest
 from rootman.manifest import HEADER, format_line, group_inode, line_path, parent_field, parse_line
-from rootman.survey import Drift
 from tests.unit.entries import ROOT_ENTRY, entries, entry, line, manifest
 
 if TYPE_CHECKING:
