@@ -265,11 +265,14 @@ STAGES = st.lists(
 def states(draw: st.DrawFn) -> StoreState:
     """Return any state that a store can be found in; only one tree is ever being built."""
     versions = sorted(draw(st.sets(VERSIONS)))
-    unsealed = draw(st.sets(st.sampled_from(versions))) if versions else set[int]()
+    some = st.sets(st.sampled_from(versions)) if versions else st.just(set[int]())
+    unsealed, adopted = draw(some), draw(some)
     links = st.none() | st.sampled_from([*versions, None])
     return StoreState(
         settings=Settings("olpc", draw(st.frozensets(VERSIONS))),
-        trees=tuple(tree(one, sealed=one not in unsealed) for one in versions),
+        trees=tuple(
+            tree(one, sealed=one not in unsealed, adopted=one in adopted) for one in versions
+        ),
         current=draw(links),
         previous=draw(links),
         stages=tuple(sorted(draw(STAGES), key=lambda one: one.name.version)),
@@ -331,6 +334,12 @@ def test_recovery_settles_whatever_there_is(state: StoreState) -> None:
     assert settled.trees == state.trees
     assert settled.settings == state.settings
     assert settled.current is not None or state.current is None
+
+
+@given(states())
+def test_what_is_settled_is_known_without_a_plan(state: StoreState) -> None:
+    """TR-2: so that a look at a store need not load the planners."""
+    assert state.is_settled == (plan_recovery(state) == ())
 
 
 # --- rollback ------------------------------------------------------------------------
