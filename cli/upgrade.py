@@ -82,6 +82,7 @@ def _document(
         "restored": needs.restored if needs else 0,
         "fetch_objects": needs.fetch_objects if needs else 0,
         "fetch_bytes": needs.fetch_bytes if needs else 0,
+        "fetched": result.fetched,
         "bytes_written": None if dry_run else written,
         "seconds": round(result.seconds, 3),
     }
@@ -108,7 +109,7 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
     if result.needs is None:
         lines = [f"{_title(result, name)}: it was here already; {took}"]
     else:
-        fetched = f"{size(result.needs.fetch_bytes)} fetched, {size(written)} written"
+        fetched = f"{size(result.fetched)} fetched, {size(written)} written"
         lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
     if result.retired is not None:
         lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from array import array
 from typing import TYPE_CHECKING, Protocol
 
 from rootman.entries import copy_entry, make_plain, open_quietly, set_metadata
@@ -53,7 +54,7 @@ class Applier:
         self._dirs = TreeDirs(root_fd)
         self._times: dict[bytes, int] = {}  # of the directories that were touched
         self._groups = dict(staying)  # where a hardlink group already is
-        self.inodes: dict[int, int] = {}  # new line index -> inode, where it is shared
+        self.inodes = array("Q")  # of each new line in turn, 0 where it is not shared
 
     @property
     def touched(self) -> Iterable[bytes]:
@@ -71,6 +72,7 @@ class Applier:
                 if change.new is None:
                     self._remove(field_path(change.field))
                 else:
+                    self.inodes.append(0)
                     self._make(parse_line(change.new), change)
             for path, time_ns in self._times.items():
                 parent, name = split(path)
@@ -159,7 +161,7 @@ class Applier:
             self._groups.setdefault(entry.inode, entry.path)
         if is_shared(line):
             status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-            self.inodes[change.new_index] = status.st_ino
+            self.inodes[-1] = status.st_ino
 
 
 class LinkedContent:

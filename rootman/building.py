@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.apply import Applier
 from rootman.clone import clone_tree
-from rootman.delta import splice, wants_content
+from rootman.delta import splice, wanted_content
 from rootman.entries import make_file
 from rootman.fsops import open_dir
-from rootman.manifest import ROOT, field_path, parse_line
+from rootman.manifest import ROOT, field_path
 from rootman.names import StageKind, StageName
 from rootman.seal import pack_digests, pack_inodes
 from rootman.state import Seal
@@ -77,7 +77,8 @@ class Building:
     size: int
     release: bytes | None
     forks: int
-    _inodes: dict[int, int] = field(default_factory=dict)
+    fetched: int = 0
+    _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
 
     @property
@@ -93,14 +94,13 @@ class Building:
         finally:
             os.close(fd)
 
-    def fetch(self) -> int:
-        """Have all content that the seed lacks in ``objects/``; return the bytes fetched."""
-        fetched, total = 0, self.delta.needs.fetch_bytes
-        for change in self.delta:
-            if self.objects is not None and change.new is not None and wants_content(change):
-                fetched += self.objects.ensure(parse_line(change.new))
-                self.reporter.progress(fetched, total)
-        return fetched
+    def fetch(self) -> None:
+        """Have all content that the seed lacks in ``objects/``; count the bytes ``fetched``."""
+        if self.objects is None:
+            return
+        for entry in wanted_content(self.delta, self.delta.staying):
+            self.fetched += self.objects.ensure(entry)
+            self.reporter.progress(self.fetched, self.delta.needs.fetch_bytes)
 
     def take_spare(self, spare: str) -> None:
         """Make the stage ``spare`` this tree's own."""

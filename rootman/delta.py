@@ -26,7 +26,7 @@ from rootman.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator
 
 _TYPE_AT: Final = len(b" type=")
 _DIR: Final = b"dir "
@@ -52,9 +52,9 @@ class Drift:
 class Needs:
     """The sum of a delta: paths by kind of change, and what it costs.
 
-    ``fetch_objects`` and ``fetch_bytes`` count files whose content the seed does
-    not have at the same path; ``new_inodes`` counts entries that get an inode of
-    their own; ``restored`` counts paths of the seed that drifted.
+    ``fetch_objects`` and ``fetch_bytes`` count inodes whose content the seed does not
+    have at the same path, each although others may want the same content;
+    ``new_inodes`` counts inodes that are made, ``restored`` paths of the seed that drifted.
     """
 
     added: int = 0
@@ -67,6 +67,7 @@ class Needs:
     # Content wanted at several paths, by the first 64 bits of its hash: 8 bytes each,
     # because a first installation has as many as the tree has files.
     _wanted: array[int] = field(default_factory=lambda: array("Q"))
+    _groups: set[int] = field(default_factory=set)
 
     def count(self, change: Change, old: Entry | None, new: Entry | None) -> None:
         """Add one change."""
@@ -78,6 +79,10 @@ class Needs:
             self.changed += change.old is not None and change.new is not None
         if new is None:
             return
+        if new.nlink > 1:
+            if new.inode in self._groups:
+                return  # a link to the first name
+            self._groups.add(new.inode)
         self.new_inodes += 1
         if new.size and (change.untrusted or old is None or old.sha256 != new.sha256):
             self.fetch_objects += 1
@@ -140,20 +145,39 @@ def wants_content(change: Change) -> bool:
     return parse_line(change.old).sha256 != new.sha256
 
 
-def splice(inodes: array[int], changes: Iterable[Change], made: Mapping[int, int]) -> array[int]:
+def wanted_content(changes: Iterable[Change], staying: Container[int]) -> Iterator[Entry]:
+    """Yield the new entries whose content has to be had, one for each hardlink group.
+
+    Groups with a name that is ``staying`` (by inode keyword) have theirs.
+    """
+    groups: set[int] = set()
+    for change in changes:
+        if change.new is None:
+            continue
+        entry = parse_line(change.new)
+        if entry.nlink > 1:
+            if entry.inode in groups or entry.inode in staying:
+                continue
+            groups.add(entry.inode)
+        if wants_content(change):
+            yield entry
+
+
+def splice(inodes: array[int], changes: Iterable[Change], made: Iterable[int]) -> array[int]:
     """Return the seed's ``inodes`` brought in line with the wanted manifest.
 
-    ``made`` has the inode of each new shared entry by its line index.
+    ``made`` has the inode of each new line of ``changes`` in turn, 0 where it is not shared.
     """
     spliced = array("Q")
     position = 0
+    new_inodes = iter(made)
     for change in changes:
         if change.old is None and change.new is None:
             continue
         spliced.extend(inodes[position : change.old_index])
         position = change.old_index + (change.old is not None)
         if change.new is not None:
-            spliced.append(made.get(change.new_index, 0))
+            spliced.append(next(new_inodes))
     spliced.extend(inodes[position:])
     return spliced
 

@@ -59,7 +59,8 @@ class Objects:
         self._fs = fs
         self._fd = objects_fd
         self._origin = origin
-        self._verified: set[str] = set()
+        # What is written here from now on is verified; only what was there is in doubt.
+        self._doubtful = set(os.listdir(objects_fd))
 
     def ensure(self, entry: Entry) -> int:
         """Have the content of ``entry`` in ``objects/``; return the bytes that were fetched.
@@ -70,20 +71,25 @@ class Objects:
             OSError: it cannot be written.
         """
         digest = entry.sha256
-        if digest in self._verified:
-            return 0
-        if self._is_whole(digest):
-            self._verified.add(digest)
+        if digest in self._doubtful:
+            self._doubtful.discard(digest)
+            if self._is_whole(digest):
+                return 0
+        elif self._is_there(digest):
             return 0
         self._fetch(digest, entry.size)
-        self._verified.add(digest)
         return entry.size
 
-    def _is_whole(self, digest: str) -> bool:
+    def _is_there(self, digest: str) -> bool:
         try:
-            fd = open_quietly(digest.encode(), dir_fd=self._fd)
+            os.stat(digest, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
             return False
+        return True
+
+    def _is_whole(self, digest: str) -> bool:
+        """Return whether the object is what its name says; remove it where it is not."""
+        fd = open_quietly(digest.encode(), dir_fd=self._fd)
         try:
             hasher = hashlib.sha256()
             for chunk in read_content(fd):
@@ -104,6 +110,10 @@ class Objects:
             try:
                 write_content(self._fs, fd, iter(content))
                 content.verify(digest, what)
+                if content.size != size:
+                    raise InvalidInput(
+                        f"{what} has {content.size} bytes; its manifest says {size} bytes"
+                    )
             except BaseException:
                 self._fs.unlink(digest, dir_fd=self._fd)
                 raise
@@ -125,7 +135,6 @@ class Objects:
                 os.close(source)
         else:
             self._fs.rename(entry.sha256, name, source_fd=self._fd, target_fd=dir_fd)
-            self._verified.discard(entry.sha256)
         set_metadata(self._fs, entry, name, dir_fd=dir_fd)
 
 

@@ -49,8 +49,18 @@ def session(path: str, fs: Fs, reporter: Reporter, *, forks: int) -> Iterator[Se
         try:
             yield opened
         except RootmanError:
-            _recover_quietly(opened)
+            recover_quietly(opened)
             raise
+
+
+def read_state(opened: Session) -> StoreState:
+    """Return what is in the store now.
+
+    Raises:
+        RootmanError: it cannot be read.
+    """
+    with _readable(opened.store):
+        return scan(opened.store)
 
 
 def recover(opened: Session) -> Plan:
@@ -71,7 +81,7 @@ def recover(opened: Session) -> Plan:
     return plan
 
 
-def _recover_quietly(opened: Session) -> None:
+def recover_quietly(opened: Session) -> None:
     """Clean up after a command that failed; its own error is the one to tell."""
     from rootman.execute import Executor
     from rootman.plan import plan_recovery

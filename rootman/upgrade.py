@@ -30,8 +30,8 @@ from rootman.plan import (
 )
 from rootman.release import serialise
 from rootman.seal import SealRecord
-from rootman.session import recover
-from rootman.store import STAGE_META, STAGE_ROOT, scan
+from rootman.session import read_state, recover_quietly
+from rootman.store import STAGE_META, STAGE_ROOT
 from rootman.survey import Check
 from rootman.usage import refuse_in_use
 from rootman.wanted import CompressedManifest, Delta
@@ -64,7 +64,8 @@ class UpgradeResult:
     """What an upgrade did, or would do.
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
-    the switch was durable. ``retired`` is the version that became the spare.
+    the switch was durable. ``retired`` is the version that became the spare,
+    ``fetched`` the bytes of content that came from the repository.
     """
 
     version: int
@@ -73,6 +74,7 @@ class UpgradeResult:
     needs: Needs | None
     seconds: float
     retired: int | None = None
+    fetched: int = 0
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -83,7 +85,7 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
     """
     began = time.monotonic()
     release = repository.chosen_release()
-    state = scan(opened.store)
+    state = read_state(opened)
     hardware = device_names(state.settings.compatible)
     check_release(
         state,
@@ -144,7 +146,9 @@ def _build(
         if not dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     seconds = time.monotonic() - began
-    return UpgradeResult(release.version, state.current, plan, delta.needs, seconds)
+    return UpgradeResult(
+        release.version, state.current, plan, delta.needs, seconds, fetched=building.fetched
+    )
 
 
 def _find_seed(
@@ -237,14 +241,14 @@ def leave_spare(opened: Session, before: StoreState, version: int) -> int | None
             fallen = None
     if before.current is None:
         return None  # an installation; the first upgrade makes the spare
-    state = scan(opened.store)
     try:
+        state = read_state(opened)
         Executor(opened.store, opened.fs, reporter, state, forks=opened.forks).run(
             plan_spare(state, fallen)
         )
     except RootmanError as error:
         reporter.warn(f"no spare was prepared, the next upgrade will clone: {error}")
-        recover(opened)
+        recover_quietly(opened)
         return None
     return fallen
 

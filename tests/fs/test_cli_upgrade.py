@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def test_it_says_what_it_did(machine: Machine) -> None:
     fourth = machine.run("upgrade", machine.repo).lines
 
     assert first[0].startswith("nothing -> olpc.1: 24 added, 0 removed, 0 changed; 1.1 MiB fetched")
-    assert "; current in 0." in first[0] or "; current in 1." in first[0]
+    assert re.search(r"; current in \d+\.\d\d s$", first[0])
     assert len(first) == 1
     assert second[0].startswith("olpc.1 -> olpc.2: 3 added, 2 removed, 5 changed; 97.7 KiB fetched")
     assert second[1:] == ["to go back: rootman rollback"]
@@ -130,7 +131,7 @@ def test_the_document_of_an_upgrade(machine: Machine) -> None:
     assert document == {
         "name": "olpc", "version": 2, "was": 1, "dry_run": False, "retired": None,
         "added": 3, "removed": 2, "changed": 5, "restored": 0,
-        "fetch_objects": 3, "fetch_bytes": 100_013,
+        "fetch_objects": 2, "fetch_bytes": 100_004, "fetched": 100_004,
     }  # fmt: skip
 
 

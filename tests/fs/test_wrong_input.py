@@ -258,7 +258,6 @@ def test_a_bad_object(
     check_refused(lab, bad.release, InvalidInput, rf"{path.stem}.*({message})", downloads=True)
 
 
-@pytest.mark.xfail(reason="content shorter than its manifest says is taken", strict=True)
 def test_a_size_that_is_not_that_of_the_content(bad: BadRepository, tmp_on_ext4: Path) -> None:
     """RL-10: the tree would not be what its manifest says."""
     size = len(NEW)

@@ -331,7 +331,8 @@ def test_the_inodes_of_a_tree_follow_its_changes(
     made = {change.new_index: 5_000 + change.new_index for change in changes if change.new}
     made = {index: number for index, number in made.items() if data.draw(st.booleans())}
 
-    spliced = splice(inodes, changes, made)
+    in_turn = [made.get(change.new_index, 0) for change in changes if change.new]
+    spliced = splice(inodes, changes, in_turn)
 
     touched = {change.field for change in changes}
     assert list(spliced) == [
