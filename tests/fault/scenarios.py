@@ -1,0 +1,343 @@
+"""The commands that are tried, what they begin from, and what they may leave.
+
+The names of states are those of spec/40-transitions.md, the shapes (which versions the
+links and the complete trees are) come in the order in which the command passes through
+them: the first is before it, the last after it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rootman.upgrade import Options
+from tests.fault.faulty import Forked, KillBefore, interposed
+from tests.fault.states import Names, Shape, shape
+from tests.fault.trees import VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootman.fsops import Fs
+    from tests.fault.faulty import Call
+    from tests.stores import Lab
+
+DOWNGRADE: Final = Options(allow_downgrade=True)
+
+
+def names(*texts: str) -> frozenset[Names]:
+    """Return the states that ``texts`` name, those of one state joined by +."""
+    return frozenset(frozenset(text.split("+")) for text in texts)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One command. ``stops`` are shapes in which it may stay, besides the first and the last.
+
+    ``left`` are the states in which a kill leaves the store; every one of them has to be
+    seen.
+    """
+
+    name: str
+    prepare: Callable[[Lab], None]
+    command: Callable[[Lab, Fs], object]
+    shapes: tuple[Shape, ...]
+    left: frozenset[Names]
+    stops: tuple[Shape, ...] = ()
+    idempotent: bool = True
+    interrupted: bool = False
+    """Whether the command has another to recover from, and may fail in that."""
+    repairs: int = 0
+    """The version of a tree that is not what it should be, before."""
+
+    @property
+    def ends(self) -> tuple[Shape, ...]:
+        """The shapes that are good ones in the end: the last, and the stops with its links."""
+        last = self.shapes[-1]
+        return (last, *(one for one in self.stops if one.links == last.links))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _published(lab: Lab, *versions: int) -> None:
+    for version in versions:
+        lab.publish(version, VERSIONS[version])
+
+
+def _empty(lab: Lab) -> None:
+    _published(lab, 1)
+    lab.init()
+
+
+def _one(lab: Lab) -> None:
+    _published(lab, 1, 2)
+    lab.init()
+    lab.upgrade(1)
+
+
+def _two(lab: Lab) -> None:
+    _one(lab)
+    _published(lab, 3, 4)
+    lab.upgrade(2)
+
+
+def _pinned(lab: Lab) -> None:
+    _two(lab)
+    lab.pin(1)
+
+
+def _four(lab: Lab) -> None:
+    """Have trees 1, 2, 3 and 4: pinned ones are not retired."""
+    _two(lab)
+    lab.pin(1)
+    lab.upgrade(3)
+    lab.pin(2)
+    lab.upgrade(4)
+    for version in (1, 2):
+        lab.pin(version, pinned=False)
+
+
+def _interrupted(wanted: Callable[[Call], bool], skip: int = 0) -> Callable[[Lab], None]:
+    """Return what makes a store in which the upgrade to version 3 was cut off."""
+
+    def prepare(lab: Lab) -> None:
+        _two(lab)
+        fs = interposed(lab.make_fs(), KillBefore(wanted, skip))
+        assert Forked(lambda: lab.upgrade(3, fs)).result() is None
+
+    return prepare
+
+
+def _at_socket(call: Call) -> bool:
+    """Say whether the call is in the midst of the changes, in the new tree or the spare."""
+    return call.op == "unlink" and call.paths[0].endswith("etc/motd")
+
+
+def _before_sealing(call: Call) -> bool:
+    return call.op == "move" and call.paths[1].endswith("/store/olpc.3")
+
+
+def _before_the_exchange(call: Call) -> bool:
+    return call.op == "exchange"
+
+
+def _modified(lab: Lab) -> None:
+    """Have tree 2 changed in its own inodes in every way."""
+    _two(lab)
+    tree = lab.tree(2)
+    _replace(tree / "etc/motd", b"changed here")
+    _replace(tree / "bin/bash", b"a shell of ours")
+    (tree / "etc/hosts").unlink()
+    (tree / "lib").unlink()
+    (tree / "lib").mkdir()
+    (tree / "lib/extra").write_bytes(b"x")
+    shutil.rmtree(tree / "etc/new/deep")
+    (tree / "usr/share/doc").chmod(0o700)
+    (tree / "usr/share/added").mkdir()
+    (tree / "usr/share/added/file").write_bytes(b"added")
+    (tree / "run/socket").unlink()
+    (tree / "etc/empty").write_bytes(b"not empty")
+
+
+def _replace(path: os.PathLike[str], content: bytes) -> None:
+    new = f"{os.fspath(path)}.new"
+    with open(new, "xb") as out:
+        out.write(content)
+    os.rename(new, path)
+
+
+def without_exchange(fs: Fs) -> Fs:
+    """Return ``fs`` as on a filesystem that has no RENAME_EXCHANGE."""
+
+    def refuse(call: Call) -> None:
+        if call.op == "exchange":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    return interposed(fs, refuse)
+
+
+def _downloads(lab: Lab) -> None:
+    """Have trees and downloads that nothing needs."""
+    _four(lab)
+    (lab.control / "objects" / ("0" * 64)).write_bytes(b"torn")
+
+
+_UPGRADE: Final = names("settled", "staged", "recorded", "sealed", "sealed+litter", "leaving")
+
+SCENARIOS: Final = (
+    Scenario(
+        "install",
+        _empty,
+        lambda lab, fs: lab.upgrade(1, fs),
+        (shape(None, None), shape(None, None, 1), shape(1, None, 1)),
+        _UPGRADE - names("leaving"),
+    ),
+    Scenario(
+        "upgrade, the first",
+        _one,
+        lambda lab, fs: lab.upgrade(2, fs),
+        (shape(1, None, 1), shape(1, None, 1, 2), shape(1, 2, 1, 2), shape(2, 1, 1, 2)),
+        _UPGRADE,
+    ),
+    Scenario(
+        "upgrade from the spare",
+        _two,
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 3),
+            shape(2, 3, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+            shape(3, 2, 2, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "upgrade, previous is pinned",
+        _pinned,
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 3),
+            shape(2, 3, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+        ),
+        _UPGRADE,
+    ),
+    Scenario(
+        "upgrade where names cannot be exchanged",
+        _two,
+        lambda lab, fs: lab.upgrade(3, without_exchange(fs)),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 3),
+            shape(2, 3, 1, 2, 3),
+            shape(2, 2, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+            shape(3, 2, 2, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "upgrade to what is here",
+        _two,
+        lambda lab, fs: lab.upgrade(1, fs, DOWNGRADE),
+        (shape(2, 1, 1, 2), shape(1, 2, 1, 2)),
+        names("settled"),
+    ),
+    Scenario(
+        "upgrade, one was cut off while it was built",
+        _interrupted(_at_socket),
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 3),
+            shape(2, 3, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+            shape(3, 2, 2, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+        interrupted=True,
+    ),
+    Scenario(
+        "upgrade, one was cut off before its tree had a name",
+        _interrupted(_before_sealing),
+        lambda lab, fs: lab.upgrade(4, fs),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 4),
+            shape(2, 4, 1, 2, 4),
+            shape(4, 2, 1, 2, 4),
+            shape(4, 2, 2, 4),
+        ),
+        _UPGRADE,
+        stops=(shape(4, 2, 1, 2, 4),),
+        interrupted=True,
+    ),
+    Scenario(
+        "upgrade, one was cut off within the switch",
+        _interrupted(_before_the_exchange),
+        lambda lab, fs: lab.upgrade(4, fs),
+        (
+            shape(2, 3, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+            shape(3, 2, 1, 2, 3, 4),
+            shape(3, 4, 1, 2, 3, 4),
+            shape(4, 3, 1, 2, 3, 4),
+            shape(4, 3, 1, 3, 4),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3), shape(4, 3, 1, 2, 3, 4)),
+        interrupted=True,
+    ),
+    Scenario(
+        "upgrade, one was cut off while it left a spare",
+        _interrupted(_at_socket, skip=1),
+        lambda lab, fs: lab.upgrade(4, fs),
+        (
+            shape(3, 2, 2, 3),
+            shape(3, 2, 2, 3, 4),
+            shape(3, 4, 2, 3, 4),
+            shape(4, 3, 2, 3, 4),
+            shape(4, 3, 3, 4),
+        ),
+        _UPGRADE,
+        stops=(shape(4, 3, 2, 3, 4),),
+        interrupted=True,
+    ),
+    Scenario(
+        "rollback",
+        _two,
+        lambda lab, fs: lab.rollback(fs=fs),
+        (shape(2, 1, 1, 2), shape(1, 2, 1, 2)),
+        names("settled"),
+        idempotent=False,
+    ),
+    Scenario(
+        "rollback --to",
+        _four,
+        lambda lab, fs: lab.rollback(1, fs),
+        (shape(4, 3, 1, 2, 3, 4), shape(4, 1, 1, 2, 3, 4), shape(1, 4, 1, 2, 3, 4)),
+        names("settled", "litter"),
+        stops=(shape(4, 1, 1, 2, 3, 4),),
+        idempotent=False,
+    ),
+    Scenario(
+        "prune",
+        _downloads,
+        lambda lab, fs: lab.prune(fs=fs),
+        (shape(4, 3, 1, 2, 3, 4), shape(4, 3, 2, 3, 4), shape(4, 3, 3, 4)),
+        names("settled", "leaving"),
+        stops=(shape(4, 3, 2, 3, 4),),
+    ),
+    Scenario(
+        "pin",
+        _two,
+        lambda lab, fs: lab.pin(1, fs),
+        (shape(2, 1, 1, 2),),
+        names("settled", "litter"),
+    ),
+    Scenario(
+        "repair",
+        _modified,
+        lambda lab, fs: lab.repair(2, fs),
+        (shape(2, 1, 1, 2),),
+        names("settled", "leaving"),
+        repairs=2,
+    ),
+    Scenario(
+        "init with a tree beside others",
+        _one,
+        lambda lab, fs: lab.init(lab.source(2), 2, fs),
+        (shape(1, None, 1), shape(1, None, 1, 2)),
+        names("settled", "staged", "recorded", "sealed"),
+        idempotent=False,
+    ),
+)

@@ -1,0 +1,206 @@
+"""What may be on the disk after a fault: the named states of the specification, checked.
+
+Everything here returns a list of violations, each a line with the id of the claim that
+does not hold; none is the good answer. That they are found is what the tests of the
+mutants show. Out of scope: making the faults.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from rootman.names import StageKind
+from rootman.plan import plan_recovery
+from tests.builders import Facts, Snapshot, differences, published, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from rootman.state import StoreState
+    from tests.stores import Lab
+
+Name = Literal["settled", "litter", "staged", "recorded", "sealed", "orphaned", "leaving", "spares"]
+Names = frozenset[Name]
+
+_OBJECT: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Shape(NamedTuple):
+    """Which versions the links and the complete trees are."""
+
+    current: int | None
+    previous: int | None
+    trees: frozenset[int]
+
+    @property
+    def links(self) -> tuple[int | None, int | None]:
+        return self.current, self.previous
+
+
+def shape(current: int | None, previous: int | None, *trees: int) -> Shape:
+    return Shape(current, previous, frozenset(trees))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What trees must be: as they were published, and, of those that were there, as they were."""
+
+    wanted: Mapping[int, Snapshot]
+    before: Mapping[int, Snapshot]
+
+    def but(self, version: int) -> Known:
+        """Return the same with tree ``version`` allowed to change."""
+        return Known(self.wanted, {one: it for one, it in self.before.items() if one != version})
+
+
+def shape_of(state: StoreState) -> Shape:
+    return Shape(state.current, state.previous, frozenset(tree.version for tree in state.trees))
+
+
+def names_of(state: StoreState) -> Names:
+    """Return the names, of spec/40-transitions.md, of the state that the store is in (TR-1)."""
+    names: set[Name] = {"litter"} if state.litter else set()
+    explained: set[int] = set()
+    for stage in state.stages:
+        version = stage.name.version
+        if stage.name.kind is StageKind.BUILDING:
+            sealed = state.sealed(version) is not None
+            if sealed and not stage.has_root:
+                names.add("sealed")
+            else:
+                names.add("recorded" if version in state.orphans else "staged")
+            explained.add(version)
+        elif stage.name.kind is not StageKind.SPARE:
+            names.add("leaving")
+            explained.add(version)
+    spares = [stage for stage in state.stages if stage.name.kind is StageKind.SPARE]
+    if len(spares) > 1 or any(not (one.has_root and one.has_meta) for one in spares):
+        names.add("spares")
+    if set(state.orphans) - explained:
+        names.add("orphaned")
+    return frozenset(names or {"settled"})
+
+
+def violations(
+    lab: Lab,
+    known: Known,
+    *,
+    shapes: Collection[Shape],
+    names: Collection[Names],
+    except_for: int = 0,
+    thorough: bool = True,
+) -> list[str]:
+    """Return what of S1, S2, S5 and TR-1 does not hold in the store as it is.
+
+    Tree ``except_for`` may be different from what was published. What is as it was
+    before is only compared with its seal record when it is to be ``thorough``.
+    """
+    state = lab.scan()
+    found = [*_link_violations(lab, state)]
+    if shape_of(state) not in shapes:
+        found.append(f"TR-1: {shape_of(state)} is none of {sorted(map(str, shapes))}")
+    if names_of(state) not in names:
+        found.append(f"TR-1: {sorted(names_of(state))} ({state.stages}, {state.orphans})")
+    for tree in state.trees:
+        if tree.seal is None:
+            found.append(f"S1: {tree.name} has its name and no seal record")
+        elif tree.version != except_for:
+            found.extend(tree_violations(lab, tree.version, known, thorough=thorough))
+    return found
+
+
+def _link_violations(lab: Lab, state: StoreState) -> Iterator[str]:
+    for name in state.problems:
+        yield f"S2: {name}"
+    for link in ("current", "previous"):
+        path = lab.store / link
+        if not os.path.lexists(path):
+            continue  # whether it may be missing the shape says
+        target = os.readlink(path)
+        if "/" in target:
+            yield f"S2: {link} -> {target} is not relative"
+        elif not (lab.store / target).is_dir():
+            yield f"S2: {link} -> {target} leads nowhere"
+
+
+def tree_violations(lab: Lab, version: int, known: Known, *, thorough: bool) -> Iterator[str]:
+    """Yield what is wrong with a complete tree: with its content, its seal or its inodes."""
+    found = snapshot(lab.tree(version))
+    for line in differences(published(found), known.wanted[version]):
+        yield f"S1: olpc.{version} is not what was published: {line}"
+    if version in known.before:
+        for line in differences(found, known.before[version]):
+            yield f"S5: olpc.{version} is not what it was: {line}"
+    if found == known.before.get(version) and not thorough:
+        return
+    for difference in lab.verify(version):
+        yield f"S1: olpc.{version} is not as sealed: {difference}"
+
+
+def settled_violations(lab: Lab, known: Known) -> list[str]:
+    """Return what of TR-2, ST-11 and ST-12 does not hold in a store after its recovery."""
+    state = lab.scan()
+    found: list[str] = []
+    if names_of(state) != {"settled"}:
+        found.append(f"TR-2: after recovery {sorted(names_of(state))}: {state}")
+    if plan := plan_recovery(state):
+        found.append(f"TR-2: a second recovery would {plan}")
+    for stage in state.stages:
+        spare = lab.control / "staging" / str(stage.name) / "root"
+        if stage.name.kind is StageKind.SPARE:
+            wrong = differences(published(snapshot(spare)), known.wanted[stage.name.version])
+            found.extend(f"ST-11: {stage.name} is no clone: {line}" for line in wrong)
+    names = set(os.listdir(lab.control))
+    if surplus := names - {
+        "trees",
+        "staging",
+        "objects",
+        "boot",
+        "state.json",
+        "lock",
+        "sizes.json",
+    }:
+        found.append(f"ST-11: {sorted(surplus)} in .rootman")
+    found.extend(_object_violations(lab))
+    return found
+
+
+def _object_violations(lab: Lab) -> Iterator[str]:
+    torn = 0
+    for path in sorted((lab.control / "objects").iterdir()):
+        if _OBJECT.fullmatch(path.name) is None:
+            yield f"ST-12: {path.name} in objects"
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
+            torn += 1
+    if torn > 1:
+        yield f"ST-12: {torn} torn downloads"
+
+
+def repair_violations(now: Snapshot, before: Snapshot, wanted: Snapshot) -> Iterator[str]:
+    """Yield the paths of a tree under repair that are neither as they were nor repaired (TR-16).
+
+    A path where a directory gives way, or comes, may be missing for a moment (decisions/0004),
+    and hardlinks are put back one after the other.
+    """
+    for path in sorted(now.keys() | before.keys() | wanted.keys()):
+        states = [_loosely(one, path) for one in (before, wanted)]
+        moves = any(one is not None and stat.S_ISDIR(one.mode) for one in states)
+        if _loosely(now, path) in states or (moves and path not in now):
+            continue
+        parent = os.path.dirname(path)
+        if path not in now and parent and parent not in now:
+            continue
+        yield f"TR-16: {path!r}: {now.get(path)} is neither {states[0]} nor {states[1]}"
+
+
+def _loosely(found: Snapshot, path: bytes) -> Facts | None:
+    facts = found.get(path)
+    if facts is None:
+        return None
+    facts = facts._replace(group=(), inode=0, atime=0, blocks=0)
+    return facts._replace(mtime=0, size=0) if stat.S_ISDIR(facts.mode) else facts

@@ -1,0 +1,106 @@
+"""Whatever fails at whatever call: the store stays whole, and the next command puts it right."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fault.beginnings import (
+    files,
+    init,
+    init_tree,
+    init_trial,
+    prepare_first,
+    prepare_nothing,
+    prepare_second,
+    publish,
+    publish_trial,
+)
+from tests.fault.scenarios import SCENARIOS, Scenario
+from tests.fault.states import settled_violations
+from tests.fault.sweep import learn, learn_store, report, seen, store_trial, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rootman.fsops import Fs
+    from tests.fault.faulty import Mode
+    from tests.fault.lanes import Template
+    from tests.fault.sweep import Told, Trial
+    from tests.stores import Lab
+
+    Prepare = Callable[[Lab], None]
+    Command = Callable[[Lab, Fs], None]
+
+pytestmark = pytest.mark.loopfs
+
+MODES: tuple[Mode, ...] = ("kill", "ENOSPC", "EIO", "full", "dead")
+
+
+@pytest.fixture(scope="module")
+def templates() -> dict[str, Template[Told]]:
+    return {}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fault_at_every_call(
+    scratch: Path, templates: dict[str, Template[Told]], scenario: Scenario, mode: Mode
+) -> None:
+    """S1 S2 S4 S5, TR-1 TR-2 TR-3 TR-4 TR-5 TR-12 TR-16, ST-11 ST-12, EX-1 EX-2 EX-3."""
+    if scenario.name not in templates:
+        templates[scenario.name] = learn_store(scratch, scenario)
+    template = templates[scenario.name]
+
+    trials = sweep(scratch, template, partial(store_trial, scenario, template.told, mode))
+
+    _expect_nothing_wrong(template, trials)
+    if mode == "kill":
+        assert set(seen(trials)) == scenario.left
+
+
+@pytest.mark.parametrize("prepare", [prepare_first, prepare_second])
+@pytest.mark.parametrize("mode", MODES)
+def test_publish_with_a_fault_at_every_call(
+    scratch: Path, templates: dict[str, Template[Told]], prepare: Prepare, mode: Mode
+) -> None:
+    """RL-7: readers see the old releases, or those and the new one."""
+    name = prepare.__name__
+    if name not in templates:
+        templates[name] = learn(scratch, prepare, publish, lambda _lab, _known: [], files)
+    template = templates[name]
+
+    trials = sweep(scratch, template, partial(publish_trial, template.told, mode))
+
+    _expect_nothing_wrong(template, trials)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "command"), [(prepare_nothing, init), (prepare_first, init_tree)]
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_init_with_a_fault_at_every_call(
+    scratch: Path,
+    templates: dict[str, Template[Told]],
+    prepare: Prepare,
+    command: Command,
+    mode: Mode,
+) -> None:
+    """ST-1: a store is never seen half made."""
+    name = command.__name__
+    if name not in templates:
+        templates[name] = learn(scratch, prepare, command, settled_violations, lambda _: (name,))
+    template = templates[name]
+
+    trials = sweep(scratch, template, partial(init_trial, template.told, mode))
+
+    _expect_nothing_wrong(template, trials)
+
+
+def _expect_nothing_wrong(template: Template[Told], trials: list[Trial]) -> None:
+    if found := report(template.told, trials):
+        pytest.fail(found, pytrace=False)
+    assert not trials[-1].outcome.fired

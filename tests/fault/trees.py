@@ -1,0 +1,87 @@
+"""Small trees with an entry of every type, and versions of them that differ in every way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.builders import (
+    TIME,
+    block,
+    char,
+    directory,
+    fifo,
+    file,
+    hardlink,
+    symlink,
+    unix_socket,
+)
+
+if TYPE_CHECKING:
+    from tests.builders import Tree
+
+# cap_net_raw+ep, as setcap writes it.
+CAPABILITY: Final = bytes.fromhex("0100000200200000000000000000000000000000")
+
+V1: Final[Tree] = {
+    ".": directory(),
+    "bin/sh": file("shell 1", 0o755),
+    "bin/bash": hardlink("bin/sh"),
+    "bin/su": file("su", 0o4755),
+    "bin/ping": file("ping", 0o755, xattrs={"security.capability": CAPABILITY}),
+    "dev/null": char(1, 3),
+    "dev/sda": block(8, 0, gid=6),
+    "etc/empty": file(),
+    "etc/hosts": file("127.0.0.1 localhost\n"),
+    "etc/motd": file("one\n", xattrs={"user.greeting": b"hello"}),
+    "etc/shadow": file("root::", 0o640, gid=42),
+    "lib": symlink("usr/lib"),
+    "run/fifo": fifo(0o600),
+    "run/socket": unix_socket(),
+    "usr/lib/libc": file(b"c" * 5000),
+    "usr/lib/libm": file("m"),
+    "usr/share/doc/a": file("same content"),
+    "usr/share/doc/b": file("same content"),
+    "var/log": directory(0o2755, gid=4),
+    "var/we ird\n\udcff": file("odd"),
+    "var/zeros": file("end", hole=8192),
+}
+
+V2: Final[Tree] = {
+    **V1,
+    "bin/sh": file("shell 2", 0o755),
+    "bin/dash": hardlink("bin/sh"),
+    "etc/motd": file("two\n"),
+    "etc/hosts": file("127.0.0.1 localhost\n", 0o600),
+    "etc/new/deep/file": file("new"),
+    "lib": symlink("usr/lib64"),
+    "run/fifo": file("a fifo no more"),
+    "usr/lib/libc": symlink("libm"),
+    "var/log": symlink("spool"),
+    "var/spool": directory(0o700, uid=10),
+}
+del V2["usr/share/doc/b"]
+
+V3: Final[Tree] = {
+    **V2,
+    ".": directory(time=TIME + 1),
+    "bin/su": file("su", 0o755),
+    "etc/empty": file("empty no more"),
+    "etc/motd": file("three\n"),
+    "etc/new": file("a directory no more"),
+    "usr/lib/libc": directory(0o711),
+    "usr/lib/libc/part": file(b"c" * 5000),
+    "var/log": directory(),
+    "var/log/messages": file(""),
+}
+del V3["bin/dash"], V3["etc/new/deep/file"], V3["dev/sda"]
+
+V4: Final[Tree] = {
+    **V3,
+    "bin/sh": file("shell 4", 0o755),
+    "bin/bash": symlink("sh"),
+    "etc/motd": file("four\n"),
+    "usr/new": file("new in four"),
+}
+del V4["var/log/messages"]
+
+VERSIONS: Final = {1: V1, 2: V2, 3: V3, 4: V4}
