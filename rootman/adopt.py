@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rootman.manifest import Entry
     from rootman.session import Session
     from rootman.state import Settings
+    from rootman.wanted import Totals
 
 _NEW_CONTROL: Final = ".rootman.new"
 _PROBE: Final = "probe"
@@ -43,16 +44,28 @@ def make_store(path: str, fs: Fs, settings: Settings) -> None:
     """
     check_os_name(settings.os_name)
     with explained(path):
-        with suppress(FileExistsError):
-            try:
-                os.mkdir(path, 0o755)
-            except FileNotFoundError as error:
-                raise NotFound(f"{path}: its parent directory does not exist") from error
+        made = _make_directory(path)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _make_control(fs, fd, path, settings)
+        except BaseException:
+            if made:
+                with suppress(OSError):
+                    os.rmdir(path)
+            raise
         finally:
             os.close(fd)
+
+
+def _make_directory(path: str) -> bool:
+    """Make the store's directory; return False where it is there."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return False
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: its parent directory does not exist") from error
+    return True
 
 
 def _make_control(fs: Fs, fd: int, path: str, settings: Settings) -> None:
@@ -161,7 +174,7 @@ def adopt(opened: Session, tree: str, version: int) -> bool:
         wanted, totals = pack_manifest(scan_tree(source))
         delta = Delta(wanted, None, ())
         delta.check(frozenset(), entries=totals.entries, seed_entries=0)
-        _check_room(opened, delta, copies=content.copies)
+        _check_room(opened, delta, totals, copies=content.copies)
         building = Building(
             opened.store,
             opened.fs,
@@ -189,8 +202,12 @@ def _refuse_nested(tree: str, store: str) -> None:
         raise Refused(f"{tree} contains the store {store}", hint="give a tree outside of it")
 
 
-def _check_room(opened: Session, delta: Delta, *, copies: bool) -> None:
+def _check_room(opened: Session, delta: Delta, totals: Totals, *, copies: bool) -> None:
+    """Refuse a tree for which bytes or inodes would not suffice: links need neither."""
     found = os.fstatvfs(opened.store.fd)
     needed = delta.needs.fetch_bytes if copies else 0
     if needed > found.f_bavail * found.f_frsize:
         raise NoSpace(f"the tree has {needed >> 20} MiB, more than the filesystem has left")
+    inodes = delta.needs.new_inodes if copies else totals.own_inodes
+    if found.f_files and inodes > found.f_favail:
+        raise NoSpace(f"the tree needs {inodes} inodes, and {found.f_favail} are free")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DIGEST_SIZE: Final = 16
 INODE_TYPE: Final = "Q"
+_SIZE: Final = b" size="
 _EMPTY_CONTENT: Final = b" size=0 "
 _LINKED_TYPES: Final = (b"file", b"link")
 
@@ -41,6 +42,12 @@ def is_shared(line: bytes) -> bool:
     """
     kind = line[line.find(b" ") + 6 :][:4]
     return kind in _LINKED_TYPES and _EMPTY_CONTENT not in line
+
+
+def content_size(line: bytes) -> int:
+    """Return the bytes of content of the file of this manifest line, 0 where it is no file."""
+    start = line.find(_SIZE)
+    return int(line[start + len(_SIZE) :].split(b" ", 1)[0]) if start >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,16 @@ class SealRecord:
             return parse_seal(file.read(), f"{self.origin}/{SEAL_FILE}")
 
     def inodes(self) -> array[int]:
-        """Return the inode of each manifest line, 0 where it is not shared."""
+        """Return the inode of each manifest line, 0 where it is not shared.
+
+        Raises:
+            InvalidInput: there is not one for each line.
+        """
         numbers = array(INODE_TYPE)
-        numbers.frombytes(self._read(INODES_FILE))
+        data = self._read(INODES_FILE)
+        if len(data) != self.summary().entries * numbers.itemsize:
+            raise InvalidInput(f"{self.origin}/{INODES_FILE}: damaged")
+        numbers.frombytes(data)
         if sys.byteorder == "big":
             numbers.byteswap()
         return numbers

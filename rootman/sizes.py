@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rootman.store import INODES_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from rootman.store import Store
 
 _FILE: Final = "sizes.json"
-_SIZE: Final = b" size="
+_NEW: Final = "sizes.json.new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,36 @@ def tree_sizes(
         OSError: one cannot be read.
     """
     sealed = [tree for tree in trees if tree.seal is not None]
-    key = [[tree.version, tree.seal.manifest, tree.seal.sealed_at] for tree in sealed if tree.seal]
-    known = _read(store)
-    if known.get("key") != key:
+    key = [_key(store, tree) for tree in sealed]
+    sizes = _known(_read(store), key, [tree.version for tree in sealed])
+    if sizes is None:
         sizes = _compute(store, sealed)
-        known = {"key": key, "sizes": {str(version): pair for version, pair in sizes.items()}}
-        _keep(store, make_fs(), known)
-    found = known["sizes"]
-    if not isinstance(found, dict):
-        return {}
-    return {int(version): TreeSize(*pair) for version, pair in found.items()}
+        pairs = {version: [size.shared, size.exclusive] for version, size in sizes.items()}
+        _keep(store, make_fs(), {"key": key, "sizes": pairs})
+    return sizes
+
+
+def _key(store: Store, tree: Tree) -> list[object]:
+    """Return what changes whenever the sizes of ``tree`` may: repair makes new inodes."""
+    status = os.stat(f"{tree.version}/{INODES_FILE}", dir_fd=store.trees, follow_symlinks=False)
+    return [tree.version, tree.seal.manifest if tree.seal else "", status.st_mtime_ns]
+
+
+def _known(
+    document: dict[str, object], key: object, versions: Sequence[int]
+) -> dict[int, TreeSize] | None:
+    """Return the sizes in ``document``, None where they are not those of ``key``."""
+    sizes = document.get("sizes")
+    if document.get("key") != key or not isinstance(sizes, dict):
+        return None
+    known: dict[int, TreeSize] = {}
+    for version in versions:
+        match sizes.get(str(version)):
+            case [int(shared), int(exclusive)]:
+                known[version] = TreeSize(shared, exclusive)
+            case _:
+                return None
+    return known
 
 
 def freed_size(store: Store, trees: Sequence[Tree], victims: Collection[int]) -> int:
@@ -83,20 +105,21 @@ def _read(store: Store) -> dict[str, object]:
 
 def _keep(store: Store, fs: Fs, document: dict[str, object]) -> None:
     """Keep the answer; nothing is lost where that fails, and a torn file is not believed."""
-    name = f"sizes.{os.getpid()}"
     with suppress(OSError):
-        fd = fs.create(name, dir_fd=store.control)
+        fs.unlink(_NEW, dir_fd=store.control)  # left by one that was killed
+    with suppress(OSError):
+        fd = fs.create(_NEW, dir_fd=store.control)
         try:
             fs.write(fd, json.dumps(document).encode())
         finally:
             os.close(fd)
-        fs.rename(name, _FILE, source_fd=store.control, target_fd=store.control)
+        fs.rename(_NEW, _FILE, source_fd=store.control, target_fd=store.control)
 
 
-def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, tuple[int, int]]:
+def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, TreeSize]:
     """Count each inode of a tree once, as exclusive where no other tree has it."""
     sets = _inodes(store, trees)
-    sizes: dict[int, tuple[int, int]] = {}
+    sizes: dict[int, TreeSize] = {}
     for tree in trees:
         alone = set(sets[tree.version])
         for version, inodes in sets.items():
@@ -104,7 +127,7 @@ def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, tuple[int, int]]:
                 alone -= inodes
         total = tree.seal.size if tree.seal else 0
         exclusive = _size_of(store, tree, alone) if alone else 0
-        sizes[tree.version] = (total - exclusive, exclusive)
+        sizes[tree.version] = TreeSize(total - exclusive, exclusive)
     return sizes
 
 
@@ -121,14 +144,13 @@ def _inodes(store: Store, trees: Sequence[Tree]) -> dict[int, set[int]]:
 
 def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
     from rootman.comparison import known_lines
+    from rootman.seal import content_size
     from rootman.verify import open_tree
 
     size = 0
     with open_tree(store, tree) as (_, record), record.manifest() as stream:
         for inode, line in zip(record.inodes(), known_lines(stream), strict=True):
-            start = line.find(_SIZE)
-            if inode in inodes and start >= 0:
-                start += len(_SIZE)
-                size += int(line[start : line.index(b" ", start)])
+            if inode in inodes:
+                size += content_size(line)
                 inodes.discard(inode)
     return size

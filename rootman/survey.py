@@ -59,11 +59,18 @@ def directory_digest(fd: int) -> bytes:
     for index, (_, size, mode, *_) in enumerate(facts):
         if not size or mode & _IFMT not in _SHARED_TYPES:
             facts[index] = _own_facts(facts[index])
-    numbers = array("q", chain.from_iterable(facts))
     hasher = blake2b(os.fsencode("\0".join(names)), digest_size=DIGEST_SIZE)
     hasher.update(b"\0\0")
-    hasher.update(numbers.tobytes())
+    hasher.update(_packed(chain.from_iterable(facts)))
     return hasher.digest()
+
+
+def _packed(numbers: Iterable[int]) -> bytes:
+    numbers = list(numbers)
+    try:
+        return array("q", numbers).tobytes()
+    except OverflowError:  # a time after 2262, an inode number beyond 63 bits
+        return repr(numbers).encode()
 
 
 def _own_facts(facts: tuple[int, ...]) -> tuple[int, ...]:
@@ -74,8 +81,8 @@ def _own_facts(facts: tuple[int, ...]) -> tuple[int, ...]:
 
 def root_digest(fd: int) -> bytes:
     """Return the digest of the root directory: its entries and its own metadata."""
-    own = array("q", _own_facts(_FACTS(os.fstat(fd))))
-    return blake2b(own.tobytes() + directory_digest(fd), digest_size=DIGEST_SIZE).digest()
+    own = _packed(_own_facts(_FACTS(os.fstat(fd))))
+    return blake2b(own + directory_digest(fd), digest_size=DIGEST_SIZE).digest()
 
 
 def digest_of(root_fd: int, path: str) -> bytes:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from rootman.comparison import Change, any_below, compare, known_lines
 from rootman.delta import Group, Needs, complete_groups, join_drift, vet
 from rootman.errors import InvalidInput, InvalidManifest
-from rootman.manifest import HARDLINK, HEADER
+from rootman.manifest import HARDLINK, HEADER, path_field
+from rootman.seal import content_size, is_shared
 from rootman.textstream import CHUNK, Hashed, decompress
 
 if TYPE_CHECKING:
@@ -137,6 +138,12 @@ class Delta:
         if drift:
             self._drift = sorted({*self._drift, *drift}, key=lambda one: one.field)
             self._kept = None
+            drifted = self.drifted
+            self.staying = {
+                inode: path
+                for inode, path in self.staying.items()
+                if path_field(path) not in drifted
+            }
 
     def _changes(self, wanted: Iterator[bytes] | Hashed) -> Iterator[Change]:
         if self._seed is None:
@@ -148,10 +155,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a manifest adds up to: its entries, and the bytes of its files' content."""
+    """What a manifest adds up to.
+
+    ``entries`` counts its lines, ``size`` the bytes of content, each inode once,
+    ``own_inodes`` the entries that are not shared between trees.
+    """
 
     entries: int
     size: int
+    own_inodes: int
 
 
 def pack_manifest(stream: Iterable[bytes]) -> tuple[CompressedManifest, Totals]:
@@ -161,14 +173,21 @@ def pack_manifest(stream: Iterable[bytes]) -> tuple[CompressedManifest, Totals]:
     hasher = hashlib.sha256()
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
     packed: list[bytes] = []
-    entries, size = -1, 0  # the header is no entry
+    entries, size, own_inodes = 0, 0, 0
+    groups: set[bytes] = set()
     for line in stream:
         hasher.update(line)
         packed.append(compressor.compress(line))
+        if line == HEADER:
+            continue
         entries += 1
-        start = line.find(b" size=")
-        if start >= 0:
-            size += int(line[start + 6 : line.index(b" ", start + 6)])
+        own_inodes += not is_shared(line)
+        group = HARDLINK.search(line)
+        if group is None or group[1] not in groups:
+            size += content_size(line)
+        if group is not None:
+            groups.add(group[1])
     packed.append(compressor.flush())
     file = io.BytesIO(b"".join(packed))
-    return CompressedManifest(file, hasher.hexdigest()), Totals(entries, size)
+    totals = Totals(entries, size, own_inodes)
+    return CompressedManifest(file, hasher.hexdigest()), totals
