@@ -1,9 +1,15 @@
-"""Who uses a tree: processes and mounts, as proc(5) has them; psutil names the culprit."""
+"""Who uses a tree: processes and mounts, as proc(5) has them; psutil names the culprit.
+
+Looked at are the executable, the working and root directory and the open files of every
+process, and the mounts of every mount namespace: what is mounted in the tree, and where
+the tree or a part of it is mounted, as the root of a container or of the running system.
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import Busy
@@ -11,8 +17,8 @@ from rootman.errors import Busy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOUNT_POINT: Final = 4
 _ESCAPES: Final = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
+_LAYERS: Final = ("lowerdir=", "upperdir=", "workdir=")
 
 
 def refuse_in_use(store_path: str, tree: str) -> None:
@@ -22,42 +28,120 @@ def refuse_in_use(store_path: str, tree: str) -> None:
         Busy: it names the first culprit.
     """
     path = os.path.join(os.path.realpath(store_path), tree)
-    for mount_point in mounts_below(path):
-        raise Busy(f"{tree} is in use: {mount_point} is mounted", hint=f"umount {mount_point}")
-    for process, used in users(path):
+    ours = _mounts("self")
+    there = _place(path, ours)
+    for mount in ours:
+        if _is_below(mount.point, path):
+            what = f"{mount.point} is mounted"
+        elif mount.shows(there):
+            what = f"it is mounted at {mount.point}"
+        else:
+            continue
+        raise Busy(f"{tree} is in use: {what}", hint=f"umount {mount.point}")
+    for process, used in _users(there):
         raise Busy(f"{tree} is in use by {process} ({used})", hint="end that process first")
 
 
-def mounts_below(path: str) -> Iterator[str]:
-    """Yield the mount points at or below ``path``."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            mount_point = line.split(" ")[_MOUNT_POINT]
-            for escape, character in _ESCAPES.items():
-                mount_point = mount_point.replace(escape, character)
-            if _is_below(mount_point, path):
-                yield mount_point
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory: its path, and the filesystem that it is on with its path there."""
+
+    path: str
+    filesystem: str
+    inner: str
 
 
-def users(path: str) -> Iterator[tuple[str, str]]:
-    """Yield (process, what it uses) for each process that uses something below ``path``.
+@dataclass(frozen=True, slots=True)
+class _Mount:
+    """What is mounted at ``point``: the directory ``root`` of a filesystem."""
 
-    Looked at are the executable, the working and root directory and open files.
-    """
+    filesystem: str  # major:minor
+    root: str
+    point: str
+    kind: str
+    options: str
+
+    def shows(self, place: _Place) -> bool:
+        """Return whether the directory or something in it can be seen here."""
+        if self.filesystem == place.filesystem and _is_below(self.root, place.inner):
+            return True
+        if self.kind != "overlay":
+            return False
+        layers = [
+            one.partition("=")[2] for one in self.options.split(",") if one.startswith(_LAYERS)
+        ]
+        return any(_is_below(one, place.path) for layer in layers for one in layer.split(":"))
+
+
+def _mounts(process: str) -> list[_Mount]:
+    """Return the mounts that a process sees, the later ones later."""
+    with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        return [_parse(line) for line in lines]
+
+
+def _parse(line: str) -> _Mount:
+    before, _, after = line.rstrip("\n").partition(" - ")
+    _, _, filesystem, root, point, *_ = before.split(" ")
+    kind, _, options = after.split(" ", 2)
+    return _Mount(filesystem, _plain(root), _plain(point), kind, _plain(options))
+
+
+def _plain(field: str) -> str:
+    for escape, character in _ESCAPES.items():
+        field = field.replace(escape, character)
+    return field
+
+
+def _place(path: str, mounts: list[_Mount]) -> _Place:
+    """Return where ``path`` is: on the mount that lies over all others on the way to it."""
+    on = max(
+        (mount for mount in mounts if _is_below(path, mount.point)),
+        key=lambda mount: len(mount.point.rstrip("/")),
+    )
+    inner = on.root.rstrip("/") + path[len(on.point.rstrip("/")) :]
+    return _Place(path, on.filesystem, inner)
+
+
+def _users(there: _Place) -> Iterator[tuple[str, str]]:
+    """Yield (process, what it uses) for each process that uses something of the tree."""
+    device = os.stat(there.path).st_dev
+    namespaces = {_namespace("self")}
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        used = next((one for one in _used_by(pid) if _is_below(one, path)), None)
-        if used is not None:
-            yield _title(int(pid)), used
+        for used in _used_by(pid):
+            if _is_below(used[1], there.path) and _is_on(used[0], device):
+                yield _title(int(pid)), used[1]
+                break
+        namespace = _namespace(pid)
+        if namespace and namespace not in namespaces:
+            namespaces.add(namespace)
+            with suppress(OSError):
+                for mount in _mounts(pid):
+                    if mount.shows(there):
+                        yield _title(int(pid)), f"mounted there at {mount.point}"
 
 
-def _used_by(pid: str) -> Iterator[str]:
+def _used_by(pid: str) -> Iterator[tuple[str, str]]:
+    """Yield the links in /proc to what a process uses, and where they lead."""
     # psutil knows no root directory, and takes longer to load than all this takes.
     links = [f"/proc/{pid}/{name}" for name in ("exe", "cwd", "root")]
     with suppress(OSError):
         links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
     for link in links:
         with suppress(OSError):  # it ended, or is a kernel thread
-            yield os.readlink(link)
+            yield link, os.readlink(link)
+
+
+def _is_on(link: str, device: int) -> bool:
+    """Return whether a link in /proc leads to the device; elsewhere paths may be the same."""
+    with suppress(OSError):
+        return os.stat(link).st_dev == device
+    return False
+
+
+def _namespace(pid: str) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    return ""
 
 
 def _title(pid: int) -> str:
@@ -70,4 +154,4 @@ def _title(pid: int) -> str:
 
 
 def _is_below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory + "/")
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
