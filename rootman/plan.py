@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import StageKind, tree_name
+from rootman.names import CURRENT, PREVIOUS, StageKind, tree_name
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rootman.state import Stage, StoreState
 
 KEEP_DEFAULT: Final = 2
+_LINKS: Final = (CURRENT, PREVIOUS)
 _BLOCK: Final = 4096
 
 
@@ -72,6 +73,8 @@ def plan_recovery(state: StoreState) -> Plan:
             continue
         if _is_sealed(state, stage):
             # Sealed, and then cut off before or within the switch, if that was asked for.
+            if state.obstacles.intersection(_LINKS):
+                continue  # it is reported, and waits
             if _is_switched_to(state, stage.name.version):
                 steps += _switch(state, stage.name.version)
             steps.append(CloseStage(stage.name.version))
@@ -122,8 +125,9 @@ def plan_rollback(state: StoreState, to: int | None) -> Plan:
 
     Raises:
         NotFound: there is no tree to go back to.
-        Refused: it is current already.
+        Refused: it is current already, or something else has the name of a link.
     """
+    _refuse_obstacles(state, *_LINKS)
     target = state.previous if to is None else to
     if target is None:
         raise NotFound(
@@ -134,6 +138,18 @@ def plan_rollback(state: StoreState, to: int | None) -> Plan:
     if target == state.current:
         raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
     return _switch(state, target)
+
+
+def _refuse_obstacles(state: StoreState, *names: str) -> None:
+    """Refuse to go on where something else has one of these names.
+
+    Raises:
+        Refused: it is named.
+    """
+    for name in names:
+        if name in state.obstacles:
+            wanted = "a symlink" if name in _LINKS else "a directory"
+            raise Refused(f"{name} is not {wanted}", hint="move it out of the way")
 
 
 def choose_seed(state: StoreState) -> Seed:
@@ -164,9 +180,11 @@ def check_release(
     ``hardware`` holds the names under which this device goes.
 
     Raises:
-        Refused: another OS or hardware, not newer than current, or for a newer rootman.
+        Refused: another OS or hardware, not newer than current, or for a newer rootman;
+            or something else has the name of the tree or of a link.
     """
     title = tree_name(release.name, release.version)
+    _refuse_obstacles(state, *_LINKS, title)
     if release.name != state.settings.os_name:
         raise Refused(
             f"{title} is another OS: this store holds {state.settings.os_name}",
@@ -260,8 +278,9 @@ def plan_adoption(state: StoreState, version: int) -> Plan:
     """Return the steps that take a tree in as ``version``; it is current if nothing is.
 
     Raises:
-        Refused: there is a tree of that version.
+        Refused: there is a tree of that version, or something else has its name or a link's.
     """
+    _refuse_obstacles(state, *_LINKS, _name(state, version))
     if state.tree(version) is not None:
         raise Refused(f"{_name(state, version)} is here already", hint="use another --version")
     steps: Plan = (

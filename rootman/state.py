@@ -95,6 +95,8 @@ class StoreState:
     orphans: tuple[int, ...] = ()  # seal records whose tree lost its name
     litter: tuple[str, ...] = ()  # other names in staging: temporary links and files
     problems: tuple[str, ...] = field(default=())
+    # Names of links and trees that something else has: a file, or a directory for a link.
+    obstacles: frozenset[str] = frozenset()
 
     def tree(self, version: int | None) -> Tree | None:
         """Return the sealed or unsealed tree ``version``, None where there is none."""

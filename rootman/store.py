@@ -155,7 +155,20 @@ def scan(store: Store) -> StoreState:
         orphans=tuple(sorted(records - set(versions))),
         litter=tuple(sorted(name for name in staged if parse_stage_name(name) is None)),
         problems=tuple(problems),
+        obstacles=frozenset(_obstacles(store, settings, names)),
     )
+
+
+def _obstacles(store: Store, settings: Settings, names: list[str]) -> Iterator[str]:
+    for name in names:
+        if name in (CURRENT, PREVIOUS):
+            wanted = stat.S_ISLNK
+        elif parse_tree_name(settings.os_name, name) is not None:
+            wanted = stat.S_ISDIR
+        else:
+            continue
+        if not wanted(os.stat(name, dir_fd=store.fd, follow_symlinks=False).st_mode):
+            yield name
 
 
 def _tree(store: Store, settings: Settings, version: int, recorded: bool) -> Tree:  # noqa: FBT001
