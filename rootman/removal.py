@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rootman.errors import Busy
-from rootman.fsops import open_dir
+from rootman.fsops import open_dir, rewind
 
 if TYPE_CHECKING:
     from rootman.fsops import Fs
@@ -55,6 +55,7 @@ def empty_directory(fs: Fs, fd: int) -> None:
         Busy: a filesystem is mounted below it.
         OSError: the system refused.
     """
+    rewind(fd)
     with os.scandir(fd) as found:
         entries = [
             (os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in found

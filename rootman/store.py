@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.errors import InvalidInput, NotFound, SystemFailure
+from rootman.fsops import rewind
 from rootman.names import (
     CONTROL,
     CURRENT,
@@ -132,6 +133,8 @@ def scan(store: Store) -> StoreState:
         OSError: reading failed.
     """
     settings = store.settings()
+    for fd in (store.fd, store.trees, store.staging):
+        rewind(fd)
     names = os.listdir(store.fd)
     records = {
         version for name in os.listdir(store.trees) if (version := parse_version(name)) is not None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from rootman import workers
 from rootman.comparison import known_lines
 from rootman.delta import Drift
-from rootman.fsops import open_dir
+from rootman.fsops import open_dir, rewind
 from rootman.manifest import (
     HARDLINK,
     Entry,
@@ -53,6 +53,7 @@ _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 def directory_digest(fd: int) -> bytes:
     """Return the digest of the open directory ``fd``, its entries' and not its own metadata."""
+    rewind(fd)
     names = sorted(os.listdir(fd))
     look = partial(os.stat, dir_fd=fd, follow_symlinks=False)
     facts = list(map(_FACTS, map(look, names)))
