@@ -21,7 +21,7 @@ from rootman import workers
 from rootman.comparison import known_lines
 from rootman.delta import Drift
 from rootman.entries import make_plain, set_metadata
-from rootman.manifest import ROOT, decode, parse_line
+from rootman.manifest import HARDLINK, ROOT, decode, parse_line
 from rootman.seal import is_shared
 from rootman.treedirs import TreeDirs, split
 
@@ -69,6 +69,10 @@ class _Worker:
             if b"\\" in name:
                 name = decode(name)
             if not is_shared(line):
+                if HARDLINK.search(line) is not None:
+                    # Its other names may be another worker's.
+                    self.left_out.append(Drift(line[:end], line, ("group",), index))
+                    continue
                 make_plain(self.fs, parse_line(line), name, dir_fd=target_fd)
                 continue
             try:
@@ -120,8 +124,8 @@ def clone_tree(
     """Fill the empty directory ``target_fd`` with hardlinks to the tree ``source_fd``.
 
     ``entries`` is the number of lines of the manifest; ``skip`` holds the path
-    fields to leave out. Return what had to be left out besides, because its inode
-    has no room for another link (ext4: 65,000).
+    fields to leave out. Return what had to be left out besides: files whose inode has
+    no room for another link (ext4: 65,000), and hardlink groups that are not shared.
 
     Raises:
         OSError: the system refused; the target is then incomplete.

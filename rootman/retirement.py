@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rootman.apply import Applier, LinkedContent
@@ -15,14 +16,16 @@ from rootman.clone import clone_tree
 from rootman.comparison import compare
 from rootman.fsops import open_dir
 from rootman.links import publish
+from rootman.manifest import HARDLINK
 from rootman.names import StageKind, StageName
 from rootman.removal import remove_tree
-from rootman.seal import SealRecord
+from rootman.seal import SealRecord, is_shared
 from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.state import Tree
     from rootman.store import Store
@@ -74,9 +77,23 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         old.manifest() as before,
         new.manifest() as after,
     ):
-        Applier(fs, root, content, {}).apply(compare(before, after))
+        Applier(fs, root, content, {}).apply(_without_own_groups(compare(before, after)))
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target)
+
+
+def _without_own_groups(changes: Iterable[Change]) -> Iterator[Change]:
+    """Yield ``changes`` with hardlink groups of inodes that are not shared only removed.
+
+    Names that stay have no line here to be linked to. Whoever uses the spare finds what
+    is missing, and makes the group whole.
+    """
+    for change in changes:
+        line = change.new
+        if line is not None and not is_shared(line) and HARDLINK.search(line) is not None:
+            yield replace(change, new=None)
+        else:
+            yield change
 
 
 def clone_spare(fs: Fs, store: Store, target: Tree, *, forks: int) -> None:
