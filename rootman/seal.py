@@ -11,6 +11,7 @@ The files are specified in spec/10-layout.md (ST-*).
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from array import array
@@ -82,6 +83,18 @@ class SealRecord:
         if sys.byteorder == "big":
             numbers.byteswap()
         return numbers
+
+    def is_sound(self) -> bool:
+        """Return whether the manifest and the inodes are those that were recorded."""
+        hasher = hashlib.sha256()
+        try:
+            summary = self.summary()
+            with self.manifest() as stream:
+                for chunk in stream:
+                    hasher.update(chunk)
+            return hasher.hexdigest() == summary.manifest and len(self.inodes()) == summary.entries
+        except (InvalidInput, OSError, ValueError):
+            return False
 
     def digests(self) -> dict[str, bytes]:
         """Return the digest of each directory, by its path below the tree (``.`` the root)."""

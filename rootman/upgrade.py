@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman import VERSION
 from rootman.building import Building, SeedTree
-from rootman.errors import Busy, RootmanError
+from rootman.errors import Busy, InvalidInput, RootmanError
 from rootman.execute import Executor, explained
 from rootman.fsops import open_dir
 from rootman.manifest import field_path
@@ -191,8 +191,13 @@ def _try_seed(
         if seed.kind == "spare":
             raise _UntrustedSeed(error) from error
         raise
-    delta = _checked_delta(wanted, base, tree, ())
-    drift = tree.check.drift()
+    try:
+        delta = _checked_delta(wanted, base, tree, ())
+        drift = tree.check.drift()
+    except InvalidInput as error:
+        if seed.kind == "spare" and not tree.record.is_sound():
+            raise _UntrustedSeed(error) from error
+        raise
     if seed.kind == "spare" and len(drift) > max(_TRUSTED_DRIFT, tree.entries // 10):
         raise _UntrustedSeed(f"{len(drift)} of its paths were changed")
     return tree, _checked_delta(wanted, base, tree, drift) if drift else delta
