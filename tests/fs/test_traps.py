@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rootman.fsops import Name
+
 TREE: Final[Tree] = {
     "bin/sh": file("shell", 0o755),
     "bin/bash": hardlink("bin/sh"),
@@ -109,6 +111,42 @@ def test_a_rename_between_names_of_one_inode(lab: Lab) -> None:
 
     assert (lab.link("current"), lab.link("previous")) == ("olpc.3", "olpc.2")
     assert os.listdir(lab.control / "staging") == ["spare.3"]
+
+
+class NoVainRename(Hasty):
+    """Refuses what rename(2) silently does not do: replacing a name by another of its inode."""
+
+    def rename(self, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
+        one = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
+        try:
+            other = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+        else:
+            assert (one.st_dev, one.st_ino) != (other.st_dev, other.st_ino), (source, target)
+        super().rename(source, target, source_fd=source_fd, target_fd=target_fd)
+        with pytest.raises(FileNotFoundError):
+            os.stat(source, dir_fd=source_fd, follow_symlinks=False)
+
+
+def test_no_rename_is_between_two_names_of_one_inode(lab: Lab) -> None:
+    """Of all that upgrade, rollback and repair do, also with links of what is to be there."""
+    lab.make_fs = NoVainRename
+    os.link(lab.spare(2) / "share/a", lab.control / "objects/left over")
+
+    lab.upgrade(3)
+    lab.rollback()
+    for name, other in (("etc/conf", "usr/lib/libc"), ("share/a", "share/b")):
+        (lab.tree(3) / name).unlink()
+        (lab.tree(3) / name).hardlink_to(lab.tree(3) / other)
+    (lab.tree(3) / "bin/bash").chmod(0o700)
+    lab.repair(3)
+    lab.repair(2)
+
+    assert is_as_published(lab, 2)
+    assert is_as_published(lab, 3)
+    lab.upgrade(3)
+    assert lab.look().is_settled
 
 
 @pytest.mark.parametrize("kind", ["symlink", "file", "directory"])
@@ -264,6 +302,49 @@ class Full:
         if self._count == self._at:
             self.fired = True
             raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+
+GROUPS: Final[Tree] = {
+    **TREE,
+    "etc/empty.too": hardlink("etc/empty"),
+    "same/one": file("the same"),
+    "same/two": hardlink("same/one"),
+}
+REGROUPED: Final[dict[str, Tree]] = {
+    "a name more": {**GROUPS, "bin/ash": hardlink("bin/sh"), "zz": hardlink("same/one")},
+    "another name": {
+        **{name: node for name, node in GROUPS.items() if name != "same/two"},
+        "same/third": hardlink("same/one"),
+    },
+    "taken apart": {**GROUPS, "bin/bash": file("shell", 0o755)},
+}
+
+
+@pytest.mark.parametrize("name", REGROUPED)
+def test_no_room_for_a_link_of_a_group_that_changes(tmp_on_ext4: Path, name: str) -> None:
+    """ST-9: wherever EMLINK comes, groups stay groups, then and after the next upgrade."""
+    shop = Lab(tmp_on_ext4 / "shop", make_fs=Hasty)
+    shop.home.mkdir()
+    for version, tree in enumerate((GROUPS, REGROUPED[name], GROUPS, REGROUPED[name]), 1):
+        shop.publish(version, tree)
+    at = 1
+    fired = True
+    while fired:
+        lab = Lab(tmp_on_ext4 / str(at), make_fs=Hasty)
+        lab.home.mkdir()
+        lab.repo.symlink_to(shop.repo)
+        lab.init()
+        full = Full(at)
+        fs = interposed(Hasty(), full)
+        for version in (1, 2, 3, 4):
+            lab.upgrade(version, fs)
+            wanted = published(snapshot(shop.source(version)))
+            assert published(snapshot(lab.tree(version))) == wanted, f"link {at}"
+            assert lab.verify(version) == [], f"link {at}: version {version}"
+        fired = full.fired
+        shutil.rmtree(lab.home)
+        at += 1
+    assert at > 10
 
 
 # --- symlinks in the way ----------------------------------------------------------------
