@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from array import array
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.entries import copy_entry, make_plain, open_quietly, set_metadata
 from rootman.manifest import ROOT, field_path, parse_line
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.manifest import Entry
+
+
+# What open_dir says of a directory that went, or gave way to a file or a symlink.
+_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Content(Protocol):
@@ -89,8 +93,10 @@ class Applier:
         parent, name = split(path)
         try:
             parent_fd = self._touch(parent)
-        except (FileNotFoundError, NotADirectoryError):
-            return  # gone with its parent
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return  # with its parent
         self._clear(path, name, parent_fd)
 
     def _clear(self, path: bytes, name: bytes, parent_fd: int) -> None:
