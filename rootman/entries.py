@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from rootman.xattrs import read_xattrs
+from rootman.xattrs import OF_THE_KERNEL, read_xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
     from rootman.manifest import Entry
 
-# The kernel or its policy writes these by itself; a tree without them may keep them.
-_KERNEL_XATTRS: Final = frozenset({b"security.selinux", b"security.ima", b"security.evm"})
 _COPY_CHUNK: Final = 1 << 20
 _HOLE: Final = 4096
 _NODE_TYPES: Final = {
@@ -77,7 +75,7 @@ def _set_xattrs(fs: Fs, entry: Entry, name: bytes, *, dir_fd: int) -> None:
     path = b"/proc/self/fd/%d/%b" % (dir_fd, name)
     wanted = dict(entry.xattrs)
     for attribute, _ in read_xattrs(path):
-        if attribute not in wanted and attribute not in _KERNEL_XATTRS:
+        if attribute not in wanted and attribute not in OF_THE_KERNEL:
             fs.remove_xattr(name, attribute, dir_fd=dir_fd)
     for attribute, value in wanted.items():
         fs.set_xattr(name, attribute, value, dir_fd=dir_fd)

@@ -2,9 +2,9 @@
 
 A directory's *digest* stands for what lstat says of its entries: names, types,
 modes, owners, sizes, modification times, and the inode numbers of what is shared
-between trees. Content is not read and xattrs are not seen; that is what
-``verify`` is for. Drift is found per directory and then, only where there is
-any, per path against the manifest.
+between trees; and for the xattrs of what is not shared. Content is not read, and
+the xattrs of shared inodes are not seen; that is what ``verify`` is for. Drift is
+found per directory and then, only where there is any, per path against the manifest.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from rootman.manifest import (
     path_field,
 )
 from rootman.seal import DIGEST_SIZE, is_shared
+from rootman.treedirs import TreeDirs, split
+from rootman.xattrs import OF_THE_KERNEL, Xattrs, path_at, read_xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from rootman.seal import SealRecord
 
 ROOT: Final = "."
+_ROOT_FIELD: Final = b"."
 
 # What of lstat's answer must stay as it was sealed.
 _FACTS: Final = attrgetter(
@@ -52,7 +55,7 @@ _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 
 def directory_digest(fd: int) -> bytes:
-    """Return the digest of the open directory ``fd``, its entries' and not its own metadata."""
+    """Return the digest of the open directory ``fd``: of its entries and its own xattrs."""
     rewind(fd)
     names = sorted(os.listdir(fd))
     look = partial(os.stat, dir_fd=fd, follow_symlinks=False)
@@ -63,7 +66,27 @@ def directory_digest(fd: int) -> bytes:
     hasher = blake2b(os.fsencode("\0".join(names)), digest_size=DIGEST_SIZE)
     hasher.update(b"\0\0")
     hasher.update(_packed(chain.from_iterable(facts)))
+    hasher.update(repr(_own_xattrs(fd, names, facts)).encode())
     return hasher.digest()
+
+
+def _own_xattrs(fd: int, names: Sequence[str], facts: Sequence[tuple[int, ...]]) -> object:
+    """Return the xattrs of the directory and of the entries that are not shared.
+
+    Nothing else would show them: a shared inode is another once it was changed, but
+    these change in place. Directories within answer for themselves.
+    """
+    own = [
+        (name, _lasting(read_xattrs(path_at(fd, os.fsencode(name)))))
+        for name, (inode, _, mode, *_) in zip(names, facts, strict=True)
+        if not inode and mode & _IFMT != stat.S_IFDIR
+    ]
+    return _lasting(read_xattrs(fd)), own
+
+
+def _lasting(xattrs: Xattrs) -> Xattrs:
+    """Leave out what the kernel and its policy write by themselves."""
+    return tuple(sorted(pair for pair in xattrs if pair[0] not in OF_THE_KERNEL))
 
 
 def _packed(numbers: Iterable[int]) -> bytes:
@@ -192,17 +215,18 @@ def _look_closer(
     drift: list[Drift] = []
     for index, line in enumerate(known_lines(manifest)):
         field = line_path(line)
-        if field == b".":
-            drift.extend(_root_drift(line, os.fstat(root_fd)))
+        parent = parent_field(field) if field != _ROOT_FIELD else b""
+        if parent not in fields and field not in fields:
             continue
-        parent = parent_field(field)
-        if parent not in fields:
-            continue
-        if parent not in listings:
-            listings[parent] = _listing(root_fd, parent)
-        entry = parse_line(line)
-        status = listings[parent].pop(entry.path.rpartition(b"/")[2], None)
-        found = _compare(index, line, entry, status, inodes[index])
+        path = field_path(field)
+        status: os.stat_result | None
+        if parent in fields:
+            if parent not in listings:
+                listings[parent] = _listing(root_fd, parent)
+            status = listings[parent].pop(split(path)[1], None)
+        else:
+            status = _status(root_fd, path)
+        found = _compare(root_fd, index, line, status, inodes[index])
         if found is not None:
             drift.append(found)
     for parent in fields:
@@ -215,9 +239,21 @@ def _look_closer(
     return drift
 
 
-def _root_drift(line: bytes, status: os.stat_result) -> list[Drift]:
-    found = _compare(0, line, parse_line(line), status, 0)
-    return [] if found is None else [found]
+def _status(root_fd: int, path: bytes) -> os.stat_result | None:
+    """Return what lstat says of ``path``, None where nothing is."""
+    parent, name = _place(path)
+    with TreeDirs(root_fd) as dirs:
+        try:
+            return os.stat(name, dir_fd=dirs.fd(parent), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return None
+
+
+def _place(path: bytes) -> tuple[bytes, bytes]:
+    """Return directory and name of an entry; the root is in itself."""
+    return (b"", path) if path == _ROOT_FIELD else split(path)
 
 
 def _listing(root_fd: int, field: bytes) -> dict[bytes, os.stat_result]:
@@ -236,16 +272,27 @@ def _listing(root_fd: int, field: bytes) -> dict[bytes, os.stat_result]:
 
 
 def _compare(
-    index: int, line: bytes, entry: Entry, status: os.stat_result | None, inode: int
+    root_fd: int, index: int, line: bytes, status: os.stat_result | None, inode: int
 ) -> Drift | None:
-    field = line_path(line)
+    field, entry = line_path(line), parse_line(line)
     if status is None:
         return Drift(field, line, ("missing",), index)
     what = differences(entry, status)
     sealed_inode = not is_shared(line) or status.st_ino == inode
+    if not what and not is_shared(line):
+        what = _differing_xattrs(root_fd, entry)
     if not sealed_inode and not what:
         what = ("inode",)
     return Drift(field, line, what, index, sealed_inode) if what else None
+
+
+def _differing_xattrs(root_fd: int, entry: Entry) -> tuple[str, ...]:
+    parent, name = _place(entry.path)
+    with TreeDirs(root_fd) as dirs:
+        found = dict(_lasting(read_xattrs(path_at(dirs.fd(parent), name))))
+    wanted = dict(_lasting(entry.xattrs))
+    names = sorted(found.keys() | wanted.keys())
+    return tuple(f"xattr.{os.fsdecode(one)}" for one in names if found.get(one) != wanted.get(one))
 
 
 TYPES: Final = {

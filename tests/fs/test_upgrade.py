@@ -456,8 +456,9 @@ def test_any_tree_to_any_other(ext4: LoopFilesystem, versions: list[Tree]) -> No
 # --- a spare that was changed behind our back ---------------------------------------------------
 
 # What lstat(2) cannot see is not noticed in a seed (decisions/0003, ST-8): content changed in
-# place with size and modification time put back; xattrs, ACLs and capabilities; an inode
-# that was replaced by one of the same number. `verify` finds those, so the tests of `verify`
+# place with size and modification time put back; xattrs, ACLs and capabilities of an inode
+# that is shared; one that was replaced by one of the same number. `verify` finds those, so
+# the tests of `verify`
 # are where they stand.
 
 TREE: Final[Tree] = {
@@ -533,6 +534,9 @@ OTHERS: Final[dict[str, Callable[[Path], object]]] = {
     "directory's mode": lambda root: (root / "dir/sub").chmod(0o777),
     "directory's owner": lambda root: os.chown(root / "dir", 1, 1),
     "directory's time": lambda root: os.utime(root / "dir/sub/deep"),
+    "directory's xattr": lambda root: os.setxattr(root / "dir/sub", "user.local", b"x"),
+    "deep directory's xattr": lambda root: os.setxattr(root / "dir/sub/deep", "trusted.x", b""),
+    "root's xattr": lambda root: os.setxattr(root, "user.local", b"x"),
     "root's mode": lambda root: root.chmod(0o700),
     "root's owner": lambda root: os.chown(root, 9, 9),
     "directory now a file": lambda root: instead(root / "dir/sub", Path.touch),
@@ -542,6 +546,8 @@ OTHERS: Final[dict[str, Callable[[Path], object]]] = {
     "symlink": lambda root: instead(root / "dir/link", lambda new: new.symlink_to("gone")),
     "symlink removed": lambda root: remove(root / "dir/link"),
     "empty filled": lambda root: append(root / "dir/empty"),
+    "empty's xattr": lambda root: os.setxattr(root / "dir/empty", "user.local", b"x"),
+    "fifo's xattr": lambda root: os.setxattr(root / "dir/fifo", "trusted.local", b"x"),
     "empty's mode": lambda root: (root / "dir/empty").chmod(0o600),
     "empty removed": lambda root: remove(root / "dir/empty"),
     "fifo now a file": lambda root: instead(root / "dir/fifo", Path.touch),
