@@ -66,17 +66,6 @@ def open_dir(path: Name, *, dir_fd: int) -> int:
     )
 
 
-def rewind(dir_fd: int) -> None:
-    """Have the next listing of the directory show what is in it by then.
-
-    btrfs leaves out what was made after the directory was opened or last rewound.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    os.lseek(dir_fd, 0, os.SEEK_SET)
-
-
 class Fs(Protocol):
     """Changes of the disk. All raise ``OSError``; ``dir_fd`` is an open directory."""
 

@@ -10,8 +10,9 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from rootman.directory import rewind
 from rootman.errors import Busy
-from rootman.fsops import open_dir, rewind
+from rootman.fsops import open_dir
 
 if TYPE_CHECKING:
     from rootman.fsops import Fs

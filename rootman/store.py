@@ -11,8 +11,8 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from rootman.directory import rewind
 from rootman.errors import InvalidInput, NotFound, SystemFailure
-from rootman.fsops import rewind
 from rootman.names import (
     CONTROL,
     CURRENT,

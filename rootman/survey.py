@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 from rootman import workers
 from rootman.comparison import known_lines
 from rootman.delta import Drift
-from rootman.fsops import open_dir, rewind
+from rootman.directory import rewind
+from rootman.fsops import open_dir
 from rootman.manifest import (
     HARDLINK,
     Entry,
