@@ -169,7 +169,7 @@ class Executor:
     def _retire(self, step: Retire) -> None:
         tree = self._state.tree(step.version)
         if tree is not None:
-            retirement.take_name_away(self._fs, self._store, tree, StageKind.RETIRED)
+            retirement.retire(self._fs, self._store, tree)
 
     def _roll_forward(self, step: RollForward) -> None:
         stage = str(StageName(StageKind.RETIRED, step.version))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import Busy, SystemFailure
@@ -38,8 +38,9 @@ def locked(store: Store) -> Iterator[None]:
         raise SystemFailure(f"{where}: {error.strerror}", hint=_hint(error)) from error
     try:
         _take(store, fd, fcntl.LOCK_EX)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # a full disk takes no name, and it only serves a message
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield
     finally:
         os.close(fd)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from rootman.store import Store
 
 
-def take_name_away(fs: Fs, store: Store, tree: Tree, kind: StageKind) -> str:
-    """Move a complete tree and its record into a stage of their own; return its name.
+def retire(fs: Fs, store: Store, tree: Tree) -> None:
+    """Move a complete tree and its record into a stage of their own.
 
     Raises:
         OSError: the system refused; the tree has its name still, or is in staging.
     """
-    stage = str(StageName(kind, tree.version))
+    stage = str(StageName(StageKind.RETIRED, tree.version))
     fs.mkdir(stage, 0o700, dir_fd=store.staging)
     fs.move(tree.name, f"{stage}/{STAGE_ROOT}", source_fd=store.fd, target_fd=store.staging)
     fs.move(
@@ -45,17 +45,21 @@ def take_name_away(fs: Fs, store: Store, tree: Tree, kind: StageKind) -> str:
     )
     fs.fsync(store.trees)
     publish(fs, store)
-    return stage
 
 
 def delete_tree(fs: Fs, store: Store, tree: Tree) -> None:
     """Delete a complete tree and its record.
 
+    Nothing is made for it, because this is what a full disk must not refuse.
+
     Raises:
         Busy: something is mounted in it.
         OSError: the system refused; the rest goes with the next command.
     """
-    stage = take_name_away(fs, store, tree, StageKind.DELETING)
+    stage = str(StageName(StageKind.DELETING, tree.version))
+    fs.move(tree.name, stage, source_fd=store.fd, target_fd=store.staging)
+    publish(fs, store)
+    remove_tree(fs, str(tree.version).encode(), dir_fd=store.trees)
     remove_tree(fs, stage.encode(), dir_fd=store.staging)
 
 
