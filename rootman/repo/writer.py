@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import Busy, NoSpace, NotFound, Refused, SystemFailure
+from rootman.fsops import rewind
 from rootman.lock import holder
 from rootman.names import DEFAULT_OS
 from rootman.release import serialise_repository
@@ -93,6 +94,7 @@ class Writer:
     def clear(self) -> None:
         """Remove what an interrupted publish left in ``tmp/``; no reader knows it."""
         tmp = self.folder(layout.TEMPORARY)
+        rewind(tmp)
         for name in sorted(os.listdir(tmp)):
             self.fs.unlink(name, dir_fd=tmp)
 
