@@ -14,8 +14,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from rootman.directory import rewind
 from rootman.errors import Busy, NoSpace, NotFound, Refused, SystemFailure
-from rootman.fsops import rewind
 from rootman.lock import holder
 from rootman.names import DEFAULT_OS
 from rootman.release import serialise_repository
