@@ -15,9 +15,11 @@ from rootman.manifest import encode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What a name gives that was there, or was another thing, a moment ago.
+# What a name gives that was there, or was another thing, a moment ago. openat2(2) says
+# EAGAIN where a rename elsewhere kept it from being sure that it stayed below.
 _GONE: Final = (
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENODATA, errno.ENXIO,
+    errno.EAGAIN,
 )  # fmt: skip
 
 QUIET: Final = "stop what writes to the tree and try again"
