@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What a name gives that was there, or was another thing, a moment ago. openat2(2) says
-# EAGAIN where a rename elsewhere kept it from being sure that it stayed below.
+# EAGAIN where a rename elsewhere kept it from being sure that it stayed below,
+# readlink(2) EINVAL of what is no symlink any more.
 _GONE: Final = (
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENODATA, errno.ENXIO,
-    errno.EAGAIN,
+    errno.EAGAIN, errno.EINVAL,
 )  # fmt: skip
 
 QUIET: Final = "stop what writes to the tree and try again"
