@@ -16,7 +16,7 @@ from rootman.entries import make_file
 from rootman.fsops import open_dir
 from rootman.manifest import ROOT, field_path
 from rootman.names import StageKind, StageName
-from rootman.seal import pack_digests, pack_inodes
+from rootman.seal import pack_digests, pack_inodes, pack_stamps
 from rootman.state import Seal
 from rootman.store import (
     DIGESTS_FILE,
@@ -26,8 +26,9 @@ from rootman.store import (
     SEAL_FILE,
     STAGE_ROOT,
     STAGE_SEAL,
+    STAMPS_FILE,
 )
-from rootman.survey import digests_of, whole_groups
+from rootman.survey import digests_of, stamps_of, whole_groups
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -80,6 +81,7 @@ class Building:
     fetched: int = 0
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
+    _stamps: dict[str, int] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
@@ -106,6 +108,8 @@ class Building:
         """Make the stage ``spare`` this tree's own."""
         staging = self.store.staging
         self.fs.move(spare, self.stage, source_fd=staging, target_fd=staging)
+        if self.seed is not None:
+            self._stamps = self.seed.check.stamps
 
     def start_empty(self) -> None:
         """Make an empty stage."""
@@ -116,7 +120,7 @@ class Building:
         """Clone the tree ``source_fd`` into a new stage, leaving out what drifted in it."""
         self.start_empty()
         with self._below(STAGE_ROOT) as target:
-            left_out = clone_tree(
+            cloned = clone_tree(
                 self.fs,
                 source_fd,
                 target,
@@ -125,8 +129,9 @@ class Building:
                 skip=self.delta.drifted,
                 forks=self.forks,
             )
-        if left_out:
-            self.delta.also(whole_groups(left_out, seed.record))
+            self._stamps = stamps_of(target, seed.check.stamps.keys() - cloned.mixed)
+        if cloned.left_out:
+            self.delta.also(whole_groups(cloned.left_out, seed.record))
 
     def apply(self) -> None:
         """Turn the stage's tree into the wanted one."""
@@ -149,9 +154,11 @@ class Building:
             size=self.size,
             sealed_at=int(time.time()),
         )
+        digests, stamps = self._look()
         files = {
             INODES_FILE: pack_inodes(inodes),
-            DIGESTS_FILE: pack_digests(self._digests()),
+            DIGESTS_FILE: pack_digests(digests),
+            STAMPS_FILE: pack_stamps(stamps, digests),
             SEAL_FILE: seal.serialise(),
         }
         if self.release is not None:
@@ -161,15 +168,15 @@ class Building:
             for name, data in files.items():
                 make_file(self.fs, iter([data]), name.encode(), dir_fd=fd)
 
-    def _digests(self) -> dict[str, bytes]:
-        """Return the digests of all directories: the seed's, and new ones where it changed."""
+    def _look(self) -> tuple[dict[str, bytes], dict[str, int]]:
+        """Return digests and stamps of all directories: the seed's, and new where it changed."""
         digests = dict(self.seed.digests) if self.seed else {}
         for gone in _paths(self.delta.gone):
             digests.pop(gone, None)
         forks = self.forks if len(self._touched) > _FORK_FROM else 1
         with self._below(STAGE_ROOT) as root:
-            digests.update(digests_of(root, self._touched, forks=forks))
-        return digests
+            touched, stamps = digests_of(root, self._touched, forks=forks)
+        return {**digests, **touched}, {**self._stamps, **stamps}
 
 
 def _paths(fields: Collection[bytes]) -> Iterator[str]:

@@ -10,6 +10,7 @@ worker has put the last entry into them.
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,19 @@ if TYPE_CHECKING:
 _DIR: Final = b" type=dir "
 
 
+@dataclass(frozen=True, slots=True)
+class Cloned:
+    """What is to be known of a clone.
+
+    ``left_out`` are entries that were not made: files whose inode has no room for
+    another link (ext4: 65,000), and hardlink groups that are not shared. ``mixed`` are
+    the directories with these, and with others that are not shared and no directories.
+    """
+
+    left_out: list[Drift]
+    mixed: set[str]
+
+
 @dataclass(slots=True)
 class _Worker:
     """Clones the manifest lines from ``start`` to ``stop``."""
@@ -44,6 +58,7 @@ class _Worker:
     skip: Collection[bytes]
     directories: list[bytes] = field(default_factory=list)
     left_out: list[Drift] = field(default_factory=list)
+    mixed: set[str] = field(default_factory=set)  # where not every entry was linked
 
     def make(self, manifest_lines: Iterator[tuple[int, bytes]]) -> None:
         """Make the entries of these numbered lines, directories without their times."""
@@ -69,6 +84,7 @@ class _Worker:
             if b"\\" in name:
                 name = decode(name)
             if not is_shared(line):
+                self.mixed.add(os.fsdecode(parent or ROOT))
                 if HARDLINK.search(line) is not None:
                     # Its other names may be another worker's.
                     self.left_out.append(Drift(line[:end], line, ("group",), index))
@@ -81,6 +97,7 @@ class _Worker:
                 if error.errno != errno.EMLINK:
                     raise
                 self.left_out.append(Drift(line[:end], line, ("links",), index))
+                self.mixed.add(os.fsdecode(parent or ROOT))
 
     def finish(self) -> None:
         """Give the directories their metadata, now that they are filled.
@@ -120,12 +137,11 @@ def clone_tree(
     entries: int,
     skip: Collection[bytes] = (),
     forks: int = workers.DEFAULT,
-) -> list[Drift]:
+) -> Cloned:
     """Fill the empty directory ``target_fd`` with hardlinks to the tree ``source_fd``.
 
     ``entries`` is the number of lines of the manifest; ``skip`` holds the path
-    fields to leave out. Return what had to be left out besides: files whose inode has
-    no room for another link (ext4: 65,000), and hardlink groups that are not shared.
+    fields to leave out.
 
     Raises:
         OSError: the system refused; the target is then incomplete.
@@ -144,7 +160,11 @@ def clone_tree(
                 worker.make(enumerate(known_lines(stream, start, stop), start))
             everybody()
             worker.finish()
-        return pickle.dumps(worker.left_out)
+        return pickle.dumps((worker.left_out, worker.mixed))
 
     results = workers.run([partial(task, *pair) for pair in pairwise(edges)])
-    return [drift for result in results for drift in pickle.loads(result)]  # noqa: S301  our own
+    parts = [pickle.loads(result) for result in results]  # noqa: S301  our own
+    return Cloned(
+        left_out=[drift for left_out, _ in parts for drift in left_out],
+        mixed=set().union(*(mixed for _, mixed in parts)),
+    )

@@ -182,6 +182,29 @@ def splice(inodes: array[int], changes: Iterable[Change], made: Iterable[int]) -
     return spliced
 
 
+def note_other_inodes(
+    changes: Iterable[Change], old: array[int], new: array[int], noted: array[int]
+) -> Iterator[Change]:
+    """Pass ``changes`` on; add to ``noted`` the unchanged lines with another inode than before.
+
+    ``old`` and ``new`` are the inodes of the two trees, ``noted`` gets numbers of new
+    lines. A file that changed and changed back between has an equal line and another inode.
+    """
+    before, after = 0, 0
+    for change in changes:
+        _note(old[before : change.old_index], new[after : change.new_index], after, noted)
+        before = change.old_index + (change.old is not None)
+        after = change.new_index + (change.new is not None)
+        yield change
+    _note(old[before:], new[after:], after, noted)
+
+
+def _note(old: array[int], new: array[int], start: int, noted: array[int]) -> None:
+    if old != new:
+        pairs = enumerate(zip(old, new, strict=True), start)
+        noted.extend(index for index, (one, other) in pairs if one != other)
+
+
 @dataclass(slots=True)
 class Group:
     """The names of one inode: as many as nlink says, and otherwise the same line (MF-9)."""

@@ -24,7 +24,7 @@ from rootman.manifest import ROOT, Entry, field_path, line_path, parse_line, pat
 from rootman.names import StageKind, StageName
 from rootman.objects import copy_verified
 from rootman.removal import remove_tree
-from rootman.retirement import drop_stage
+from rootman.retirement import distrust_spares, drop_stage
 from rootman.seal import is_shared, pack_digests, pack_inodes
 from rootman.store import DIGESTS_FILE, INODES_FILE, scan
 from rootman.survey import digests_of, whole_groups
@@ -141,6 +141,7 @@ class _Repair:
         self._fs.mkdir(self._stage, 0o700, dir_fd=self._store.staging)
         stage = open_dir(self._stage, dir_fd=self._store.staging)
         try:
+            distrust_spares(self._fs, self._store)
             with self._dirs:
                 self._make_new(entries, stage)
                 self._fs.syncfs(self._store.fd)
@@ -253,7 +254,7 @@ class _Repair:
                 status = os.stat(name, dir_fd=self._dirs.fd(parent), follow_symlinks=False)
                 inodes[index] = status.st_ino
         touched = sorted(os.fsdecode(path or ROOT) for path in self._times)
-        digests.update(digests_of(self._dirs.root_fd, touched, forks=1))
+        digests.update(digests_of(self._dirs.root_fd, touched, forks=1)[0])
         files = {INODES_FILE: pack_inodes(inodes), DIGESTS_FILE: pack_digests(digests)}
         for file, data in files.items():
             make_file(self._fs, iter([data]), file.encode(), dir_fd=stage)

@@ -7,25 +7,28 @@ in it is changed (S1, S3).
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager
+from array import array
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree
-from rootman.comparison import compare
+from rootman.comparison import Change, compare, known_lines
+from rootman.delta import note_other_inodes
+from rootman.entries import make_file
 from rootman.fsops import open_dir
 from rootman.links import publish
-from rootman.manifest import HARDLINK
-from rootman.names import StageKind, StageName
+from rootman.manifest import HARDLINK, ROOT, line_path
+from rootman.names import StageKind, StageName, parse_stage_name
 from rootman.removal import remove_tree
-from rootman.seal import SealRecord, is_shared
-from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL
+from rootman.seal import SealRecord, is_shared, pack_stamps
+from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL, STAMPS_FILE
+from rootman.survey import stamps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.state import Tree
     from rootman.store import Store
@@ -66,8 +69,9 @@ def delete_tree(fs: Fs, store: Store, tree: Tree) -> None:
 def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """Make the retired tree in ``stage`` a clone of the tree ``target``: the spare.
 
-    Only what differs between the two manifests is touched; local changes that the
-    retired tree had are found when the spare is checked.
+    Only what differs between the two manifests is touched, or is another inode of the
+    same; local changes that the retired tree had are found when the spare is checked,
+    because what changed, here too, does not keep its stamp.
 
     Raises:
         OSError, RootmanError: the stage is then of no use any more.
@@ -81,9 +85,27 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         old.manifest() as before,
         new.manifest() as after,
     ):
-        Applier(fs, root, content, {}).apply(_without_own_groups(compare(before, after)))
+        noted = array("Q")
+        changes = note_other_inodes(compare(before, after), old.inodes(), new.inodes(), noted)
+        applier = Applier(fs, root, content, {})
+        applier.apply(_without_own_groups(changes))
+        applier.apply(_again(new, noted))
+        stamps = old.stamps(old.digests())
+        for path in applier.touched:
+            stamps.pop(os.fsdecode(path or ROOT), None)
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
-    _keep_as_spare(fs, store, stage, target)
+    _keep_as_spare(fs, store, stage, target, stamps)
+
+
+def _again(record: SealRecord, numbers: array[int]) -> Iterator[Change]:
+    """Yield changes that make the entries of these lines of the manifest once more."""
+    if not numbers:
+        return
+    wanted = set(numbers)
+    with record.manifest() as stream:
+        for index, line in enumerate(known_lines(stream)):
+            if index in wanted:
+                yield Change(line_path(line), line, line, index, index, untrusted=True)
 
 
 def _without_own_groups(changes: Iterable[Change]) -> Iterator[Change]:
@@ -115,25 +137,47 @@ def clone_spare(fs: Fs, store: Store, target: Tree, *, forks: int) -> None:
         _open(store.staging, f"{stage}/{STAGE_ROOT}") as root,
         _record(store.trees, str(target.version)) as record,
     ):
-        clone_tree(fs, source, root, record, entries=entries, forks=forks)
-    _keep_as_spare(fs, store, stage, target)
+        cloned = clone_tree(fs, source, root, record, entries=entries, forks=forks)
+        stamps = stamps_of(root, record.digests().keys() - cloned.mixed)
+    _keep_as_spare(fs, store, stage, target, stamps)
 
 
-def _keep_as_spare(fs: Fs, store: Store, stage: str, target: Tree) -> None:
-    """Give the finished clone of ``target`` its record, by links, and its name."""
+def _keep_as_spare(
+    fs: Fs, store: Store, stage: str, target: Tree, stamps: Mapping[str, int]
+) -> None:
+    """Give the clone of ``target`` its record, by links but for the stamps, and its name."""
     fs.mkdir(f"{stage}/{STAGE_SEAL}", 0o700, dir_fd=store.staging)
     with (
-        _open(store.trees, str(target.version)) as record,
+        _record(store.trees, str(target.version)) as record,
         _open(store.staging, f"{stage}/{STAGE_SEAL}") as copy,
     ):
-        for name in sorted(os.listdir(record)):
-            fs.link(name, name, source_fd=record, target_fd=copy)
+        for name in sorted(set(os.listdir(record.dir_fd)) - {STAMPS_FILE}):
+            fs.link(name, name, source_fd=record.dir_fd, target_fd=copy)
+        data = pack_stamps(stamps, record.digests())
+        make_file(fs, iter([data]), STAMPS_FILE.encode(), dir_fd=copy)
     staging = store.staging
     fs.move(f"{stage}/{STAGE_SEAL}", f"{stage}/{STAGE_META}", source_fd=staging, target_fd=staging)
     fs.syncfs(store.fd)
     spare = str(StageName(StageKind.SPARE, target.version))
     fs.move(stage, spare, source_fd=staging, target_fd=staging)
     fs.fsync(staging)
+
+
+def distrust_spares(fs: Fs, store: Store) -> None:
+    """Have the next upgrade look at every inode of the spare, by taking its stamps from it.
+
+    For when it is known that inodes were changed in place: the spare may share them.
+
+    Raises:
+        OSError: the system refused.
+    """
+    for name in os.listdir(store.staging):
+        stage = parse_stage_name(name)
+        if stage is None or stage.kind is not StageKind.SPARE:
+            continue
+        with suppress(FileNotFoundError), _open(store.staging, f"{name}/{STAGE_META}") as meta:
+            fs.unlink(STAMPS_FILE, dir_fd=meta)
+            fs.fsync(meta)
 
 
 def drop_stage(fs: Fs, store: Store, stage: str) -> None:

@@ -4,7 +4,8 @@ Beside the manifest it has the *inodes*, one unsigned 64-bit number per manifest
 line (0 where the inode is not shared between trees: directories, empty files,
 fifos, sockets, devices), and the *digests*, one per directory, which let
 ``survey`` find what changed in a tree without parsing its manifest. A clone has
-the same record as its source, because it shares every inode that is recorded.
+the same record as its source, because it shares every inode that is recorded,
+but for the *stamps*: the directories are its own, and a stamp says when one changed.
 
 The files are specified in spec/10-layout.md (ST-*).
 """
@@ -21,16 +22,26 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.errors import InvalidInput
 from rootman.state import parse_seal
-from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, open_below
+from rootman.store import (
+    DIGESTS_FILE,
+    INODES_FILE,
+    MANIFEST_FILE,
+    SEAL_FILE,
+    STAMPS_FILE,
+    open_below,
+)
 from rootman.textstream import decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rootman.state import Seal
 
 DIGEST_SIZE: Final = 16
 INODE_TYPE: Final = "Q"
+STAMP_TYPE: Final = "q"
+# The stamp of a directory of which it is not known when it was last as sealed.
+UNKNOWN: Final = 0
 _SIZE: Final = b" size="
 _EMPTY_CONTENT: Final = b" size=0 "
 _LINKED_TYPES: Final = (b"file", b"link")
@@ -75,14 +86,7 @@ class SealRecord:
         Raises:
             InvalidInput: there is not one for each line.
         """
-        numbers = array(INODE_TYPE)
-        data = self._read(INODES_FILE)
-        if len(data) != self.summary().entries * numbers.itemsize:
-            raise InvalidInput(f"{self.origin}/{INODES_FILE}: damaged")
-        numbers.frombytes(data)
-        if sys.byteorder == "big":
-            numbers.byteswap()
-        return numbers
+        return self._numbers(INODES_FILE, INODE_TYPE, self.summary().entries)
 
     def is_sound(self) -> bool:
         """Return whether the manifest and the inodes are those that were recorded."""
@@ -100,13 +104,48 @@ class SealRecord:
         """Return the digest of each directory, by its path below the tree (``.`` the root)."""
         return unpack_digests(self._read(DIGESTS_FILE), f"{self.origin}/{DIGESTS_FILE}")
 
+    def stamps(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return the stamps, by the paths of the record's ``digests`` in their order.
+
+        There are none where they were taken away.
+
+        Raises:
+            InvalidInput: there is not one for each.
+        """
+        paths = list(digests)
+        try:
+            stamps = self._numbers(STAMPS_FILE, STAMP_TYPE, len(paths))
+        except FileNotFoundError:
+            return {}
+        return dict(zip(paths, stamps, strict=True))
+
+    def _numbers(self, name: str, kind: str, count: int) -> array[int]:
+        """Return the ``count`` little-endian 64-bit numbers of one file of the record."""
+        numbers = array(kind)
+        data = self._read(name)
+        if len(data) != count * numbers.itemsize:
+            raise InvalidInput(f"{self.origin}/{name}: damaged")
+        numbers.frombytes(data)
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return numbers
+
     def _read(self, name: str) -> bytes:
         with open_below(name, self.dir_fd) as file:
             return b"".join(decompress(file, f"{self.origin}/{name}"))
 
 
+def pack_stamps(stamps: Mapping[str, int], paths: Iterable[str]) -> bytes:
+    """Return the content of the stamps file for the directories ``paths``, in any order."""
+    return _pack(array(STAMP_TYPE, [stamps.get(path, UNKNOWN) for path in sorted(paths)]))
+
+
 def pack_inodes(numbers: array[int]) -> bytes:
     """Return the content of the inodes file."""
+    return _pack(numbers)
+
+
+def _pack(numbers: array[int]) -> bytes:
     if sys.byteorder == "big":
         numbers = numbers[:]
         numbers.byteswap()

@@ -5,6 +5,10 @@ modes, owners, sizes, modification times, and the inode numbers of what is share
 between trees; and for the xattrs of what is not shared. Content is not read, and
 the xattrs of shared inodes are not seen; that is what ``verify`` is for. Drift is
 found per directory and then, only where there is any, per path against the manifest.
+
+A directory's *stamp* is its st_ctime at a moment when the digest was true of it. While
+that stands, the directory has the names and the inodes it was sealed with, whatever
+happened to the inodes (ADR 0007); a check that is given stamps looks no closer there.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import errno
 import os
 import stat
 from array import array
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
@@ -33,16 +38,17 @@ from rootman.manifest import (
     parse_line,
     path_field,
 )
-from rootman.seal import DIGEST_SIZE, is_shared
+from rootman.seal import DIGEST_SIZE, STAMP_TYPE, UNKNOWN, is_shared
 from rootman.treedirs import TreeDirs, split
 from rootman.xattrs import OF_THE_KERNEL, Xattrs, path_at, read_xattrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rootman.seal import SealRecord
 
-ROOT: Final = "."
+# In the place of a stamp: the directory is not as sealed.
+_CHANGED: Final = -1
 _ROOT_FIELD: Final = b"."
 
 # What of lstat's answer must stay as it was sealed.
@@ -55,8 +61,14 @@ _SHARED_TYPES: Final = (stat.S_IFREG, stat.S_IFLNK)
 _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 
-def directory_digest(fd: int) -> bytes:
-    """Return the digest of the open directory ``fd``: of its entries and its own xattrs."""
+def look_at(fd: int) -> tuple[bytes, int]:
+    """Return the digest and the stamp of the open directory ``fd``.
+
+    The digest is that of its entries, its own metadata and its own xattrs. The stamp is
+    ``UNKNOWN`` where an entry is there that a used tree changes in place: what is not
+    shared, such as an empty file that is filled.
+    """
+    status = os.fstat(fd)  # before the entries: what changes now is to show later
     rewind(fd)
     names = sorted(os.listdir(fd))
     look = partial(os.stat, dir_fd=fd, follow_symlinks=False)
@@ -64,25 +76,27 @@ def directory_digest(fd: int) -> bytes:
     for index, (_, size, mode, *_) in enumerate(facts):
         if not size or mode & _IFMT not in _SHARED_TYPES:
             facts[index] = _own_facts(facts[index])
+    own = _own_xattrs(fd, names, facts)
     hasher = blake2b(os.fsencode("\0".join(names)), digest_size=DIGEST_SIZE)
     hasher.update(b"\0\0")
-    hasher.update(_packed(chain.from_iterable(facts)))
-    hasher.update(repr(_own_xattrs(fd, names, facts)).encode())
-    return hasher.digest()
+    hasher.update(_packed(chain(_own_facts(_FACTS(status)), *facts)))
+    hasher.update(repr((_lasting(read_xattrs(fd)), own)).encode())
+    return hasher.digest(), UNKNOWN if own else status.st_ctime_ns
 
 
-def _own_xattrs(fd: int, names: Sequence[str], facts: Sequence[tuple[int, ...]]) -> object:
-    """Return the xattrs of the directory and of the entries that are not shared.
+def _own_xattrs(
+    fd: int, names: Sequence[str], facts: Sequence[tuple[int, ...]]
+) -> list[tuple[str, Xattrs]]:
+    """Return name and xattrs of each entry that is not shared.
 
     Nothing else would show them: a shared inode is another once it was changed, but
     these change in place. Directories within answer for themselves.
     """
-    own = [
+    return [
         (name, _lasting(read_xattrs(path_at(fd, os.fsencode(name)))))
         for name, (inode, _, mode, *_) in zip(names, facts, strict=True)
         if not inode and mode & _IFMT != stat.S_IFDIR
     ]
-    return _lasting(read_xattrs(fd)), own
 
 
 def _lasting(xattrs: Xattrs) -> Xattrs:
@@ -104,69 +118,108 @@ def _own_facts(facts: tuple[int, ...]) -> tuple[int, ...]:
     return (0, size if mode & _IFMT in _SHARED_TYPES else 0, mode, uid, gid, time_ns, device)
 
 
-def root_digest(fd: int) -> bytes:
-    """Return the digest of the root directory: its entries and its own metadata."""
-    own = _packed(_own_facts(_FACTS(os.fstat(fd))))
-    return blake2b(own + directory_digest(fd), digest_size=DIGEST_SIZE).digest()
-
-
-def digest_of(root_fd: int, path: str) -> bytes:
-    """Return the digest of the directory ``path`` of the tree ``root_fd``.
-
-    Raises:
-        OSError: it is not there, or not a directory.
-    """
-    if path == ROOT:
-        return root_digest(root_fd)
+@contextmanager
+def _opened(root_fd: int, path: str) -> Iterator[int]:
     fd = open_dir(path, dir_fd=root_fd)
     try:
-        return directory_digest(fd)
+        yield fd
     finally:
         os.close(fd)
 
 
-def digests_of(root_fd: int, paths: Sequence[str], *, forks: int) -> dict[str, bytes]:
-    """Return the digests of many directories, the work shared out to ``forks`` processes."""
+def digests_of(
+    root_fd: int, paths: Sequence[str], *, forks: int
+) -> tuple[dict[str, bytes], dict[str, int]]:
+    """Return the digests and the stamps of directories, the work shared out to ``forks``.
+
+    Raises:
+        OSError: one is not there, or not a directory.
+    """
 
     def task(part: Sequence[str]) -> bytes:
-        return b"".join(digest_of(root_fd, path) for path in part)
+        digests, stamps = [], array(STAMP_TYPE)
+        for path in part:
+            with _opened(root_fd, path) as fd:
+                digest, stamp = look_at(fd)
+            digests.append(digest)
+            stamps.append(stamp)
+        return b"".join([*digests, stamps.tobytes()])
 
     parts = [paths[start::forks] for start in range(forks)]
-    results = workers.run([lambda part=part: task(part) for part in parts])  # type: ignore[misc]
-    return {
-        path: result[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
-        for part, result in zip(parts, results, strict=True)
-        for index, path in enumerate(part)
-    }
+    results = workers.run([partial(task, part) for part in parts])
+    digests: dict[str, bytes] = {}
+    stamps: dict[str, int] = {}
+    for part, result in zip(parts, results, strict=True):
+        end = len(part) * DIGEST_SIZE
+        digests.update(zip(part, _cut(result[:end]), strict=True))
+        stamps.update(zip(part, array(STAMP_TYPE, result[end:]), strict=True))
+    return digests, stamps
+
+
+def _cut(digests: bytes) -> Iterator[bytes]:
+    return (digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE))
+
+
+def stamps_of(root_fd: int, paths: Iterable[str]) -> dict[str, int]:
+    """Return the stamps of directories that are as sealed, because they were just made so.
+
+    None of them may have entries that are not shared but for directories.
+
+    Raises:
+        OSError: one is not there, or not a directory.
+    """
+    stamps = {}
+    for path in paths:
+        with _opened(root_fd, path) as fd:
+            stamps[path] = os.fstat(fd).st_ctime_ns
+    return stamps
 
 
 class Check:
     """The quick check of one tree, at work in forks from the moment it is made.
 
-    ``digests`` are those of the ``record``.
+    ``digests`` are those of the ``record``. With ``stamps`` the directories that have
+    theirs are taken for what was sealed. ``stamps`` are, after ``drift``, those of the
+    directories that were found as sealed.
     """
 
     def __init__(
-        self, root_fd: int, record: SealRecord, digests: dict[str, bytes], *, forks: int
+        self,
+        root_fd: int,
+        record: SealRecord,
+        digests: dict[str, bytes],
+        *,
+        forks: int,
+        stamps: Mapping[str, int] | None = None,
     ) -> None:
         self._root_fd = root_fd
         self._record = record
         self._digests = digests
         self._paths = list(digests)
         self._forks = forks
+        self._trusted = stamps or {}
+        self.stamps: dict[str, int] = {}
         self._wait = workers.start([partial(self._look, start) for start in range(forks)])
 
     def _look(self, start: int) -> bytes:
-        """Return for every ``forks``-th directory whether it is another than was sealed."""
-        marks = bytearray()
+        """Return for every ``forks``-th directory its stamp, or that it is not as sealed."""
+        stamps = array(STAMP_TYPE)
         for path in self._paths[start :: self._forks]:
             try:
-                marks.append(digest_of(self._root_fd, path) != self._digests[path])
+                with _opened(self._root_fd, path) as fd:
+                    stamps.append(self._stamp(fd, path))
             except OSError as error:
                 if error.errno not in _GONE:
                     raise
-                marks.append(1)
-        return bytes(marks)
+                stamps.append(_CHANGED)
+        return stamps.tobytes()
+
+    def _stamp(self, fd: int, path: str) -> int:
+        trusted = self._trusted.get(path, UNKNOWN)
+        if trusted != UNKNOWN and os.fstat(fd).st_ctime_ns == trusted:
+            return trusted
+        digest, stamp = look_at(fd)
+        return stamp if digest == self._digests[path] else _CHANGED
 
     def drift(self) -> list[Drift]:
         """Wait; return the paths of the tree that are not as sealed, in manifest order.
@@ -175,12 +228,12 @@ class Check:
             InvalidInput: the seal record is damaged.
             OSError: the tree cannot be read.
         """
-        changed = {
-            path
-            for start, marks in enumerate(self._wait())
-            for path, mark in zip(self._paths[start :: self._forks], marks, strict=True)
-            if mark
-        }
+        for start, found in enumerate(self._wait()):
+            part = self._paths[start :: self._forks]
+            self.stamps.update(zip(part, array(STAMP_TYPE, found), strict=True))
+        changed = {path for path, stamp in self.stamps.items() if stamp == _CHANGED}
+        for path in changed:
+            del self.stamps[path]
         if not changed:
             return []
         with self._record.manifest() as stream:

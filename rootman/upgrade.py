@@ -226,7 +226,9 @@ def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack)
     stack.callback(os.close, record_fd)
     record = SealRecord(record_fd, f"seal record of version {seed.version}")
     digests = record.digests()
-    check = Check(root, record, digests, forks=max(opened.forks - 1, 1))
+    # A spare is rootman's alone, in a directory that nobody else has a way into.
+    stamps = record.stamps(digests) if seed.kind == "spare" else None
+    check = Check(root, record, digests, forks=max(opened.forks - 1, 1), stamps=stamps)
     return SeedTree(record, record.summary().entries, digests, check)
 
 

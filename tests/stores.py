@@ -19,8 +19,10 @@ from rootman.repo.publish import Publication, PublishResult, publish
 from rootman.repo.repository import Repository
 from rootman.retention import prune, set_pin
 from rootman.rollback import rollback
+from rootman.seal import SealRecord
 from rootman.session import Session, look, session
 from rootman.store import open_store, require_tree, scan
+from rootman.survey import Check
 from rootman.upgrade import Options, UpgradeResult, upgrade
 from rootman.verify import Difference, Verdict, verdict, verify_tree
 from tests.builders import build
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from rootman.delta import Drift
     from rootman.fsops import Fs
     from rootman.objects import Origin
     from rootman.state import StoreState
@@ -150,6 +153,17 @@ class Lab:
         """Return the state as it is on the disk."""
         with open_store(str(self.store)) as store:
             return scan(store)
+
+    def drift_of_spare(self, version: int) -> list[Drift]:
+        """Return what the quick check finds in the spare that is a clone of ``version``."""
+        stage = self.spare(version).parent
+        root, meta = (os.open(stage / name, os.O_RDONLY) for name in ("root", "meta"))
+        try:
+            record = SealRecord(meta, str(stage))
+            return Check(root, record, record.digests(), forks=1).drift()
+        finally:
+            os.close(root)
+            os.close(meta)
 
     def verify(self, version: int) -> list[Difference]:
         with open_store(str(self.store)) as store:

@@ -26,9 +26,9 @@ def main(path: str, version: int, target: str) -> None:
         target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         record = SealRecord(open_dir(str(version), dir_fd=store.trees), tree.name)
         entries = tree.seal.entries if tree.seal else 0
-        left_out = clone_tree(RealFs(), source_fd, target_fd, record, entries=entries)
-        if left_out:
-            sys.exit(f"{len(left_out)} entries were left out")
+        cloned = clone_tree(RealFs(), source_fd, target_fd, record, entries=entries)
+        if cloned.left_out:
+            sys.exit(f"{len(cloned.left_out)} entries were left out")
     print(time.monotonic() - began)
 
 

@@ -10,6 +10,8 @@ import re
 import shutil
 import stat
 import struct
+import sys
+from array import array
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +62,7 @@ ONE: Tree = {
 TWO: Tree = {**ONE, "etc/conf": file("conf 2"), "usr/lib/new": file("new")}
 del TWO["etc/gone"]
 THREE: Tree = {**TWO, "etc/conf": file("conf 3")}
+RECORD = {"seal.json", "manifest.zst", "inodes.zst", "digests.zst", "stamps.zst", "release.json"}
 CONTROL = {"trees", "staging", "objects", "boot", "state.json", "lock"}
 
 
@@ -89,7 +92,7 @@ def test_the_names(lab: Lab) -> None:
     assert names(lab.control / "objects") == set()
     for version in (2, 3):
         record = names(lab.control / f"trees/{version}")
-        assert record == {"seal.json", "manifest.zst", "inodes.zst", "digests.zst", "release.json"}
+        assert record == RECORD
 
 
 def test_the_links(lab: Lab) -> None:
@@ -206,6 +209,41 @@ def test_the_digests_of_a_record(lab: Lab) -> None:
     assert len(digests) == 16 * len(found)
 
 
+def stamps(meta: Path) -> dict[str, int]:
+    numbers = array("q", unpacked(meta / "stamps.zst"))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    paths = unpacked(meta / "digests.zst").partition(b"\0\0")[0].split(b"\0")
+    return dict(zip(map(os.fsdecode, paths), numbers, strict=True))
+
+
+@pytest.mark.parametrize("place", ["olpc.2", "olpc.3", "spare.3"])
+def test_the_stamps_of_a_record(lab: Lab, place: str) -> None:
+    """ST-18: of a tree that was built, cloned or rolled forward."""
+    spare = place == "spare.3"
+    root = lab.spare(3) if spare else lab.store / place
+    found = stamps(lab.spare(3).parent / "meta" if spare else record(lab, int(place[-1])))
+
+    found.pop(".")  # its rename came later
+    known = {path: stamp for path, stamp in found.items() if stamp}
+    assert known == {path: (root / path).stat().st_ctime_ns for path in known}
+    mixed = {"dev", "run"}
+    touched = {"etc", "usr/lib"} if spare else set()
+    assert found.keys() - known.keys() == mixed | touched
+
+
+def test_a_spare_without_stamps(lab: Lab) -> None:
+    """ST-18: every directory is looked at then."""
+    with (lab.spare(3) / "usr/lib/libc").open("ab") as out:
+        out.write(b"!")
+    (lab.spare(3).parent / "meta/stamps.zst").unlink()
+    lab.publish(4, THREE)
+
+    lab.upgrade(4)
+
+    assert lab.verify(4) == []
+
+
 def change_mode(tree: Path) -> None:
     (tree / "var/void").chmod(0o700)
 
@@ -279,23 +317,25 @@ def test_what_trees_share(lab: Lab) -> None:
 
 
 def test_a_clone_has_the_record_of_its_source(lab: Lab) -> None:
-    """ST-10: by hardlinks."""
+    """ST-10: by hardlinks, but for the stamps."""
     spare = lab.control / "staging/spare.3/meta"
 
     assert names(spare) == names(record(lab, 3))
-    assert all(inode(spare / name) == inode(record(lab, 3) / name) for name in names(spare))
+    own = {name for name in names(spare) if inode(spare / name) != inode(record(lab, 3) / name)}
+    assert own == {"stamps.zst"}
 
 
 def test_a_repair_leaves_the_record_of_the_clone_alone(lab: Lab) -> None:
-    """ST-10: the files of a record are replaced, not written."""
+    """ST-10: the files of a record are replaced, not written. ST-18: the spare is not trusted."""
     spare = lab.control / "staging/spare.3/meta"
     before = {name: (inode(spare / name), (spare / name).read_bytes()) for name in names(spare)}
     (lab.tree(3) / "etc/conf").unlink()
 
     lab.repair(3)
 
-    assert {name: (inode(spare / name), (spare / name).read_bytes()) for name in names(spare)} == (
-        before
+    assert names(spare) == names(record(lab, 3)) - {"stamps.zst"}
+    assert all(
+        (inode(spare / name), (spare / name).read_bytes()) == before[name] for name in names(spare)
     )
     changed = {name for name in names(spare) if inode(record(lab, 3) / name) != before[name][0]}
     assert changed == {"inodes.zst", "digests.zst"}

@@ -473,6 +473,7 @@ TREE: Final[Tree] = {
     "dir/sub/deep/file": file("deep"),
     "group/a": file("group", 0o755),
     "group/b": hardlink("group/a"),
+    "only/shared": file("shared"),
     "top": file("top"),
 }
 NEXT: Final[Tree] = {**TREE, "dir/changed": file("new"), "dir/new": file("new, too")}
@@ -553,7 +554,6 @@ OTHERS: Final[dict[str, Callable[[Path], object]]] = {
     "fifo now a file": lambda root: instead(root / "dir/fifo", Path.touch),
     "device": lambda root: instead(root / "dir/null", partial(os.mknod, mode=0o20666, device=259)),
     "group broken": lambda root: rewritten(root / "group/b"),
-    "group appended": lambda root: append(root / "group/b"),
     "group's name removed": lambda root: remove(root / "group/a"),
     "two linked": lambda root: instead(
         root / "dir/kept", lambda new: os.link(root / "top", new)
@@ -575,6 +575,14 @@ TAMPERS: Final[dict[str, Callable[[Path], object]]] = {
 }
 
 
+# Of what the spare shares; ADR 0007 says who sees them.
+IN_PLACE: Final[dict[str, Callable[[Path], object]]] = {
+    "appended": lambda root: append(root / "group/b"),
+    "written": lambda root: in_place(root / "only/shared", b"XX"),
+    "mode": lambda root: (root / "only/shared").chmod(0o600),
+}
+
+
 @pytest.fixture
 def with_spare(lab: Lab) -> Lab:
     """Return a store with the versions 2 and 3 and a spare of 3, and releases up to 5."""
@@ -589,7 +597,7 @@ def with_spare(lab: Lab) -> Lab:
 
 @pytest.mark.parametrize("what", TAMPERS)
 def test_a_spare_that_was_changed(with_spare: Lab, what: str) -> None:
-    """ST-8, S5: what is changed in place shows in current, too, but never in a new tree."""
+    """ST-8, ST-18, S5: none of it is in a new tree."""
     lab = with_spare
     TAMPERS[what](lab.spare(3))
 
@@ -652,6 +660,44 @@ def test_local_changes_with_a_spare(with_spare: Lab, what: str) -> None:
         if tree is not None:
             lab.publish(version, tree)
         check_upgrade(lab, version)
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+def test_what_is_changed_in_place_is_not_cloned(lab: Lab, what: str) -> None:
+    """S5: a clone looks at every inode that it links."""
+    lab.init()
+    lab.publish(1, TREE)
+    lab.upgrade(1)
+    IN_PLACE[what](lab.tree(1))
+    lab.publish(2, NEXT)
+
+    check_upgrade(lab, 2)
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+def test_what_is_changed_in_place_without_the_guard(with_spare: Lab, what: str) -> None:
+    """ST-18: it is in every tree that shares the inode; verify says so, and repair mends it."""
+    lab = with_spare
+    IN_PLACE[what](lab.tree(3))
+
+    lab.upgrade(4)
+
+    assert [one.damaged for one in lab.verify(4)][:1] == [True]
+    lab.repair(4)
+    assert lab.verify(4) == []
+    lab.upgrade(5)
+    check_published(lab, 5)
+
+
+def test_a_file_that_changed_and_changed_back(lab: Lab) -> None:
+    """TR-13: an equal line is another inode, and the spare has the one of current."""
+    lab.init()
+    for version, tree in enumerate((TREE, NEXT, TREE, NEXT, TREE), 1):
+        lab.publish(version, tree)
+        lab.upgrade(version)
+        if version > 1:
+            drift = [one for one in lab.drift_of_spare(version) if one.what != ("group",)]
+            assert drift == []
 
 
 # --- the cost ------------------------------------------------------------------------------------
