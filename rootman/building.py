@@ -7,19 +7,22 @@ import time
 from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rootman.apply import Applier
 from rootman.clone import clone_tree
 from rootman.delta import splice, wanted_content
+from rootman.edits import compose
 from rootman.entries import make_file
 from rootman.fsops import open_dir
 from rootman.manifest import ROOT, field_path
 from rootman.names import StageKind, StageName
-from rootman.seal import pack_digests, pack_inodes, pack_stamps
+from rootman.seal import pack_digests, pack_edits, pack_inodes, pack_stamps
 from rootman.state import Seal
 from rootman.store import (
     DIGESTS_FILE,
+    EDITS_FILE,
     INODES_FILE,
     MANIFEST_FILE,
     RELEASE_FILE,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from rootman.apply import Content
+    from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.objects import Objects
     from rootman.report import Reporter
@@ -44,6 +48,11 @@ if TYPE_CHECKING:
 
 # Below this many directories forking costs more than it saves.
 _FORK_FROM: Final = 512
+# Each upgrade writes all edits again, so that their manifest gives way to a new one when they
+# are a part of it that is worth it, and never are more than memory should hold.
+_EDITED_PART: Final = 16
+_FEW_EDITS: Final = 64
+_MOST_EDITS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +156,14 @@ class Building:
         inodes = splice(
             self.seed.record.inodes() if self.seed else array("Q"), self.delta, self._inodes
         )
+        edits = self._edits()
         seal = Seal(
             version=self.version,
             manifest=self.wanted.digest,
             entries=len(inodes),
             size=self.size,
             sealed_at=int(time.time()),
+            edits=len(edits or ()),
         )
         digests, stamps = self._look()
         files = {
@@ -163,10 +174,25 @@ class Building:
         }
         if self.release is not None:
             files[RELEASE_FILE] = self.release
+        if edits:
+            files[EDITS_FILE] = pack_edits(edits)
         with self._below(STAGE_SEAL) as fd:
-            make_file(self.fs, self.wanted.compressed(), MANIFEST_FILE.encode(), dir_fd=fd)
+            if self.seed is None or edits is None:
+                make_file(self.fs, self.wanted.compressed(), MANIFEST_FILE.encode(), dir_fd=fd)
+            else:
+                record = self.seed.record.dir_fd
+                self.fs.link(MANIFEST_FILE, MANIFEST_FILE, source_fd=record, target_fd=fd)
             for name, data in files.items():
                 make_file(self.fs, iter([data]), name.encode(), dir_fd=fd)
+
+    def _edits(self) -> list[Change] | None:
+        """Return the edits of the manifest that the seed keeps to the wanted one, if few."""
+        if self.seed is None:
+            return None
+        most = min(max(self.seed.entries // _EDITED_PART, _FEW_EDITS), _MOST_EDITS)
+        lines = (change for change in self.delta if change.old != change.new)
+        found = list(islice(compose(self.seed.record.edits(), lines), most + 1))
+        return found if len(found) <= most else None
 
     def _look(self) -> tuple[dict[str, bytes], dict[str, int]]:
         """Return digests and stamps of all directories: the seed's, and new where it changed."""

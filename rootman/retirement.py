@@ -16,6 +16,7 @@ from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree
 from rootman.comparison import Change, compare, known_lines
 from rootman.delta import note_other_inodes
+from rootman.edits import compose, inverted
 from rootman.entries import make_file
 from rootman.fsops import open_dir
 from rootman.links import publish
@@ -82,11 +83,9 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         _record(store.trees, str(target.version)) as new,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
         _open(store.staging, f"{stage}/{STAGE_ROOT}") as root,
-        old.manifest() as before,
-        new.manifest() as after,
     ):
         noted = array("Q")
-        changes = note_other_inodes(compare(before, after), old.inodes(), new.inodes(), noted)
+        changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
         applier = Applier(fs, root, content, {})
         applier.apply(_without_own_groups(changes))
         applier.apply(_again(new, noted))
@@ -95,6 +94,15 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
             stamps.pop(os.fsdecode(path or ROOT), None)
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target, stamps)
+
+
+def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:
+    """Yield what makes the manifest of ``old`` that of ``new``."""
+    if new.shares_manifest(old):
+        yield from compose(inverted(old.edits()), new.edits())
+        return
+    with old.manifest() as before, new.manifest() as after:
+        yield from compare(before, after)
 
 
 def _again(record: SealRecord, numbers: array[int]) -> Iterator[Change]:

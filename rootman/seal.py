@@ -20,10 +20,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rootman import edits
 from rootman.errors import InvalidInput
 from rootman.state import parse_seal
 from rootman.store import (
     DIGESTS_FILE,
+    EDITS_FILE,
     INODES_FILE,
     MANIFEST_FILE,
     SEAL_FILE,
@@ -35,6 +37,7 @@ from rootman.textstream import decompress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from rootman.comparison import Change
     from rootman.state import Seal
 
 DIGEST_SIZE: Final = 16
@@ -73,7 +76,29 @@ class SealRecord:
     def manifest(self) -> Iterator[Iterator[bytes]]:
         """Open the manifest as a stream of uncompressed bytes."""
         with open_below(MANIFEST_FILE, self.dir_fd) as file:
-            yield decompress(file, f"{self.origin}/{MANIFEST_FILE}")
+            base = decompress(file, f"{self.origin}/{MANIFEST_FILE}")
+            changes = self.edits()
+            yield edits.edited(base, changes) if changes else base
+
+    def edits(self) -> list[Change]:
+        """Return the edits of the manifest that the record keeps to that of its tree.
+
+        Raises:
+            InvalidInput: they are damaged.
+        """
+        count = self.summary().edits
+        changes = list(edits.parse(self._read(EDITS_FILE))) if count else []
+        if len(changes) != count:
+            raise InvalidInput(f"{self.origin}/{EDITS_FILE}: damaged")
+        return changes
+
+    def shares_manifest(self, other: SealRecord) -> bool:
+        """Return whether both have edits to one manifest: the file is a hardlink."""
+        mine, its = (
+            os.stat(MANIFEST_FILE, dir_fd=one.dir_fd, follow_symlinks=False)
+            for one in (self, other)
+        )
+        return os.path.samestat(mine, its)
 
     def summary(self) -> Seal:
         """Return the summary of the record."""
@@ -133,6 +158,11 @@ class SealRecord:
     def _read(self, name: str) -> bytes:
         with open_below(name, self.dir_fd) as file:
             return b"".join(decompress(file, f"{self.origin}/{name}"))
+
+
+def pack_edits(changes: Iterable[Change]) -> bytes:
+    """Return the content of the file of edits."""
+    return _compress(edits.serialise(changes))
 
 
 def pack_stamps(stamps: Mapping[str, int], paths: Iterable[str]) -> bytes:

@@ -22,7 +22,8 @@ class Seal:
     """The summary of a tree's seal record.
 
     ``manifest`` is the SHA-256 of the manifest, ``entries`` its number of lines,
-    ``size`` the bytes of its files' content, ``sealed_at`` seconds since 1970.
+    ``size`` the bytes of its files' content, ``sealed_at`` seconds since 1970,
+    ``edits`` how many there are to the manifest that the record keeps.
     """
 
     version: int
@@ -30,6 +31,7 @@ class Seal:
     entries: int
     size: int
     sealed_at: int
+    edits: int = 0
     format: int = FORMAT
 
     def serialise(self) -> bytes:
@@ -135,6 +137,7 @@ def parse_seal(data: bytes, origin: str) -> Seal:
             entries=_integer(document["entries"]),
             size=_integer(document["size"]),
             sealed_at=_integer(document["sealed_at"]),
+            edits=_integer(document["edits"]),
         )
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error

@@ -42,6 +42,7 @@ MANIFEST_FILE: Final = "manifest.zst"
 RELEASE_FILE: Final = "release.json"
 INODES_FILE: Final = "inodes.zst"
 DIGESTS_FILE: Final = "digests.zst"
+EDITS_FILE: Final = "edits.zst"
 STAMPS_FILE: Final = "stamps.zst"
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -9,7 +9,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,10 +43,9 @@ def main() -> int:
             quick=options.quick,
             warm=options.warm,
             same_store=options.same_store,
-            tree=replace(TREE, whole_packages=options.whole_packages),
         )
         if options.profile:
-            recipes = bench.recipes(bench.tree)
+            recipes = bench.recipes(TREE)
             profile(images, recipes, rounds=options.rounds, functions=options.functions)
             return 0
         rows, failed = _run(bench, options.only or list(SECTIONS))
@@ -67,11 +65,6 @@ def _arguments() -> argparse.Namespace:
         "--warm",
         action="store_true",
         help="with all inodes in memory before (otherwise none: as after a boot)",
-    )
-    parser.add_argument(
-        "--whole-packages",
-        action="store_true",
-        help="change 20 directories of 10 files (otherwise 200 scattered files, the hardest)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     parser.add_argument(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.bench.measure import Footprint
 
 TREE: Final = TreeSpec(entries=100_000, changed=200)
+PACKAGES: Final = TreeSpec(entries=100_000, changed=200, whole_packages=True)
 SMALL: Final = TreeSpec(entries=100_000, changed=200, tiny=True)
 LARGE: Final = TreeSpec(entries=1_000_000, changed=2_000, tiny=True)
 
@@ -40,7 +41,6 @@ class Bench:
     quick: bool = False
     warm: bool = False
     same_store: bool = False
-    tree: TreeSpec = TREE
 
     def recipes(self, spec: TreeSpec) -> Recipes:
         """Return how the images with trees of this kind are made."""
@@ -53,7 +53,7 @@ class Bench:
 
 def clone(bench: Bench) -> Iterator[Row]:
     """Compare the first clone of a tree with ``cp -al``."""
-    image = bench.recipes(bench.tree).store()
+    image = bench.recipes(TREE).store()
 
     def ours(path: Path) -> Mapping[str, float]:
         store = path / STORE
@@ -82,7 +82,7 @@ _OSTREE: Final = "ostree, published {}"
 
 def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = True) -> Iterator[Row]:
     """Compare an upgrade with 200 changed files with other ways to have both trees."""
-    recipes = bench.recipes(bench.tree)
+    recipes = bench.recipes(TREE)
     sides = {"upgrade": Side(recipes.store(), partial(_upgrade, recipes))}
     if against_cp:
         trees = recipes.trees()
@@ -102,6 +102,18 @@ def upgrade(bench: Bench, *, against_cp: bool = True, against_ostree: bool = Tru
             yield from _compared(ours, name, samples[name], 0.2, None)
     if against_cp and shutil.which("strace") is not None:
         yield _calls(bench, sides)
+
+
+def packages(bench: Bench) -> Iterator[Row]:
+    """Compare an upgrade of 20 packages of 10 files, as most upgrades are: not 200 places."""
+    recipes = bench.recipes(PACKAGES)
+    sides = {
+        "upgrade": Side(recipes.store(), partial(_upgrade, recipes)),
+        _CP_ALL: Side(recipes.trees(), _clone_and_compare),
+    }
+    samples = bench.measure(sides)
+    name = f"{_CP_ALL}, 20 packages"
+    yield from _compared(samples["upgrade"], name, samples[_CP_ALL], 0.1, 0.05)
 
 
 def _compared(
@@ -145,7 +157,7 @@ def _ostree(path: Path) -> Mapping[str, float]:
 def _calls(bench: Bench, sides: Mapping[str, Side]) -> Row:
     """Count system calls, which no other process on the machine can disturb."""
     with bench.images.fresh(sides["upgrade"].image) as filesystem:
-        ours = count_calls(*bench.recipes(bench.tree).upgrade(filesystem.path, 3))
+        ours = count_calls(*bench.recipes(TREE).upgrade(filesystem.path, 3))
     with bench.images.fresh(sides[_CP_ALL].image) as filesystem:
         path = filesystem.path
         theirs = count_calls("cp", "-al", path / "old", path / "clone")
@@ -155,7 +167,7 @@ def _calls(bench: Bench, sides: Mapping[str, Side]) -> Row:
 
 def status(bench: Bench) -> Iterator[Row]:
     """Compare ``rootman status`` with the start of the Python that runs it."""
-    recipes = bench.recipes(bench.tree)
+    recipes = bench.recipes(TREE)
     ours, theirs = list[float](), list[float]()
     python = interpreter(bench.rootman)
     with bench.images.fresh(recipes.store()) as filesystem:
@@ -226,6 +238,7 @@ def _per_entry(spec: TreeSpec, done: Footprint) -> float:
 SECTIONS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "clone": clone,
     "upgrade": partial(upgrade, against_ostree=False),
+    "packages": packages,
     "ostree": partial(upgrade, against_cp=False),
     "status": status,
     "memory": memory,

@@ -91,8 +91,8 @@ def test_the_names(lab: Lab) -> None:
     assert names(lab.control / "staging/spare.3") == {"root", "meta"}
     assert names(lab.control / "objects") == set()
     for version in (2, 3):
-        record = names(lab.control / f"trees/{version}")
-        assert record == RECORD
+        assert names(record(lab, version)) == RECORD | {"edits.zst"}
+    assert names(lab.spare(3).parent / "meta") == RECORD | {"edits.zst"}
 
 
 def test_the_links(lab: Lab) -> None:
@@ -132,14 +132,54 @@ def record(lab: Lab, version: int) -> Path:
     return lab.control / f"trees/{version}"
 
 
+def manifest_of(meta: Path) -> bytes:
+    """Return the manifest of a record by hand."""
+    lines = unpacked(meta / "manifest.zst").splitlines(keepends=True)
+    edits = unpacked(meta / "edits.zst") if (meta / "edits.zst").exists() else b""
+    came = []
+    for edit in edits.splitlines(keepends=True):
+        number, _, line = edit[1:].partition(b" ")
+        if edit.startswith(b"-"):
+            assert lines[int(number) + 1] == line
+            lines[int(number) + 1] = b""
+        else:
+            came.append((int(number), line))
+    lines = [line for line in lines if line]
+    for place, line in came:
+        lines.insert(place + 1, line)
+    return b"".join(lines)
+
+
+def test_the_manifest_and_its_edits(tmp_on_ext4: Path) -> None:
+    """ST-6, ST-19: by a hardlink as long as they are few, back to it included."""
+    lab = Lab(tmp_on_ext4)
+    lab.init()
+    many: Tree = {f"many/{number}": file(str(number)) for number in range(2000)}
+    trees = (ONE, TWO, ONE, {**ONE, **many}, {**TWO, **many})
+    for version, tree in enumerate(trees, 1):
+        lab.publish(version, tree)
+        lab.pin(version - 1) if version > 1 else None
+        lab.upgrade(version)
+
+    for version in range(1, 6):
+        digest = json.loads((record(lab, version) / "seal.json").read_text())["manifest"]
+        assert hashlib.sha256(manifest_of(record(lab, version))).hexdigest() == digest
+    first, fourth = (inode(record(lab, one) / "manifest.zst") for one in (1, 4))
+    kept = [inode(record(lab, one) / "manifest.zst") for one in range(1, 6)]
+    assert kept == [first, first, first, fourth, fourth]
+    edited = [one for one in range(1, 6) if (record(lab, one) / "edits.zst").exists()]
+    assert edited == [2, 5]
+    assert all(lab.verdict(one) == "pristine" for one in range(1, 6))
+
+
 def test_the_summary_of_a_seal(lab: Lab) -> None:
     """ST-5."""
     text = (record(lab, 3) / "seal.json").read_text()
     seal = json.loads(text)
-    manifest = unpacked(record(lab, 3) / "manifest.zst")
+    manifest = manifest_of(record(lab, 3))
 
     assert text == json.dumps(seal, sort_keys=True) + "\n"
-    assert list(seal) == ["entries", "format", "manifest", "sealed_at", "size", "version"]
+    assert list(seal) == ["edits", "entries", "format", "manifest", "sealed_at", "size", "version"]
     assert (seal["format"], seal["version"]) == (1, 3)
     assert seal["manifest"] == hashlib.sha256(manifest).hexdigest()
     assert seal["entries"] == manifest.count(b"\n") - 1
@@ -153,7 +193,7 @@ def test_the_record_has_the_release_and_the_manifest(lab: Lab) -> None:
     digest = json.loads(published.read_text())["bundles"][0]["manifest"]
 
     assert (record(lab, 3) / "release.json").read_bytes() == published.read_bytes()
-    manifest = unpacked(record(lab, 3) / "manifest.zst")
+    manifest = manifest_of(record(lab, 3))
     assert manifest == unpacked(lab.repo / f"manifests/{digest}.zst")
 
 
@@ -184,7 +224,7 @@ def decoded(field: bytes) -> bytes:
 def test_the_inodes_of_a_record(lab: Lab, version: int) -> None:
     """ST-7, ST-9: of files with content, and of symlinks; in the order of the manifest."""
     numbers = unpacked(record(lab, version) / "inodes.zst")
-    lines = unpacked(record(lab, version) / "manifest.zst").splitlines()[1:]
+    lines = manifest_of(record(lab, version)).splitlines()[1:]
     inodes = struct.unpack(f"<{len(lines)}Q", numbers)
 
     expected = []
@@ -642,7 +682,7 @@ def test_a_damaged_file_is_named_and_nothing_is_changed(lab: Lab, name: str, con
     assert after == before
 
 
-@pytest.mark.parametrize("name", ["manifest.zst", "inodes.zst", "digests.zst"])
+@pytest.mark.parametrize("name", ["manifest.zst", "edits.zst", "inodes.zst", "digests.zst"])
 @pytest.mark.parametrize("damage", ["garbage", "torn", "missing"])
 def test_a_damaged_record_is_refused(lab: Lab, name: str, damage: str) -> None:
     """ST-17: the spare has the same record, so neither is of use as a seed."""

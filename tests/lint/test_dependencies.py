@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
-    "names", "errors", "manifest", "comparison", "delta", "release", "state", "steps", "plan",
+    "names", "errors", "manifest", "comparison", "edits", "delta", "release", "state", "steps",
+    "plan",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 

@@ -27,6 +27,7 @@ SEALS = st.builds(
     entries=st.integers(0, 2**63),
     size=st.integers(0, 2**63),
     sealed_at=st.integers(-(2**40), 2**40),
+    edits=st.integers(0, 2**63),
 )
 SETTINGS_OF_ALL_KINDS = st.builds(
     Settings,
@@ -52,7 +53,7 @@ def test_settings_come_back(settings: Settings) -> None:
 def test_the_files_are_as_specified() -> None:
     """ST-5, ST-13: one line each, the keys sorted."""
     assert SEAL.serialise() == (
-        b'{"entries": 3, "format": 1, "manifest": "%b", "sealed_at": 1700000000,'
+        b'{"edits": 0, "entries": 3, "format": 1, "manifest": "%b", "sealed_at": 1700000000,'
         b' "size": 12, "version": 7}\n' % HASH.encode()
     )
     assert SETTINGS.serialise() == (
@@ -69,7 +70,7 @@ def document(of: Seal | Settings, **changes: object) -> bytes:
 WRONG_SEALS: list[dict[str, Any]] = [
     {"version": "7"}, {"version": None}, {"version": True}, {"version": 7.0}, {"version": ...},
     {"manifest": 7}, {"manifest": None}, {"manifest": ...},
-    {"entries": "3"}, {"entries": ...}, {"size": [12]}, {"size": ...},
+    {"entries": "3"}, {"entries": ...}, {"size": [12]}, {"size": ...}, {"edits": ...},
     {"sealed_at": "today"}, {"sealed_at": ...},
 ]  # fmt: skip
 WRONG_SETTINGS: list[dict[str, Any]] = [
