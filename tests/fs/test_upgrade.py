@@ -760,7 +760,7 @@ def test_the_cost_follows_the_change(tmp_on_ext4: Path) -> None:
     assert large[2:] == small[2:]
     for count in large[2:]:
         assert count["mkdir"] == count["rmdir"] <= 3
-        assert count["link"] <= 5 + 6
+        assert count["link"] <= 5 + 7
         assert count["unlink"] <= 2 * 5 + 16
 
 
