@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import stat
 import subprocess
 from contextlib import suppress
@@ -99,16 +98,22 @@ def build(root: Path, tree: Tree) -> Path:
         while parent:
             nodes.setdefault(parent, directory())
             parent = os.path.dirname(parent)
-    for name in sorted(nodes, key=lambda one: (nodes[one].kind == "hardlink", one.split("/"))):
+
+    def place(name: str) -> tuple[bool, bool, list[str]]:
+        return nodes[name].kind == "hardlink", name != ".", name.split("/")
+
+    for name in sorted(nodes, key=place):
         path = root if name == "." else root / name
         if name == "." or nodes[name].kind != "hardlink":
             _make(path, nodes[name])
         else:
             os.link(root / nodes[name].target, path, follow_symlinks=False)
-    # Last, and the deepest first, as what is put into a directory moves its time.
+    # Last, and the deepest first, as what is put into a directory moves its time and
+    # would inherit its default ACL.
     for name in sorted(nodes, reverse=True):
         if nodes[name].kind == "dir":
             path = root if name == "." else root / name
+            _set_xattrs(path, nodes[name])
             os.chmod(path, nodes[name].mode)
             os.utime(path, ns=(nodes[name].time,) * 2)
     os.utime(root, ns=(nodes["."].time,) * 2)
@@ -118,11 +123,16 @@ def build(root: Path, tree: Tree) -> Path:
 def _make(path: Path, node: Node) -> None:
     _MAKERS[node.kind](path, node)
     os.chown(path, node.uid, node.gid, follow_symlinks=False)
-    for name, value in node.xattrs.items():
-        os.setxattr(path, name, value, follow_symlinks=False)
+    if node.kind != "dir":
+        _set_xattrs(path, node)
     if node.kind != "link":
         path.chmod(node.mode if node.kind != "dir" else node.mode | 0o700)
     os.utime(path, ns=(node.time, node.time), follow_symlinks=False)
+
+
+def _set_xattrs(path: Path, node: Node) -> None:
+    for name, value in node.xattrs.items():
+        os.setxattr(path, name, value, follow_symlinks=False)
 
 
 def _make_file(path: Path, node: Node) -> None:
@@ -131,17 +141,6 @@ def _make_file(path: Path, node: Node) -> None:
             out.seek(node.hole)
         out.write(node.content)
         out.truncate(node.hole + len(node.content))
-
-
-def _make_socket(path: Path, node: Node) -> None:
-    del node
-    # bind(2) takes short paths only.
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(f"/proc/self/fd/{parent}/{path.name}")
-    finally:
-        os.close(parent)
 
 
 def _make_device(path: Path, node: Node) -> None:
@@ -154,7 +153,8 @@ _MAKERS = {
     "dir": lambda path, _: os.mkdir(path, 0o700),
     "link": lambda path, node: os.symlink(node.target, path),
     "fifo": lambda path, _: os.mkfifo(path, 0o600),
-    "socket": _make_socket,
+    # Not by bind(2), which takes short paths only.
+    "socket": lambda path, _: os.mknod(path, stat.S_IFSOCK | 0o600),
     "char": _make_device,
     "block": _make_device,
 }

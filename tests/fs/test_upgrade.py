@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from rootman.errors import Refused
 from rootman.fsops import RealFs
@@ -35,12 +32,11 @@ from tests.builders import (
     fifo,
     file,
     hardlink,
-    published,
-    rsync_differences,
     snapshot,
     symlink,
     unix_socket,
 )
+from tests.checks import check_published, check_upgrade, check_upgrades
 from tests.fault.faulty import Hasty
 from tests.stores import Lab
 
@@ -49,7 +45,7 @@ if TYPE_CHECKING:
 
     from rootman.fsops import Name
     from tests.conftest import MakeFs
-    from tests.filesystems import Kind, LoopFilesystem
+    from tests.filesystems import Kind
 
 SEEDS: Final = ("clone", "spare")
 
@@ -57,37 +53,6 @@ SEEDS: Final = ("clone", "spare")
 @pytest.fixture
 def lab(tmp_on_ext4: Path) -> Lab:
     return Lab(tmp_on_ext4, make_fs=Hasty)
-
-
-def check_published(lab: Lab, version: int) -> None:
-    """Check that the tree is what was published, by our eyes, rsync's and rootman's own."""
-    wanted = published(snapshot(lab.source(version)))
-    assert differences(published(snapshot(lab.tree(version))), wanted) == []
-    assert lab.verdict(version) == "pristine"
-    assert rsync_differences(lab.source(version), lab.tree(version)) == ""
-
-
-def check_upgrade(lab: Lab, version: int, options: Options | None = None) -> None:
-    """Upgrade; nothing that stays has changed, and the new tree is what was published."""
-    before = {tree.version: snapshot(lab.tree(tree.version)) for tree in lab.scan().trees}
-
-    lab.upgrade(version, options=options)
-
-    there = {tree.version for tree in lab.scan().trees}
-    for old in before.keys() & there:
-        assert differences(snapshot(lab.tree(old)), before[old]) == []
-    assert lab.link("current") == f"olpc.{version}"
-    check_published(lab, version)
-    assert os.listdir(lab.control / "objects") == []
-
-
-def check_upgrades(lab: Lab, *trees: Tree) -> None:
-    """Install the first of ``trees`` and upgrade to each of the others, from 1 on."""
-    lab.init()
-    for version, tree in enumerate(trees, 1):
-        lab.publish(version, tree)
-        check_upgrade(lab, version)
-    assert [one for one in lab.heard.warnings if "no spare was prepared" in one] == []
 
 
 def check_change(lab: Lab, seed: str, before: Tree, after: Tree) -> None:
@@ -402,55 +367,6 @@ def test_deep_and_wide(lab: Lab) -> None:
 def test_to_nothing_and_back(lab: Lab) -> None:
     """An empty tree is a tree."""
     check_upgrades(lab, {}, filled("x"), {}, {}, kinds(first=True), {}, filled("x"))
-
-
-# --- any tree to any other ------------------------------------------------------------------
-
-PATHS: Final = ("a", "a/b", "a/b/c", "a/d", "a-b", "a-b/c", "e", "e/f", "e/f/g")
-POOL: Final[tuple[Node | None, ...]] = (
-    None,
-    file("one"),
-    file("two"),
-    file("one", 0o4755),
-    file("one", time=TIME + 1),
-    file(),
-    directory(),
-    directory(0o700),
-    symlink("a"),
-    symlink(".."),
-    fifo(),
-    char(1, 3),
-    hardlink(""),
-    hardlink(""),
-)
-
-
-@st.composite
-def trees(draw: st.DrawFn) -> Tree:
-    """Draw a small tree; contents and times repeat, so that versions share much."""
-    tree: Tree = {}
-    for path in PATHS:
-        parent = os.path.dirname(path)
-        node = draw(st.sampled_from(POOL))
-        if node is None or (parent and (parent not in tree or tree[parent].kind != "dir")):
-            continue
-        if node.kind == "hardlink":
-            files = [name for name, one in tree.items() if one.kind in {"file", "link", "fifo"}]
-            if not files:
-                continue
-            node = hardlink(draw(st.sampled_from(files)))
-        tree[path] = node
-    return tree
-
-
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
-@given(versions=st.lists(trees(), min_size=4, max_size=4))
-@example(versions=[{"x": file("1")}, {"x": file("2")}, {"x": file("1")}, {"x": file("1")}])
-@example(versions=[groups("ab"), groups("ac"), groups("ab"), groups("bc")])
-def test_any_tree_to_any_other(ext4: LoopFilesystem, versions: list[Tree]) -> None:
-    """S1, S5, ST-9, TR-12: the second upgrade and the later ones use the spare."""
-    with tempfile.TemporaryDirectory(dir=ext4.path) as home:
-        check_upgrades(Lab(home, make_fs=Hasty), *versions)
 
 
 # --- a spare that was changed behind our back ---------------------------------------------------

@@ -1,0 +1,261 @@
+"""What must hold of any bytes whatever that a parser of rootman is given.
+
+Each check takes bytes and returns; what it raises is a finding. The same in all: only an
+error that rootman raises on purpose (EX-4) may come out, and what is accepted is written
+again as it was. Hangs and memory without bounds are for whoever calls to notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rootman import comparison, manifest, release, seal, sizes, state, textstream
+from rootman.delta import is_directory
+from rootman.errors import InvalidInput, InvalidManifest
+from rootman.manifest import HEADER, line_path
+from rootman.seal import SealRecord
+from rootman.state import Seal
+from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE
+from rootman.wanted import CompressedManifest, Delta
+from tests.fuzz.model import is_manifest, is_ordered, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# --- names and lines ---------------------------------------------------------------------
+
+
+def check_names(data: bytes) -> None:
+    """MF-4, MF-6: there is one way to write a name, and one to write a path."""
+    if b"\0" not in data:
+        assert manifest.decode(manifest.encode(data)) == data
+    with suppress(InvalidManifest):
+        assert manifest.encode(manifest.decode(data)) == data
+    with suppress(InvalidManifest):
+        assert manifest.path_field(manifest.field_path(data)) == data
+
+
+def check_line(data: bytes) -> None:
+    """MF-3: what is accepted is canonical."""
+    try:
+        entry = manifest.parse_line(data)
+    except InvalidManifest as error:
+        assert str(error).isprintable() and str(error).isascii(), "EX-3"  # noqa: PT018
+        return
+    assert manifest.format_line(entry) == data
+    assert manifest.line_path(data) == manifest.path_field(entry.path)
+
+
+# --- streams of lines --------------------------------------------------------------------
+
+
+def check_streams(data: bytes) -> None:
+    """MF-1, MF-2, MF-13: two manifests, parted by a NUL, cut into pieces of ``data[0]`` bytes."""
+    size = 1 + (data[0] if data else 0)
+    old, _, new = data[1:].partition(b"\0")
+    lines = {one: _lines(one, size) for one in (old, new)}
+    for one, found in lines.items():
+        assert (found is not None) == is_ordered(one)
+        if found is not None:
+            assert HEADER + b"".join(found) == one
+            assert list(comparison.known_lines(_cut(one, size))) == found
+            _check_lookups(one, found, size)
+    if (ours := lines[old]) is not None:
+        _check_comparison(old, ours, new, lines[new], size)
+
+
+def _cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _lines(data: bytes, size: int) -> list[bytes] | None:
+    try:
+        return list(comparison.lines(_cut(data, size)))
+    except InvalidManifest:
+        return None
+
+
+def _check_lookups(data: bytes, lines: list[bytes], size: int) -> None:
+    fields = [line_path(line) for line in lines][::2]
+    assert list(comparison.select(_cut(data, size), fields)) == list(
+        zip(fields, lines[::2], strict=True)
+    )
+    below = comparison.any_below(_cut(data, size), fields)
+    starts = tuple(field + b"/" for field in fields)
+    found = [line_path(line) for line in lines if starts and line_path(line).startswith(starts)]
+    assert below in found if found else below is None
+
+
+def _check_comparison(
+    old: bytes, ours: list[bytes], new: bytes, theirs: list[bytes] | None, size: int
+) -> None:
+    try:
+        changes = list(comparison.compare(_cut(old, size), _cut(new, size + 1)))
+    except InvalidManifest:
+        assert theirs is None
+        return
+    assert theirs is not None
+    assert [one.old for one in changes if one.old] == [one for one in ours if one not in theirs]
+    assert [one.new for one in changes if one.new] == [one for one in theirs if one not in ours]
+
+
+# --- whole manifests ---------------------------------------------------------------------
+
+
+class Judged(Enum):
+    """What an upgrade says to a manifest."""
+
+    SOUND = "sound"
+    REFUSED = "refused"
+
+
+def judge(old: bytes | None, new: bytes) -> Judged:
+    """Vet the manifest ``new`` as an upgrade does, from a tree with the manifest ``old``."""
+    wanted = _Plain(new)
+    seed = cast("SealRecord", _Sealed(old)) if old is not None else None
+    before = lines_of(old) if old is not None else []
+    directories = {line_path(line) for line in before if is_directory(line)}
+    delta = Delta(wanted, seed, [])
+    try:
+        entries = new.count(b"\n") - 1
+        delta.check(directories, entries=entries, seed_entries=len(before))
+    except InvalidInput:
+        return Judged.REFUSED
+    after = dict.fromkeys(lines_of(new))
+    changed = {change.new for change in delta}
+    for inode, path in delta.staying.items():
+        names = [line for line in after if line_path(line) == manifest.path_field(path)]
+        assert [manifest.parse_line(line).inode for line in names] == [inode]
+        assert not changed & set(names)
+    return Judged.SOUND
+
+
+class _Plain(CompressedManifest):
+    """A manifest that nobody compressed, named by its hash as it should be."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), hashlib.sha256(data).hexdigest())
+        self._data = data
+
+    def stream(self) -> Iterator[bytes]:
+        return iter(_cut(self._data, 4096))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A seal record as far as ``Delta`` looks into it."""
+
+    data: bytes
+
+    @contextmanager
+    def manifest(self) -> Iterator[Iterator[bytes]]:
+        yield iter([self.data])
+
+
+def check_manifests(data: bytes) -> None:
+    """MF-13: a manifest is judged alike from nothing and from any tree (two, parted by a NUL)."""
+    old, _, new = data.partition(b"\0")
+    assert (judge(None, old) is Judged.SOUND) == is_manifest(old)
+    if is_manifest(old):
+        assert (judge(old, new) is Judged.SOUND) == is_manifest(new)
+
+
+# --- documents ---------------------------------------------------------------------------
+
+
+def check_release(data: bytes) -> None:
+    """RL-1, RL-2: what is accepted says the same when it is written."""
+    with suppress(InvalidInput):
+        found = release.parse_release(data, "7.json")
+        written = release.serialise(found)
+        assert release.parse_release(written, "7.json") == found
+        assert json.loads(written) == json.loads(data)
+    with suppress(InvalidInput):
+        name = release.parse_repository(data, "repository.json")
+        assert release.parse_repository(release.serialise_repository(name), "") == name
+
+
+def check_state(data: bytes) -> None:
+    """ST-5, ST-13, ST-15, ST-17."""
+    with suppress(InvalidInput):
+        found = state.parse_seal(data, SEAL_FILE)
+        assert state.parse_seal(found.serialise(), SEAL_FILE) == found
+    with suppress(InvalidInput):
+        settings = state.parse_settings(data, "state.json")
+        assert state.parse_settings(settings.serialise(), "state.json") == settings
+    with _directory({"sizes.json": data}) as fd:
+        kept = sizes._read(cast("Any", SimpleNamespace(control=fd)))
+        sizes._known(kept, kept.get("key"), [1, 2])
+
+
+# --- the seal record ---------------------------------------------------------------------
+
+_ENTRIES: Final = 4
+
+
+def check_record(data: bytes) -> None:
+    """ST-6 to ST-8, ST-17: ``data[0]`` says whether the rest is compressed already."""
+    compressed = bool(data and data[0] & 1)
+    content = data[1:] if compressed else seal._compress(data[1:])
+    summary = Seal(1, hashlib.sha256(data[1:]).hexdigest(), _ENTRIES, 0, 0).serialise()
+    files = dict.fromkeys((MANIFEST_FILE, INODES_FILE, DIGESTS_FILE), content)
+    with _directory({SEAL_FILE: summary, **files}) as fd:
+        record = SealRecord(fd, "record")
+        sound = record.is_sound()
+        inodes = _tried(record.inodes)
+        digests = _tried(record.digests)
+        with record.manifest() as stream:
+            text = _tried(lambda: b"".join(stream))
+    if not compressed:
+        assert text == data[1:]
+    assert not sound or (inodes is not None and text is not None)
+    if inodes is not None:
+        assert len(inodes) == _ENTRIES
+        assert seal.pack_inodes(inodes) == seal._compress(text or b"")
+    if digests is not None:
+        again = b"".join(textstream.decompress(io.BytesIO(seal.pack_digests(digests)), ""))
+        assert seal.unpack_digests(again, "") == digests
+
+
+def _tried(read: Callable[[], Any]) -> Any:  # noqa: ANN401 - passed through
+    with suppress(InvalidInput):
+        return read()
+    return None
+
+
+_MEMORY: Final = "/dev/shm"  # noqa: S108 - the directory is made by mkdtemp
+
+
+@contextmanager
+def _directory(files: dict[str, bytes]) -> Iterator[int]:
+    """Open a directory in memory with these files."""
+    with tempfile.TemporaryDirectory(prefix="rootman-fuzz-", dir=_MEMORY) as path:
+        for name, data in files.items():
+            with open(f"{path}/{name}", "wb") as out:
+                out.write(data)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
+    "names": check_names,
+    "line": check_line,
+    "streams": check_streams,
+    "manifests": check_manifests,
+    "release": check_release,
+    "state": check_state,
+    "record": check_record,
+}
+
