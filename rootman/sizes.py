@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.store import INODES_FILE
+from rootman.errors import InvalidInput
+from rootman.store import INODES_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -98,7 +99,7 @@ def _read(store: Store) -> dict[str, object]:
     try:
         with open(os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=store.control)) as file:
             document = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -149,8 +150,11 @@ def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
 
     size = 0
     with open_tree(store, tree) as (_, record), record.manifest() as stream:
-        for inode, line in zip(record.inodes(), known_lines(stream), strict=True):
-            if inode in inodes:
-                size += content_size(line)
-                inodes.discard(inode)
+        try:
+            for inode, line in zip(record.inodes(), known_lines(stream), strict=True):
+                if inode in inodes:
+                    size += content_size(line)
+                    inodes.discard(inode)
+        except ValueError as error:  # fewer lines than inodes, or no size in one
+            raise InvalidInput(f"{record.origin}/{MANIFEST_FILE}: damaged") from error
     return size

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rootman.comparison import compare
+from rootman.errors import InvalidManifest
 from rootman.fsops import open_dir
 from rootman.manifest import Entry, field_path, parse_line
 from rootman.scanner import scan_tree
 from rootman.seal import SealRecord, is_shared
+from rootman.store import MANIFEST_FILE
 from rootman.survey import Check
+from rootman.textstream import Hashed
 
 if TYPE_CHECKING:
     from array import array
@@ -68,8 +71,18 @@ def verify_tree(
     with open_tree(store, tree) as (root, record):
         inodes = record.inodes()
         with record.manifest() as sealed:
+            manifest = Hashed(sealed)
             found = scan_tree(root, on_progress=on_progress)
-            return [_judge(change, root, inodes) for change in compare(sealed, found)]
+            name, digest = f"{record.origin}/{MANIFEST_FILE}", record.summary().manifest
+            try:
+                differences = [_judge(change, root, inodes) for change in compare(manifest, found)]
+            except InvalidManifest:
+                manifest.verify(digest, name)
+                raise
+            # One that is cut off is shorter and no less a manifest: what it lacks would
+            # be called added, and repair would remove it.
+            manifest.verify(digest, name)
+            return differences
 
 
 def verify_quickly(store: Store, tree: Tree, *, forks: int) -> list[Difference]:

@@ -15,6 +15,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from rootman.errors import InvalidInput, RootmanError
 from rootman.fsops import RealFs
@@ -406,7 +407,9 @@ def sizes(lab: Lab) -> dict[int, TreeSize]:
         return tree_sizes(store, RealFs, scan(store).trees)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"key": null, "sizes": {}}', "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"key": null, "sizes": {}}', "\0", "[" * 100_000]
+)
 def test_the_sizes_that_are_kept_are_not_relied_on(lab: Lab, content: str) -> None:
     """ST-15."""
     known = sizes(lab)
@@ -705,3 +708,45 @@ def test_a_damaged_record_is_refused(lab: Lab, name: str, damage: str) -> None:
     assert names(lab.control / "staging") <= {"spare.3"}
     for version, tree in before.items():
         assert differences(snapshot(lab.tree(version)), tree) == []
+
+
+def cut_off_after_three_lines(whole: bytes) -> bytes:
+    """Return a manifest that is one of a smaller tree."""
+    return zstandard.compress(b"".join(unpacked_bytes(whole).splitlines(keepends=True)[:3]))
+
+
+def with_another_size(whole: bytes) -> bytes:
+    """Return a manifest of as many lines, one of them none."""
+    return zstandard.compress(unpacked_bytes(whole).replace(b" size=", b" size=x"))
+
+
+def unpacked_bytes(frame: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompressobj().decompress(frame)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"garbage",
+        lambda _: b"",
+        lambda whole: whole[:-10],
+        lambda whole: whole[: len(whole) // 2],
+        cut_off_after_three_lines,
+        with_another_size,
+    ],
+    ids=["garbage", "empty", "torn", "half", "cut off", "wrong line"],
+)
+def test_a_damaged_manifest_is_named_and_nothing_is_removed(
+    lab: Lab, damage: Callable[[bytes], bytes]
+) -> None:
+    """ST-17, EX-4: what the manifest does not have any more is not called added."""
+    path = record(lab, 3) / "manifest.zst"
+    path.write_bytes(damage(path.read_bytes()))
+    (lab.control / "sizes.json").unlink(missing_ok=True)
+    before = snapshot(lab.tree(3))
+
+    for command in (lambda: lab.verify(3), lambda: lab.repair(3), lambda: sizes(lab)):
+        with pytest.raises(InvalidInput, match=r"olpc\.3/manifest\.zst: "):
+            command()
+
+    assert differences(snapshot(lab.tree(3)), before) == []
