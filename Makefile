@@ -8,6 +8,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # What pytest is given, for example: make test ARGS='tests/unit -x'
 ARGS ?=
+# Seconds to fuzz for.
+BUDGET ?= 600
 
 # python3-venv (with its setuptools) and python3-wheel put rootman into .venv without a network.
 RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
@@ -19,7 +21,7 @@ BENCH_PACKAGES := e2fsprogs mount ostree rsync strace util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench venv clean packages packages-demo packages-test packages-bench
+.PHONY: help demo test lint fuzz bench venv clean packages packages-demo packages-test packages-bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,13 +37,16 @@ lint: $(VENV)/tools ## run ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy rootman cow cli tests
 
+fuzz: packages-test $(VENV)/tools ## look for what breaks with random input (BUDGET=seconds)
+	@$(RUN) -m tests.fuzz --budget $(BUDGET)
+
 bench: packages-bench $(VENV)/runtime ## compare speed and blocks written with other tools
 	@$(RUN) -m tests.bench
 
 venv: $(VENV)/tools ## make .venv with rootman and the tools of a developer
 
 clean: ## remove .venv and everything else that was made here
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find rootman cow cli tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 packages:

@@ -90,6 +90,10 @@ def _qemu() -> None:
     _command(f"qemu-system-{platform.machine()}")
 
 
+def _atheris() -> None:
+    import atheris  # noqa: F401 - is it there
+
+
 def _command(name: str) -> None:
     if shutil.which(name) is None:
         raise FileNotFoundError(f"no command {name}")
@@ -101,6 +105,7 @@ PROBES: Mapping[str, Callable[[], None]] = {
     "debian": _debian,
     "fuse": _fuse,
     "qemu": _qemu,
+    "atheris": _atheris,
 }
 
 MEANINGS: Mapping[str, str] = {
@@ -109,4 +114,5 @@ MEANINGS: Mapping[str, str] = {
     "debian": "needs mmdebstrap and a Debian mirror",
     "fuse": "needs /dev/fuse and pyfuse3",
     "qemu": "needs the QEMU of this architecture",
+    "atheris": "needs atheris, which has wheels for x86-64 alone",
 }

@@ -31,8 +31,9 @@ class MakeFs(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # How long an example takes says something about the machine, not about rootman.
-    hypothesis.settings.register_profile("rootman", deadline=None)
+    # How long an example takes says something about the machine, not about rootman. What
+    # fails is printed so that it can be pasted above the test.
+    hypothesis.settings.register_profile("rootman", deadline=None, print_blob=True)
     hypothesis.settings.load_profile("rootman")
     for name, meaning in MEANINGS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")

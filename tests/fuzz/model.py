@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rootman.errors import InvalidManifest
 from rootman.manifest import HEADER, MAX_LINE, Entry, format_line, group_inode, parse_line
 from tests.builders import Node, hardlink
+from tests.unit.entries import sorted_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,8 +70,7 @@ def _entry(node: Node) -> Entry:
 
 def manifest_of(tree: Tree) -> bytes:
     """Return the manifest of a tree that is made as described."""
-    lines = map(format_line, entries_of(tree).values())
-    return HEADER + b"".join(sorted(lines, key=_field))
+    return HEADER + b"".join(sorted_lines(entries_of(tree).values()))
 
 
 def tree_of(manifest: bytes, contents: Mapping[str, bytes]) -> Tree:
@@ -114,8 +115,8 @@ def is_ordered(data: bytes) -> bool:
     if not data.startswith(HEADER) or not data.endswith(b"\n"):
         return False
     lines = data.removeprefix(HEADER).split(b"\n")[:-1]
-    fields = [_field(line + b"\n") for line in lines]
-    ascend = all(one < other for one, other in zip(fields, fields[1:], strict=False))
+    fields = [b"", *map(_field, lines)]  # no field is empty
+    ascend = all(one < other for one, other in pairwise(fields))
     return ascend and all(len(line) < MAX_LINE for line in lines)
 
 

@@ -66,9 +66,9 @@ def test_what_is_no_manifest_is_refused_from_any_tree(
 ) -> None:
     """MF-12, MF-13: lines of one tree and of another are a manifest only if the whole is one."""
     old, new = map(manifest_of, trees)
-    pool = sorted({*lines_of(old), *lines_of(new)}, key=line_path)
+    pool = sorted({*lines_of(old), *lines_of(new)})
     kept = data.draw(st.lists(st.sampled_from(pool), unique_by=line_path))
-    mixed = HEADER + b"".join(sorted(kept, key=line_path))
+    mixed = HEADER + b"".join(sorted(kept))  # a space sorts before what a path may have
 
     expected = Judged.SOUND if is_manifest(mixed) else Judged.REFUSED
 

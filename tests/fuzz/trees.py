@@ -26,7 +26,9 @@ SECOND: Final = 10**9
 OLDEST, LATEST = -(2**31) * SECOND, (2**34 - 2**31 - 1) * SECOND
 # A path of 4096 bytes is too long for the test's own eyes, which know no descriptors.
 LONGEST_PATH: Final = 3_500
-KINDS: Final[tuple[Kind, ...]] = ("file", "dir", "link", "fifo", "socket", "char", "block")
+KINDS: Final[tuple[Kind, ...]] = (
+    "file", "file", "file", "dir", "link", "fifo", "socket", "char", "block",
+)  # fmt: skip
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 CAPABILITY: Final = "security.capability"
 
@@ -56,11 +58,11 @@ NAMES: Final = st.one_of(
 @st.composite
 def path_pools(draw: st.DrawFn) -> list[str]:
     """Return paths that trees may have, each after those that it is below."""
-    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+    names = draw(st.lists(NAMES, min_size=3, max_size=6, unique=True))
     depth = draw(st.sampled_from((2, 2, 3, 12)))
     parts = st.lists(st.sampled_from(names), min_size=1, max_size=depth)
-    paths = set[str]()
-    for path in draw(st.lists(parts, min_size=1, max_size=6)):
+    paths = set(names)
+    for path in draw(st.lists(parts, max_size=5)):
         for end in range(1, len(path) + 1):
             paths.add("/".join(path[:end]))
     return sorted(path for path in paths if len(os.fsencode(path)) <= LONGEST_PATH)
@@ -77,7 +79,8 @@ TIMES: Final = st.one_of(
     st.integers(OLDEST + SECOND, LATEST),
 )
 CONTENTS: Final = st.one_of(
-    st.sampled_from((b"", b"", b"one", b"two", bytes(range(256)) * 300, bytes(5_000))),
+    # Short, as what is found is shown: it is the hole that makes a file large.
+    st.sampled_from((b"", b"", b"one", b"two", bytes(range(256)), bytes(100))),
     st.binary(max_size=40),
 )
 HOLES: Final = st.sampled_from((0, 0, 0, 1, 4096, 5_000, 1 << 20))
@@ -176,27 +179,43 @@ def banks(draw: st.DrawFn) -> Bank:
     return found + [draw(variants(node)) for node in found]
 
 
+# What becomes of a path: often it stays, alone or with the other names of its inode.
+_FATES: Final = (
+    "same", "same", "same", "same", "variant", "variant", "any", "any", "link", "link", "apart",
+    "nothing", "directory",
+)  # fmt: skip
+
+
 @st.composite
 def successors(draw: st.DrawFn, old: Tree, paths: Sequence[str], bank: Bank) -> Tree:
     """Return what may come after ``old``: at each path the same, another node, or nothing."""
     tree: Tree = {".": draw(st.sampled_from([one for one in bank if one.kind == "dir"]))}
-    parents = {os.path.dirname(path) for path in paths}
+    heirs: dict[str, str] = {}  # of an old group's first name: the first that stays
     for path in paths:
         parent = os.path.dirname(path)
         if parent and (parent not in tree or tree[parent].kind != "dir"):
             continue
-        firsts = [name for name, one in tree.items() if one.kind not in ("dir", "hardlink")]
-        choice = draw(st.sampled_from(("same", "same", "any", "any", "link", "nothing", "below")))
-        node = old.get(path) if choice == "same" else None
-        if choice == "any" or (node is not None and node.kind == "hardlink"):
-            node = draw(st.sampled_from(bank))
-        if choice == "below" and path in parents:
-            node = directory()
-        if choice == "link" and firsts:
-            node = hardlink(draw(st.sampled_from(firsts)))
-        if node is not None:
-            tree[path] = node
+        fate = draw(st.sampled_from(_FATES))
+        was = old.get(path)
+        first = was.target if was is not None and was.kind == "hardlink" else path
+        there = old.get(first)
+        if fate == "same" and first in heirs:
+            tree[path] = hardlink(heirs[first])
+        elif fate in ("same", "apart", "variant") and there is not None:
+            tree[path] = draw(variants(there)) if fate == "variant" else there
+            if fate == "same" and there.kind != "dir":
+                heirs[first] = path
+        elif fate == "link" and (others := [*filter(lambda one: _is_first(tree[one]), tree)]):
+            tree[path] = hardlink(draw(st.sampled_from(others)))
+        elif fate == "directory":
+            tree[path] = directory()
+        elif fate != "nothing":
+            tree[path] = draw(st.sampled_from(bank))
     return tree
+
+
+def _is_first(node: Node) -> bool:
+    return node.kind not in ("dir", "hardlink")
 
 
 @st.composite

@@ -1,0 +1,116 @@
+"""What a guided run begins with: valid documents of every kind, and words to put into them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from rootman import release, seal, state
+from rootman.manifest import HEADER
+from tests.builders import (
+    Tree,
+    block,
+    char,
+    directory,
+    fifo,
+    file,
+    hardlink,
+    symlink,
+    unix_socket,
+)
+from tests.fuzz.model import lines_of, manifest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HASH: Final = hashlib.sha256(b"").hexdigest()
+
+OLD: Final[Tree] = {
+    ".": directory(),
+    "a": file("x", 0o4755, xattrs={"user.a": b"1", "user.b": b"\0"}),
+    "a b\\#": symlink("../x y"),
+    "c": char(1, 3),
+    "d": directory(0o1777, time=-1),
+    "d/x": hardlink("a"),
+    "d/y": hardlink("a"),
+    "e": file(),
+}
+NEW: Final[Tree] = {
+    ".": directory(time=0),
+    "a": directory(uid=2**32 - 2),
+    "a/x": fifo(time=-1_500_000_000),
+    "d": directory(0o1777, time=-1),
+    "d/x": file("x", 0o4755),
+    "d/y": hardlink("d/x"),
+    "e": block(259, 1_048_575),
+    "f\udcff": unix_socket(),
+}
+
+_OLD, _NEW = manifest_of(OLD), manifest_of(NEW)
+_RELEASE: Final = release.Release(
+    name="olpc",
+    version=7,
+    timestamp="2026-10-31T17:00:00Z",
+    bundles=(release.Bundle("base", _HASH, 100, 3, 12), release.Bundle("more", _HASH, 0, 0, 0)),
+    packs=(_HASH,),
+    compatible=("olpc,xo-1.75",),
+    config=("/etc", "/größe"),
+    state=("/var", "/home"),
+    minimum_rootman="0.1.2",
+)
+_INODES: Final = array(seal.INODE_TYPE, [0x0102030405060708 * one for one in (1, 3, 5, 7)])
+_DIGESTS: Final = {".": bytes(16), "a b": b"d" * 16, "a b/\udcff": b"e" * 16}
+
+
+def seeds(check: str) -> list[bytes]:
+    """Return the inputs of ``check`` that its corpus begins with; each is valid."""
+    return _SEEDS[check]
+
+
+def _records() -> list[bytes]:
+    """Return files of a seal record, compressed and (behind a zero byte) not."""
+    packed = [seal.pack_inodes(_INODES), seal.pack_digests(_DIGESTS), seal._compress(_OLD)]
+    plain = [_INODES.tobytes(), b".\0a b\0\0" + bytes(32), _OLD]
+    return [b"\1" + one for one in packed] + [b"\0" + one for one in plain]
+
+
+_SEEDS: Final[Mapping[str, list[bytes]]] = {
+    "names": [b"./usr/bin/foo", b"./a\\040b\\134/\\377", b"."],
+    "line": [*lines_of(_OLD), *lines_of(_NEW)],
+    "streams": [b"\x10" + _OLD + b"\0" + _NEW, b"\xff" + _NEW + b"\0" + _OLD],
+    "manifests": [_OLD + b"\0" + _NEW, _NEW + b"\0" + _OLD, _OLD + b"\0" + _OLD],
+    "release": [release.serialise(_RELEASE), release.serialise_repository("olpc")],
+    "state": [
+        state.Seal(7, _HASH, 3, 12, -1).serialise(),
+        state.Settings("olpc", frozenset({3, 6}), "olpc,xo").serialise(),
+        b'{"key": [[1, "x", 5], [2, "", 6]], "sizes": {"1": [3, 4], "2": [0, 9]}}',
+    ],
+    "record": _records(),
+}
+
+_LINE: Final = (
+    b" type=", b"file", b"dir", b"link", b"char", b"block", b"fifo", b"socket", b" mode=0777",
+    b" mode=0644", b" uid=0", b" gid=4294967295", b" nlink=2 inode=", b" size=0", b" time=-1.",
+    b" time=0.000000000", b" link=", b" device=native,1,3", b" sha256digest=" + _HASH.encode(),
+    b" xattr.user.a=", b"AA==", b"./", b"../", b"/", b"\\040", b"\\000", b"\\134", b"\n", b"\0",
+    b"9223372036854775808", HEADER,
+)  # fmt: skip
+_JSON: Final = (
+    b'"', b"{", b"}", b"[", b"]", b", ", b": ", b"null", b"true", b"NaN", b"-Infinity", b"1e999",
+    b"-1", b"9223372036854775808", b"\\ud800", b"\\u0000", b"[" * 1_000, b"9" * 5_000,
+)  # fmt: skip
+
+
+def words(check: str) -> tuple[bytes, ...]:
+    """Return what may be put anywhere into an input of ``check``."""
+    if check in ("release", "state"):
+        return _JSON
+    return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
+
+
+def dictionary(check: str) -> str:
+    """Return ``words`` as the file that libFuzzer wants."""
+    return "".join(
+        '"{}"\n'.format("".join(f"\\x{byte:02x}" for byte in word)) for word in words(check)
+    )
