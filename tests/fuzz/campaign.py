@@ -19,7 +19,7 @@ from tests.fuzz.guided import PATIENCE
 ROOT: Final = Path(__file__).parents[2]
 # Memory without bounds is a finding.
 _MEMORY_MIB: Final = 1024
-_LONGEST: Final = 4096
+_LONGEST: Final = 8192
 # What a process may take beyond its own limit, until it is a hang of the fuzzer.
 _PATIENCE: Final = 120
 _STATUS: Final = re.compile(r"cov: ([0-9]+) ft: ([0-9]+) corp: ([0-9]+)/")

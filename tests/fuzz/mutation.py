@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 _BLINDLY: Final = 0.3
 _MOST_CHANGES: Final = 4
 _CHARACTERS: Final = '0123456789abcdefTZ-:/._ \\"\n\0äA'
+# What stands for a text that is too deep or too long for Python to write it.
+_EXTREMES: Final = {
+    "@deep@": b"[" * 1_500 + b"]" * 1_500,
+    "@long@": b"9" * 5_000,
+    "@tall@": b'{"a":' * 1_000 + b"1" + b"}" * 1_000,
+}
 _VALUES: Final[tuple[object, ...]] = (
-    None, True, False, 0, 1, -1, 2, 1.0, 0.5, 1e300, 2**31, 2**31 - 1, 2**63, 2**63 - 1, 10**400,
+    None, True, False, 0, 1, -1, 2, 1.0, 0.5, 1e300, 2**31, 2**31 - 1, 2**63, 2**63 - 1,
     "", "base", "olpc", "current", "/etc", "/var", "/a/../b", "/", "\ud800", [], {}, [[]], {"a": 1},
+    *_EXTREMES,
 )  # fmt: skip
 
 
@@ -44,7 +51,10 @@ def _changed(rng: random.Random, document: object) -> bytes:
         places = list(_places(whole))
         if places:
             _change(rng, rng.choice(places), rng.choice(places))
-    return json.dumps(whole[0] if whole else None).encode()
+    text = json.dumps(whole[0] if whole else None).encode()
+    for name, extreme in _EXTREMES.items():
+        text = text.replace(b'"%b"' % name.encode(), extreme)
+    return text
 
 
 def _places(container: Any) -> Iterator[Place]:  # noqa: ANN401 - whatever JSON has
