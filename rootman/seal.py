@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman import edits
-from rootman.errors import InvalidInput
+from rootman.errors import InvalidInput, InvalidManifest
 from rootman.state import parse_seal
 from rootman.store import (
     DIGESTS_FILE,
@@ -78,7 +78,13 @@ class SealRecord:
         with open_below(MANIFEST_FILE, self.dir_fd) as file:
             base = decompress(file, f"{self.origin}/{MANIFEST_FILE}")
             changes = self.edits()
-            yield edits.edited(base, changes) if changes else base
+            yield self._edited(base, changes) if changes else base
+
+    def _edited(self, base: Iterator[bytes], changes: list[Change]) -> Iterator[bytes]:
+        try:
+            yield from edits.edited(base, changes)
+        except InvalidManifest as error:
+            raise InvalidInput(f"{self.origin}/{MANIFEST_FILE}: damaged: {error}") from error
 
     def edits(self) -> list[Change]:
         """Return the edits of the manifest that the record keeps to that of its tree.

@@ -746,7 +746,7 @@ def test_a_damaged_manifest_is_named_and_nothing_is_removed(
     before = snapshot(lab.tree(3))
 
     for command in (lambda: lab.verify(3), lambda: lab.repair(3), lambda: sizes(lab)):
-        with pytest.raises(InvalidInput, match=r"olpc\.3/manifest\.zst: "):
+        with pytest.raises(InvalidInput, match=r"olpc\.[23]/manifest\.zst: "):
             command()
 
     assert differences(snapshot(lab.tree(3)), before) == []
