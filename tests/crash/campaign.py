@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.crash.trials import Result
 
-_KEEP: Final = "rootman-crash-"
+_KEEP: Final = Path("/var/tmp")  # noqa: S108 - where nothing else removes it
 
 
 def jobs(seed: int, states: int) -> Iterator[Job]:
@@ -63,9 +63,13 @@ def carry_out_all(
 
 
 class Tally:
-    """What came of many jobs: how many states, how many violations, and how to see them again."""
+    """What came of many jobs: how many states, how many violations, and how to see them again.
 
-    def __init__(self) -> None:
+    The recordings of violations are kept in ``keep``.
+    """
+
+    def __init__(self, keep: Path = _KEEP) -> None:
+        self._keep = keep
         self._began = time.monotonic()
         self._states: Counter[tuple[str, str]] = Counter()
         self._violations: Counter[tuple[str, str]] = Counter()
@@ -91,7 +95,7 @@ class Tally:
         self._states[job.filesystem, job.scenario] += result.states
         self._violations[job.filesystem, job.scenario] += len(result.violations)
         if result.violations:
-            self._found += _replayable(result)
+            self._found += _replayable(result, self._keep)
 
     def lines(self) -> list[str]:
         """Return the table, and below it the violations."""
@@ -106,9 +110,9 @@ class Tally:
         return lines + self._found
 
 
-def _replayable(result: Result) -> list[str]:
+def _replayable(result: Result, keep: Path) -> list[str]:
     """Keep the recording and return what to say of its first violation."""
-    kept = Path(tempfile.mkdtemp(prefix=_KEEP, dir="/var/tmp")) / "recording"
+    kept = Path(tempfile.mkdtemp(prefix="rootman-crash-", dir=keep)) / "recording"
     kept.write_bytes(result.recording)
     job, first = result.job, result.violations[0]
     return [

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.crash.campaign import carry_out_all
+from tests.crash.campaign import Tally, carry_out_all
 from tests.crash.mutants import CASES, Case
-from tests.crash.trials import Job
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.crash.trials import Job, look_again, unpack
+from tests.fault.faulty import Forked
 
 pytestmark = pytest.mark.crash
 
@@ -36,3 +36,21 @@ def test_a_mutant_is_found(scratch: Path, case: Case) -> None:
                 return
 
     pytest.fail(f"{case.mutant.breaks} is not among: {found}")
+
+
+def test_a_violation_is_kept_and_seen_again(scratch: Path, tmp_path: Path) -> None:
+    case = CASES[0]
+    job = Job(case.filesystem, case.scenario, 0, STATES, case.mutant.name)
+    tally = Tally(keep=tmp_path)
+
+    with closing(carry_out_all(scratch, [job], to_the_first=True)) as results:
+        for result in results:
+            tally.add(result)
+
+    *_, first, again = tally.lines()
+    *command, recording, number = again.removeprefix("again: ").split()
+    assert command == [".venv/bin/python", "-m", "tests.crash", "replay"]
+    kept = unpack(Path(recording).read_bytes())
+    (trial,) = Forked(partial(look_again, scratch, kept, int(number))).surely()
+    assert trial.wrong
+    assert str(trial) == first
