@@ -8,20 +8,21 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # What pytest is given, for example: make test ARGS='tests/unit -x'
 ARGS ?=
-# Seconds to fuzz for.
+# Seconds that make fuzz and make soak go on.
 BUDGET ?= 600
 
 # python3-venv (with its setuptools) and python3-wheel put rootman into .venv without a network.
 RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
 	python3-psutil python3-pyfuse3 python3-xattr python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
-TEST_PACKAGES := acl attr btrfs-progs e2fsprogs libarchive-tools libcap2-bin mmdebstrap mount \
-	rsync util-linux xfsprogs
+TEST_PACKAGES := acl attr btrfs-progs e2fsprogs grub-common libarchive-tools libcap2-bin \
+	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs
 BENCH_PACKAGES := e2fsprogs mount ostree rsync strace util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint fuzz bench venv clean packages packages-demo packages-test packages-bench
+.PHONY: help demo test soak lint fuzz bench venv clean
+.PHONY: packages packages-demo packages-test packages-bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ demo: packages-demo $(VENV)/runtime ## build two Debian trees, install, upgrade,
 
 test: packages-test lint ## run the linters, then every test (ARGS='tests/unit -x' for some)
 	$(RUN) -m pytest $(ARGS)
+
+soak: packages-test $(VENV)/tools ## power cuts by new seeds, to the first violation (BUDGET=seconds)
+	@$(RUN) -m tests.crash soak $(BUDGET)
 
 lint: $(VENV)/tools ## run ruff and mypy
 	$(VENV)/bin/ruff check

@@ -8,6 +8,7 @@ where a filesystem cannot be frozen (``fsops``).
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 from contextlib import suppress
 from typing import Final
@@ -79,6 +80,7 @@ def _start_thawer(fd: int) -> tuple[int, int]:
 
 
 def _stand_by(fd: int, told: int, says_ready: int) -> None:
+    gc.freeze()  # garbage of the parent is the parent's to collect, its pipes too
     os.setsid()  # a signal to the terminal's group must not take the child first
     keep = {fd, told, says_ready}
     for name in os.listdir("/proc/self/fd"):

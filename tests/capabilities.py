@@ -45,6 +45,8 @@ def lack(capability: str) -> str | None:
         return f"{error.cmd[0]} failed: {' '.join(notes) or error.returncode}"
     except (OSError, ImportError) as error:
         return str(error)
+    except AssertionError as error:  # of a process of its own; the last line is the reason
+        return str(error).strip().rpartition("\n")[2]
     return None
 
 
@@ -94,6 +96,16 @@ def _atheris() -> None:
     import atheris  # noqa: F401 - is it there
 
 
+def _crash() -> None:
+    _root()
+    for name in ("grub-fstest", "mkfs.btrfs", "mkfs.ext4", "mkfs.xfs", "setpriv"):
+        _command(name)
+    from tests.crash.disk import try_disk
+
+    with scratch_directory() as scratch:
+        try_disk(scratch)
+
+
 def _command(name: str) -> None:
     if shutil.which(name) is None:
         raise FileNotFoundError(f"no command {name}")
@@ -106,6 +118,7 @@ PROBES: Mapping[str, Callable[[], None]] = {
     "fuse": _fuse,
     "qemu": _qemu,
     "atheris": _atheris,
+    "crash": _crash,
 }
 
 MEANINGS: Mapping[str, str] = {
@@ -115,4 +128,5 @@ MEANINGS: Mapping[str, str] = {
     "fuse": "needs /dev/fuse and pyfuse3",
     "qemu": "needs the QEMU of this architecture",
     "atheris": "needs atheris, which has wheels for x86-64 alone",
+    "crash": "needs qemu-storage-daemon with FUSE, grub-fstest, and three filesystems",
 }

@@ -39,22 +39,22 @@ def newest(lab: Lab) -> int:
 def publish_trial(told: Told, mode: Mode, lab: Lab, at: int) -> Trial:
     """Have one fault in a publish: readers see the old releases, or those and the new one."""
     version = newest(lab)
-    old = _read(lab.repo)
+    old = read_files(lab.repo)
     outcome = suffer(lab, publish, mode, at)
     wrong = outcome_violations(mode, outcome, str(lab.repo))
-    wrong.extend(_reader_violations(lab, old, version))
-    if outcome.kind == "failed" and mode != "dead" and _leftovers(lab.repo):
-        wrong.append(f"RL-7: {_leftovers(lab.repo)} is left in tmp")
+    wrong.extend(reader_violations(lab, old, version))
+    if outcome.kind == "failed" and mode != "dead" and leftovers(lab.repo):
+        wrong.append(f"RL-7: {leftovers(lab.repo)} is left in tmp")
     kind, message, _ = attempt(lambda: publish(lab, Hasty()))
     if kind != "done":
         wrong.append(f"given again: {message}")
-    wrong.extend(f"given again: {one}" for one in _reader_violations(lab, old, version, done=True))
-    if sorted(_read(lab.repo)) != list(told.extra) or _leftovers(lab.repo):
+    wrong.extend(f"given again: {one}" for one in reader_violations(lab, old, version, done=True))
+    if sorted(read_files(lab.repo)) != list(told.extra) or leftovers(lab.repo):
         wrong.append("given again: RL-7: the repository has other files than without a fault")
     return Trial(at, outcome, SETTLED, tuple(wrong))
 
 
-def _read(repo: Path) -> Files:
+def read_files(repo: Path) -> Files:
     """Return what readers may see: everything but ``tmp/`` and the lock."""
     return {
         str(path.relative_to(repo)): path.read_bytes()
@@ -64,15 +64,15 @@ def _read(repo: Path) -> Files:
 
 
 def files(lab: Lab) -> tuple[str, ...]:
-    return tuple(sorted(_read(lab.repo)))
+    return tuple(sorted(read_files(lab.repo)))
 
 
-def _leftovers(repo: Path) -> list[str]:
+def leftovers(repo: Path) -> list[str]:
     return os.listdir(repo / "tmp") if (repo / "tmp").is_dir() else []
 
 
-def _reader_violations(lab: Lab, old: Files, version: int, *, done: bool = False) -> Iterator[str]:
-    now = _read(lab.repo) if lab.repo.exists() else {}
+def reader_violations(lab: Lab, old: Files, version: int, *, done: bool = False) -> Iterator[str]:
+    now = read_files(lab.repo) if lab.repo.exists() else {}
     changed = [name for name in old if now.get(name) != old[name]]
     if changed:
         yield f"RL-7: {changed} changed"

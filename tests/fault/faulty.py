@@ -176,6 +176,16 @@ class Forked(Generic[T]):
         finally:
             os._exit(0)
 
+    def fileno(self) -> int:
+        """Return what becomes readable when it has a result."""
+        return self._reader
+
+    def kill(self) -> None:
+        """End it; nobody wants its result any more."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._reader)
+
     def result(self) -> T | None:
         """Wait for it and return what it returned, None if it was killed.
 

@@ -7,12 +7,7 @@ namespace and images in memory of its own: whatever becomes of it, nothing is le
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import fcntl
-import gc
 import os
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from tests.fault.faulty import Forked
 from tests.filesystems import run
+from tests.loopdevices import LoopDevice, enter_namespace, mount, unmount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,12 +26,6 @@ _MKFS: Final = (
     *("mkfs.ext4", "-q", "-F", "-b", "1024", "-N", "2048", "-O", "^has_journal"),
     *("-E", "lazy_itable_init=0"),
 )
-_CLONE_NEWNS: Final = 0x00020000
-_MS_REC_PRIVATE: Final = 0x4000 | (1 << 18)
-_BLKFLSBUF: Final = 0x1261
-_PATIENCE: Final = 2.0  # seconds until a busy filesystem is a finding
-
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 Told = TypeVar("Told")
 Found = TypeVar("Found")
@@ -61,48 +51,37 @@ class Lane:
         image.touch()
         os.truncate(image, SIZE)
         self._image = os.open(image, os.O_RDWR)
-        self._device = run("losetup", "--find", "--show", str(image)).strip()
-        self._block = os.open(self._device, os.O_RDONLY)
-        # It goes when its last descriptor does, however this process ends.
-        run("losetup", "--detach", self._device)
+        self._device = LoopDevice(image)
         self._mounted = False
 
     def make(self) -> None:
         """Make an empty filesystem."""
-        run(*_MKFS, self._device)
+        run(*_MKFS, self._device.path)
         self.mount()
 
     def mount(self) -> None:
         """Mount it."""
-        source, target = self._device.encode(), os.fsencode(self.path)
-        _check(_libc.mount(source, target, b"ext4", 0, b""))
+        mount(self._device.path, self.path, "ext4")
         self._mounted = True
 
     def unmount(self) -> None:
         """Unmount it; what still holds it open is a finding."""
-        deadline = time.monotonic() + _PATIENCE
-        while self._mounted:
-            try:
-                _check(_libc.umount2(os.fsencode(self.path), 0))
-            except OSError as error:
-                if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                    raise
-                gc.collect()
-            else:
-                self._mounted = False
+        if self._mounted:
+            unmount(self.path)
+            self._mounted = False
 
     def restore(self, extents: Extents) -> None:
         """Have it as it was when ``extents`` were taken; what was free then may be anything."""
         self.unmount()
         for offset, data in extents:
             os.pwrite(self._image, data, offset)
-        fcntl.ioctl(self._block, _BLKFLSBUF, 0)
+        self._device.forget()
         self.mount()
 
     def extents(self) -> Extents:
         """Unmount it and return what is in the image."""
         self.unmount()
-        os.fsync(self._block)
+        os.fsync(self._device.fd)
         found: Extents = []
         offset = 0
         while True:
@@ -118,18 +97,10 @@ class Lane:
 @contextmanager
 def _lane(scratch: Path) -> Iterator[Lane]:
     """Go into a mount namespace of this process's own, with a lane in it, for good."""
-    _check(_libc.unshare(_CLONE_NEWNS))
-    _check(_libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None))
-    _check(_libc.mount(b"none", os.fsencode(scratch), b"tmpfs", 0, b"size=128m"))
+    enter_namespace(scratch, size="128m")
     lane = Lane(scratch)
     yield lane
     lane.unmount()
-
-
-def _check(result: int) -> None:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 def make_template(scratch: Path, prepare: Callable[[Path], Told]) -> Template[Told]:

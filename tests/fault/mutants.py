@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pytest
 
 from rootman import execute, links, plan, retirement, upgrade
+from rootman.fsops import RealFs
 from rootman.names import CURRENT, PREVIOUS
 from rootman.removal import remove_tree
 from rootman.steps import Discard, DropRecord, Exchange, SealTree
@@ -49,6 +50,14 @@ class Mutant:
     def applied(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             self.patch(patch)
+            yield
+
+    @contextmanager
+    def in_command(self) -> Iterator[None]:
+        """Apply it to a command line run in this process, which makes its own ``RealFs``."""
+        with self.applied(), pytest.MonkeyPatch.context() as patch:
+            for op in self.drops:
+                patch.setattr(RealFs, op, lambda *_, **__: None)
             yield
 
 

@@ -28,6 +28,7 @@ V1: Final[Tree] = {
     "bin/bash": hardlink("bin/sh"),
     "bin/su": file("su", 0o4755),
     "bin/ping": file("ping", 0o755, xattrs={"security.capability": CAPABILITY}),
+    "boot/vmlinuz": file("kernel 1\n" * 1500, 0o600),
     "dev/null": char(1, 3),
     "dev/sda": block(8, 0, gid=6),
     "etc/empty": file(),
@@ -50,6 +51,7 @@ V2: Final[Tree] = {
     **V1,
     "bin/sh": file("shell 2", 0o755),
     "bin/dash": hardlink("bin/sh"),
+    "boot/vmlinuz": file("kernel 2\n" * 1500, 0o600),
     "etc/motd": file("two\n"),
     "etc/hosts": file("127.0.0.1 localhost\n", 0o600),
     "etc/new/deep/file": file("new"),
@@ -65,6 +67,7 @@ V3: Final[Tree] = {
     **V2,
     ".": directory(time=TIME + 1),
     "bin/su": file("su", 0o755),
+    "boot/vmlinuz": file("kernel 3\n" * 1500, 0o600),
     "etc/empty": file("empty no more"),
     "etc/motd": file("three\n"),
     "etc/new": file("a directory no more"),
@@ -79,9 +82,12 @@ V4: Final[Tree] = {
     **V3,
     "bin/sh": file("shell 4", 0o755),
     "bin/bash": symlink("sh"),
+    "boot/vmlinuz": file("kernel 4\n" * 1500, 0o600),
     "etc/motd": file("four\n"),
     "usr/new": file("new in four"),
 }
 del V4["var/log/messages"]
 
-VERSIONS: Final = {1: V1, 2: V2, 3: V3, 4: V4}
+V5: Final[Tree] = {**V4, "boot/vmlinuz": file("kernel 5\n" * 1500, 0o600), "lib": directory()}
+
+VERSIONS: Final = {1: V1, 2: V2, 3: V3, 4: V4, 5: V5}

@@ -1,0 +1,254 @@
+"""The commands whose power cuts are tried, and what must hold whenever one comes.
+
+The stores that they begin from, and the shapes that they pass through, are those of the
+faults (``tests.fault.scenarios``). What is added is what only a power cut can break: that
+an exit with 0 means that it stays done. Out of scope: GRUB's view (``grub``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from rootman.errors import RootmanError
+from tests.builders import snapshot
+from tests.commands import Machine
+from tests.crash import grub
+from tests.fault import beginnings
+from tests.fault.faulty import Hasty, attempt
+from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
+from tests.fault.states import (
+    repair_violations,
+    settled_violations,
+    shape_of,
+    tree_violations,
+    violations,
+)
+from tests.fault.sweep import SETTLED, knowledge
+from tests.fault.trees import VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from tests.crash.recording import Phase
+    from tests.fault.beginnings import Files
+    from tests.fault.scenarios import Scenario
+    from tests.fault.states import Known, Names, Shape
+    from tests.stores import Lab
+
+NEXT: Final = 5
+"""The release that the upgrade after the power cut is to: no scenario has it."""
+UPGRADED: Final = 3
+"""One of so many states is upgraded; that is half of the time of a look."""
+BY_COMMAND: Final = 200
+"""One of so many is recovered and upgraded by processes of their own, as a user does it."""
+_ANY: Final = 1 << 30
+"""Downloads that are torn: nothing made them durable (ST-12)."""
+
+
+class CrashScenario(Protocol):
+    """One command line, and what must hold on every disk that it can leave."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def prepare(self, lab: Lab) -> None:
+        """Make what it begins from."""
+
+    def learn(self, lab: Lab) -> Any:  # noqa: ANN401 - its own affair
+        """Return what ``check`` wants to know of the beginning."""
+
+    def arguments(self, lab: Lab) -> tuple[str, ...]:
+        """Return the command line after ``rootman --rootfs STORE``."""
+
+    def load(self, image: Path, phase: Phase) -> list[str]:
+        """Return what does not hold for a loader that reads the disk before it is mounted."""
+
+    def check(self, lab: Lab, told: Any, phase: Phase, *, number: int) -> list[str]:  # noqa: ANN401
+        """Return what does not hold, each a line with the id of the claim; recovers, upgrades."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreScenario:
+    """A command on a store."""
+
+    scenario: Scenario
+    words: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.scenario.name
+
+    def prepare(self, lab: Lab) -> None:
+        self.scenario.prepare(lab)
+        lab.publish(NEXT, VERSIONS[NEXT])
+
+    def learn(self, lab: Lab) -> Known:
+        return knowledge(lab)
+
+    def arguments(self, lab: Lab) -> tuple[str, ...]:
+        return tuple(word.format(repo=lab.repo) for word in self.words)
+
+    def load(self, image: Path, phase: Phase) -> list[str]:
+        """Have GRUB load what ``current`` is, old or new, and what it became after the exit."""
+        shapes = self.scenario.shapes[-1:] if phase == "done" else self.scenario.shapes
+        versions = {shape.current for shape in shapes}
+        if None in versions:
+            return []  # the first tree is being installed
+        try:
+            found = grub.boots(image)
+        except grub.Unbootable as error:
+            return [f"GRUB: S3: {error}"]
+        return [] if found in versions else [f"GRUB: S3: it loads {found}, not one of {versions}"]
+
+    def check(self, lab: Lab, told: Known, phase: Phase, *, number: int) -> list[str]:
+        check = _StoreCheck(self.scenario, lab, told, done=phase == "done")
+        if number % BY_COMMAND == 0:
+            check.try_to("status", lambda: _type(lab, "status"))
+        check.look()
+        if number % BY_COMMAND == 0:
+            check.upgrade(lambda: _type(lab, *_upgrade(NEXT)))
+        elif number % UPGRADED == 0:
+            check.upgrade(lambda: lab.upgrade(NEXT))
+        return check.finish()
+
+
+def _type(lab: Lab, *words: str) -> None:
+    """Run the command line in a process of its own."""
+    done = Machine(lab.home).attempt(*(word.format(repo=lab.repo) for word in words))
+    if done.code:
+        raise AssertionError(f"{words}: exit code {done.code}: {done.err}")
+
+
+class _StoreCheck:
+    """What is looked at after one power cut: what it left, its recovery, the next upgrade."""
+
+    def __init__(self, scenario: Scenario, lab: Lab, told: Known, *, done: bool) -> None:
+        self._scenario = scenario
+        self._lab = lab
+        self._known = told.but(scenario.repairs)
+        self._before = told.before.get(scenario.repairs, {})
+        self._done = done
+        self._found: list[str] = []
+
+    def look(self) -> None:
+        """Look at what was left, have it recovered, and look again."""
+        scenario, last = self._scenario, self._scenario.shapes[-1:]
+        left = self._lab.scan()
+        self._expect("left", last if self._done else scenario.shapes, scenario.left)
+        if not self.try_to("status", self._lab.look):
+            return
+        ends = last if self._done else (scenario.shapes[0], *scenario.stops, *last)
+        if self._lab.scan() != left:
+            self._expect("status", ends, {SETTLED})
+        elif shape_of(left) not in ends:
+            self._found.append(f"status: TR-1: {shape_of(left)} is none of {ends}")
+        self._expect_settled("status")
+
+    def upgrade(self, upgrade: Callable[[], object]) -> None:
+        """Have the next upgrade, and look."""
+        was = self._lab.scan().current
+        if not self.try_to("upgrade", upgrade):
+            return
+        state = self._lab.scan()
+        found = [f"S2: {problem}" for problem in state.problems]
+        if (state.current, state.previous) != (NEXT, was):
+            found.append(f"S2: {shape_of(state)}, but {was} was current")
+        found += tree_violations(self._lab, NEXT, self._known, thorough=True)
+        self._found += [f"upgrade: {one}" for one in found]
+        self._expect_settled("upgrade")
+
+    def try_to(self, what: str, command: Callable[[], object]) -> bool:
+        """Give a command, and return whether it succeeded."""
+        kind, message, _ = attempt(command)
+        if kind != "done":
+            self._found.append(f"{what}: S4: {message}")
+        return kind == "done"
+
+    def finish(self) -> list[str]:
+        """Return what was found."""
+        return self._found
+
+    def _expect(self, when: str, shapes: Collection[Shape], names: Collection[Names]) -> None:
+        repairs = self._scenario.repairs
+        whole = self._done or not repairs
+        found = violations(
+            self._lab,
+            self._known,
+            shapes=shapes,
+            names=names,
+            except_for=0 if whole else repairs,
+            thorough=self._done,
+        )
+        if not whole:
+            now = snapshot(self._lab.tree(repairs))
+            found += repair_violations(now, self._before, self._known.wanted[repairs])
+        self._found += [f"{when}: {one}" for one in found]
+
+    def _expect_settled(self, when: str) -> None:
+        found = settled_violations(self._lab, self._known, torn=_ANY)
+        self._found += [f"{when}: {one}" for one in found]
+
+
+class PublishScenario:
+    """A second release, published where there is one."""
+
+    name = "publish"
+
+    def prepare(self, lab: Lab) -> None:
+        beginnings.prepare_second(lab)
+
+    def learn(self, lab: Lab) -> Files:
+        return beginnings.read_files(lab.repo)
+
+    def arguments(self, lab: Lab) -> tuple[str, ...]:
+        version = beginnings.newest(lab)
+        return ("publish", str(lab.source(version)), str(lab.repo), "--version", str(version))
+
+    def load(self, image: Path, phase: Phase) -> list[str]:
+        """Expect nothing: no loader reads a repository."""
+        del image, phase
+        return []
+
+    def check(self, lab: Lab, told: Files, phase: Phase, *, number: int) -> list[str]:
+        del number
+        found = list(self._readers(lab, told, done=phase == "done"))
+        if phase == "done" and beginnings.leftovers(lab.repo):
+            found.append(f"RL-7: {beginnings.leftovers(lab.repo)} in tmp")
+        kind, message, _ = attempt(lambda: beginnings.publish(lab, Hasty()))
+        if kind != "done":
+            found.append(f"given again: RL-8: {message}")
+        found += [f"given again: {one}" for one in self._readers(lab, told, done=True)]
+        return found
+
+    def _readers(self, lab: Lab, told: Files, *, done: bool) -> Iterator[str]:
+        try:
+            yield from beginnings.reader_violations(lab, told, beginnings.newest(lab), done=done)
+        except RootmanError as error:
+            yield f"RL-7: {error}"
+
+
+def _store(name: str, *words: str) -> StoreScenario:
+    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words)
+
+
+def _upgrade(version: int) -> tuple[str, str]:
+    return "upgrade", f"{{repo}}/releases/{version}.json"
+
+
+SCENARIOS: Final[tuple[CrashScenario, ...]] = (
+    _store("install", *_upgrade(1)),
+    _store("upgrade, the first", *_upgrade(2)),
+    _store("upgrade from the spare", *_upgrade(3)),
+    _store("upgrade, one was cut off while it was built", *_upgrade(3)),
+    _store("upgrade, one was cut off within the switch", *_upgrade(4)),
+    _store("upgrade, one was cut off while it left a spare", *_upgrade(4)),
+    _store("rollback", "rollback"),
+    _store("rollback --to", "rollback", "--to", "1"),
+    _store("prune", "prune"),
+    _store("repair", "repair", "2", "--from", "{repo}"),
+    PublishScenario(),
+)
+BY_NAME: Final = {one.name: one for one in SCENARIOS}
