@@ -24,6 +24,7 @@ from rootman.steps import (
     Plan,
     PointCurrent,
     PointPrevious,
+    Publish,
     Record,
     Retire,
     RollForward,
@@ -80,7 +81,9 @@ def plan_recovery(state: StoreState) -> Plan:
             steps.append(CloseStage(stage.name.version))
         else:
             steps.append(Discard(stage.name))
-    return tuple(steps)
+    # Killed, not cut off from its power, a command may have died before it made durable
+    # what this builds on, or removes.
+    return (Publish(), *steps) if steps else ()
 
 
 def _is_sealed(state: StoreState, stage: Stage) -> bool:
@@ -328,7 +331,9 @@ def plan_prune(state: StoreState, keep: int, versions: Collection[int]) -> Plan:
             hint = f"rootman unpin {version}" if reason == "pinned" else "rootman rollback --to N"
             raise Refused(f"{_name(state, version)} is {reason}: not deleted", hint=hint)
     victims = sorted(set(versions)) or _superfluous(state, keep)
-    return (*(DeleteTree(version) for version in victims), ClearObjects())
+    # A rollback that was killed leaves no trace: a loader may still find a victim by a link.
+    first = (Publish(),) if victims else ()
+    return (*first, *(DeleteTree(version) for version in victims), ClearObjects())
 
 
 def _superfluous(state: StoreState, keep: int) -> list[int]:

@@ -8,7 +8,9 @@
  *   with SCATTERED: any of it, each name by itself.
  */
 
+#ifndef MOST
 #define MOST 12                 /* Where more is pending, the oldest has reached the disk. */
+#endif
 
 typedef Call {
 	mtype op;
@@ -286,6 +288,17 @@ inline copy_disk() {
 	}
 }
 
+#ifdef CUTS                     /* so many, and the life ends after the recovery from the last */
+byte cuts;
+#define IS_CUT_ALLOWED (cuts < CUTS)
+#define COUNT_CUT cuts++
+#define IS_OVER (cuts == CUTS)
+#else
+#define IS_CUT_ALLOWED true
+#define COUNT_CUT skip
+#define IS_OVER false
+#endif
+
 byte reached;                   /* of what is pending, how much a power cut has decided on */
 
 active proctype Machine() {
@@ -307,7 +320,7 @@ end:	do
 #endif
 	/* The power is cut. */
 	:: atomic {
-		!interrupted && wanted != 0 ->
+		!interrupted && wanted != 0 && IS_CUT_ALLOWED ->
 		do
 		:: reached < waiting ->
 			d_step { write(reached); reached++ }
@@ -318,7 +331,8 @@ end:	do
 			printf("! power cut, %d of %d pending were decided on\n", reached, waiting);
 			restart();
 			reached = 0;
-			interrupted = true
+			interrupted = true;
+			COUNT_CUT
 		}
 	   }
 #endif

@@ -117,7 +117,7 @@ inline Exchange() {
 		call(rename_current, new, 0)
 #endif
 	fi;
-#ifndef RETIRE_BEFORE_SWITCH_IS_DURABLE
+#ifndef EXIT_BEFORE_SWITCH_IS_DURABLE
 	publish();
 #endif
 	old = NONE;
@@ -140,7 +140,8 @@ inline remove_the_record(n) {
 
 inline CloseStage(n) {
 	printf("CloseStage\n");
-	remove(BUILDING(n))
+	call(remove_stage, BUILDING(n), 0);
+	call(removed_stage, BUILDING(n), 0)
 }
 
 inline Discard(s) {
@@ -161,10 +162,18 @@ inline DropRecord(n) {
 inline Retire(m) {
 	printf("Retire\n");
 	call(mkdir, RETIRED(m), 0);
-	call(retire_root, m, 0);
+#ifdef RECORD_LEAVES_FIRST
 	call(retire_record, m, 0);
 	call(fsync_trees, 0, 0);
-	publish()
+#endif
+	call(retire_root, m, 0);
+#ifndef CHANGED_BEFORE_NAME_IS_GONE
+	publish();
+#endif
+#ifndef RECORD_LEAVES_FIRST
+	call(retire_record, m, 0);
+	call(fsync_trees, 0, 0)
+#endif
 }
 
 inline RollForward(m, n) {
@@ -200,9 +209,6 @@ inline Publish() {
 
 inline DeleteTree(n) {
 	printf("DeleteTree\n");
-#ifdef DELETE_BEFORE_NAME_IS_GONE
-	call(change_tree, n, 0);
-#endif
 	call(delete_root, n, 0);
 	publish();
 	remove_the_record(n);
@@ -318,8 +324,19 @@ inline upgrade(n) {
 		Apply(n, spare);
 		Record(n);
 		SealTree(n);
+#ifdef RETIRED_BEFORE_SWITCH
+		if
+		:: fallen != NONE -> Retire(fallen)
+		:: else -> skip
+		fi;
+#endif
+#ifdef STAGE_CLOSED_BEFORE_SWITCH
+		CloseStage(n);
+		switch_to(n);
+#else
 		switch_to(n);
 		CloseStage(n);
+#endif
 		ClearObjects();
 		if
 		:: was_current != NONE -> leave_spare(n)
@@ -369,10 +386,12 @@ inline prune(bits) {
 		};
 		i = 0
 	};
+#ifndef DELETED_BEFORE_LINKS_ARE_IN_PLACE
 	if
 	:: may_go != 0 -> Publish()
 	:: else -> skip
 	fi;
+#endif
 	victim = 1;
 	do
 	:: victim <= VERSIONS ->
@@ -407,14 +426,18 @@ inline look_around() {
 /* plan.plan_recovery */
 inline recover() {
 	d_step { look_around() };
+#ifndef RECOVERED_BEFORE_IT_IS_DURABLE
 	if
 	:: unsettled -> Publish()
 	:: else -> skip
 	fi;
+#endif
+#ifndef LITTER_STAYS
 	if
 	:: now.link != NONE -> Sweep()
 	:: else -> skip
 	fi;
+#endif
 	record = 1;
 	do
 	:: record <= VERSIONS ->
@@ -435,13 +458,23 @@ inline recover() {
 			if
 			:: KIND(stage) == 0 && now.stage[stage].root == NONE &&
 			   SEALED(VERSION(stage)) ->
+#ifdef RECOVERY_REMOVES_WHAT_IS_SEALED
+				DeleteTree(VERSION(stage));
+				Discard(stage)
+#else
 				switch_to(VERSION(stage));
 				CloseStage(VERSION(stage))
+#endif
 			:: else -> Discard(stage)
 			fi
 		fi;
 		stage++
+#ifdef RECOVERY_NEVER_ENDS
+	:: stage > STAGES && unsettled -> publish(); stage = 1
+	:: stage > STAGES && !unsettled -> break
+#else
 	:: else -> break
+#endif
 	od;
 	stage = 0;
 	unsettled = false;
@@ -548,20 +581,33 @@ active proctype Device() {
 	do
 	:: {
 		atomic {
-		recover();
-		d_step { printf("# recovered\n"); judge(); forget_command() };
-		resting = true;
-		recover();
-		d_step { forget_everything() }
+			do
+			:: recover();
+				if
+				:: resting -> break
+				:: else ->
+					d_step { printf("# recovered\n"); judge(); forget_command() };
+					resting = true
+				fi
+			od;
+			forget_everything()
 		};
-progress_idle:
+end_idle: progress_idle:
+		!IS_OVER;
 		call(rest, 0, 0);
 		atomic {
-		any_command();
-		d_step { printf("# done\n"); check_done(); forget_command(); forget_everything() }
+			any_command();
+			d_step {
+				printf("# done\n");
+				check_done();
+				forget_command();
+				forget_everything()
+			}
 		}
 	   } unless {
-		d_step { interrupted -> interrupted = false; forget_everything() }
+		interrupted;
+progress_interrupted:
+		d_step { interrupted = false; forget_everything() }
 	   }
 	od
 }
