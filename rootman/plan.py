@@ -331,9 +331,7 @@ def plan_prune(state: StoreState, keep: int, versions: Collection[int]) -> Plan:
             hint = f"rootman unpin {version}" if reason == "pinned" else "rootman rollback --to N"
             raise Refused(f"{_name(state, version)} is {reason}: not deleted", hint=hint)
     victims = sorted(set(versions)) or _superfluous(state, keep)
-    # A rollback that was killed leaves no trace: a loader may still find a victim by a link.
-    first = (Publish(),) if victims else ()
-    return (*first, *(DeleteTree(version) for version in victims), ClearObjects())
+    return (*(DeleteTree(version) for version in victims), ClearObjects())
 
 
 def _superfluous(state: StoreState, keep: int) -> list[int]:

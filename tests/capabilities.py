@@ -94,6 +94,11 @@ def _atheris() -> None:
     import atheris  # noqa: F401 - is it there
 
 
+def _spin() -> None:
+    _command("spin")
+    _command("gcc")
+
+
 def _command(name: str) -> None:
     if shutil.which(name) is None:
         raise FileNotFoundError(f"no command {name}")
@@ -106,6 +111,7 @@ PROBES: Mapping[str, Callable[[], None]] = {
     "fuse": _fuse,
     "qemu": _qemu,
     "atheris": _atheris,
+    "spin": _spin,
 }
 
 MEANINGS: Mapping[str, str] = {
@@ -115,4 +121,5 @@ MEANINGS: Mapping[str, str] = {
     "fuse": "needs /dev/fuse and pyfuse3",
     "qemu": "needs the QEMU of this architecture",
     "atheris": "needs atheris, which has wheels for x86-64 alone",
+    "spin": "needs spin and gcc",
 }

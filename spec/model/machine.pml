@@ -299,13 +299,23 @@ byte cuts;
 #define IS_OVER false
 #endif
 
+#ifdef ONE_LIFE
+byte kill_at;                   /* before which call, of its kind, the process is killed */
+#define IS_KILLED (wanted == KILL_BEFORE && kill_at == 1)
+#else
+#define IS_KILLED false
+#endif
+
 byte reached;                   /* of what is pending, how much a power cut has decided on */
 
 active proctype Machine() {
 end:	do
 	:: d_step {
-		wanted != 0 && !interrupted ->
+		wanted != 0 && !interrupted && !IS_KILLED ->
 		tell(wanted, first, second);
+#ifdef ONE_LIFE
+		kill_at = (wanted == KILL_BEFORE && kill_at > 0 -> kill_at - 1 : kill_at);
+#endif
 		if
 		:: IS_SYNC(wanted) || wanted == rest -> skip
 		:: else -> change_cache(wanted, first, second)
@@ -313,7 +323,9 @@ end:	do
 		write_back(wanted);
 		forget_call()
 	   }
-#ifndef LIFE
+#ifdef ONE_LIFE
+	:: d_step { IS_KILLED && !interrupted -> interrupted = true; kill_at = 0 }
+#else
 	/* The process is killed; not again before the links that it changed are in place. */
 #ifndef NO_KILL
 	:: d_step { !interrupted && wanted != 0 && wanted != rest && !unsure -> interrupted = true; printf("! killed\n") }

@@ -5,6 +5,9 @@
  * ../50-model.md says what this covers, and how it is checked.
  */
 
+#ifdef ONE_LIFE
+#include "life.pml"
+#endif
 #include "store.pml"
 #include "trace.pml"
 #include "machine.pml"
@@ -386,12 +389,6 @@ inline prune(bits) {
 		};
 		i = 0
 	};
-#ifndef DELETED_BEFORE_LINKS_ARE_IN_PLACE
-	if
-	:: may_go != 0 -> Publish()
-	:: else -> skip
-	fi;
-#endif
 	victim = 1;
 	do
 	:: victim <= VERSIONS ->
@@ -573,7 +570,21 @@ inline forget_everything() {
 	resting = false
 }
 
+/* One life without a power cut, to see the calls in their order: life.pml is written for it. */
+#ifdef ONE_LIFE
+#define DO(command) \
+	printf("$\n"); \
+	recover(); \
+	command; \
+	d_step { forget_command(); forget_everything() };
+#endif
+
 active proctype Device() {
+#ifdef ONE_LIFE
+	can_exchange = true;
+	{ LIFE } unless { interrupted; d_step { interrupted = false; forget_everything() } };
+	THEN
+#else
 	if
 	:: can_exchange = true
 	:: can_exchange = false
@@ -610,4 +621,5 @@ progress_interrupted:
 		d_step { interrupted = false; forget_everything() }
 	   }
 	od
+#endif
 }
