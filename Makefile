@@ -16,13 +16,14 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
 	python3-psutil python3-pyfuse3 python3-xattr python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr btrfs-progs e2fsprogs grub-common libarchive-tools libcap2-bin \
-	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs
+	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
+MODEL_PACKAGES := gcc libc6-dev spin
 BENCH_PACKAGES := e2fsprogs mount ostree rsync strace util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test soak lint fuzz bench venv clean
-.PHONY: packages packages-demo packages-test packages-bench
+.PHONY: help demo test soak lint fuzz model bench venv clean
+.PHONY: packages packages-demo packages-test packages-model packages-bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ lint: $(VENV)/tools ## run ruff and mypy
 fuzz: packages-test $(VENV)/tools ## look for what breaks with random input (BUDGET=seconds)
 	@$(RUN) -m tests.fuzz --budget $(BUDGET)
 
+model: packages-model $(VENV)/runtime ## check the model of spec/ in every state
+	@$(RUN) -m tests.model
+
 bench: packages-bench $(VENV)/runtime ## compare speed and blocks written with other tools
 	@$(RUN) -m tests.bench
 
@@ -60,6 +64,8 @@ packages-demo:
 	@.ci/packages mmdebstrap || echo "no mmdebstrap: the demo makes its trees from this machine's /usr"
 packages-test:
 	@.ci/packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES)
+packages-model:
+	@.ci/packages $(RUNTIME_PACKAGES) $(MODEL_PACKAGES)
 packages-bench:
 	@.ci/packages $(RUNTIME_PACKAGES) $(BENCH_PACKAGES)
 

@@ -29,6 +29,7 @@ from rootman.steps import (
     Fetch,
     PointCurrent,
     PointPrevious,
+    Publish,
     Record,
     Retire,
     RollForward,
@@ -187,6 +188,9 @@ class Executor:
         if tree is not None:
             retirement.delete_tree(self._fs, self._store, tree)
 
+    def _publish(self, _: Publish) -> None:
+        links.publish(self._fs, self._store)
+
     def _discard(self, step: Discard) -> None:
         retirement.drop_stage(self._fs, self._store, str(step.stage))
 
@@ -204,6 +208,7 @@ class Executor:
 
 
 _METHODS: Final = {
+    Publish: "_publish",
     Discard: "_discard",
     Sweep: "_sweep",
     DropRecord: "_drop_record",

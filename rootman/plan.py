@@ -24,6 +24,7 @@ from rootman.steps import (
     Plan,
     PointCurrent,
     PointPrevious,
+    Publish,
     Record,
     Retire,
     RollForward,
@@ -80,7 +81,9 @@ def plan_recovery(state: StoreState) -> Plan:
             steps.append(CloseStage(stage.name.version))
         else:
             steps.append(Discard(stage.name))
-    return tuple(steps)
+    # Killed, not cut off from its power, a command may have died before it made durable
+    # what this builds on, or removes.
+    return (Publish(), *steps) if steps else ()
 
 
 def _is_sealed(state: StoreState, stage: Stage) -> bool:

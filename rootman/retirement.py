@@ -44,11 +44,12 @@ def retire(fs: Fs, store: Store, tree: Tree) -> None:
     stage = str(StageName(StageKind.RETIRED, tree.version))
     fs.mkdir(stage, 0o700, dir_fd=store.staging)
     fs.move(tree.name, f"{stage}/{STAGE_ROOT}", source_fd=store.fd, target_fd=store.staging)
+    publish(fs, store)
+    # After the tree, however a filesystem orders them: a name never lacks its record.
     fs.move(
         str(tree.version), f"{stage}/{STAGE_META}", source_fd=store.trees, target_fd=store.staging
     )
     fs.fsync(store.trees)
-    publish(fs, store)
 
 
 def delete_tree(fs: Fs, store: Store, tree: Tree) -> None:

@@ -76,9 +76,16 @@ def recover(opened: Session) -> Plan:
         state = scan(opened.store)
     plan = plan_recovery(state)
     if plan:
-        opened.reporter.warn("an earlier command was interrupted: " + "; ".join(map(str, plan)))
+        opened.reporter.warn("an earlier command was interrupted: " + "; ".join(told(plan)))
         Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
     return plan
+
+
+def told(plan: Plan) -> tuple[str, ...]:
+    """Return what a recovery did or would do, in the words for its user."""
+    from rootman.steps import Publish
+
+    return tuple(str(step) for step in plan if not isinstance(step, Publish))
 
 
 def recover_quietly(opened: Session) -> None:
@@ -142,8 +149,8 @@ def _settle(store: Store, state: StoreState, make_fs: Callable[[], Fs], reporter
     except Busy as busy:
         return View(store, state, "in progress", (str(busy),))
     except (SystemFailure, NoSpace):
-        return View(store, state, "not possible", tuple(map(str, plan)))
-    return View(store, state, "done" if done else "none", tuple(map(str, done)))
+        return View(store, state, "not possible", told(plan))
+    return View(store, state, "done" if done else "none", told(done))
 
 
 @contextmanager

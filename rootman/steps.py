@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    """Make the names in the store durable, which a killed command may have left otherwise."""
+
+    def __str__(self) -> str:
+        return "make durable what was done before"
+
+
+@dataclass(frozen=True, slots=True)
 class Discard:
     """Remove a stage and what is in it."""
 
@@ -219,7 +227,8 @@ class SaveSettings:
 
 
 Step = (
-    Discard
+    Publish
+    | Discard
     | Sweep
     | DropRecord
     | Fetch

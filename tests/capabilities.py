@@ -106,6 +106,11 @@ def _crash() -> None:
         try_disk(scratch)
 
 
+def _spin() -> None:
+    _command("spin")
+    _command("gcc")
+
+
 def _command(name: str) -> None:
     if shutil.which(name) is None:
         raise FileNotFoundError(f"no command {name}")
@@ -119,6 +124,7 @@ PROBES: Mapping[str, Callable[[], None]] = {
     "qemu": _qemu,
     "atheris": _atheris,
     "crash": _crash,
+    "spin": _spin,
 }
 
 MEANINGS: Mapping[str, str] = {
@@ -129,4 +135,5 @@ MEANINGS: Mapping[str, str] = {
     "qemu": "needs the QEMU of this architecture",
     "atheris": "needs atheris, which has wheels for x86-64 alone",
     "crash": "needs qemu-storage-daemon with FUSE, grub-fstest, and three filesystems",
+    "spin": "needs spin and gcc",
 }

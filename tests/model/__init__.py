@@ -1,0 +1,1 @@
+"""The formal model of ``spec/model``, checked, and compared with the code."""
