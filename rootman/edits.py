@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _REMOVED: Final = b"-"
 _ADDED: Final = b"+"
+_MOST_DIGITS: Final = 18  # of the number of a line; Python refuses to read thousands
 _DAMAGED: Final = "the edits do not fit the manifest"
 
 
@@ -132,6 +133,7 @@ def parse(data: bytes) -> Iterator[Change]:
 
 def _cut(raw: bytes) -> tuple[bytes, int, bytes]:
     number, _, line = raw[1:].partition(b" ")
-    if raw[:1] not in (_REMOVED, _ADDED) or not number.isdigit() or not line.endswith(b"\n"):
+    is_number = number.isdigit() and len(number) <= _MOST_DIGITS
+    if raw[:1] not in (_REMOVED, _ADDED) or not is_number or not line.endswith(b"\n"):
         raise InvalidManifest("the file of edits is damaged")
     return raw[:1], int(number), line

@@ -6,7 +6,8 @@ import hashlib
 from array import array
 from typing import TYPE_CHECKING, Final
 
-from rootman import release, seal, state
+from rootman import edits, release, seal, state
+from rootman.comparison import compare
 from rootman.manifest import HEADER
 from tests.builders import (
     Tree,
@@ -80,6 +81,10 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "line": [*lines_of(_OLD), *lines_of(_NEW)],
     "streams": [b"\x10" + _OLD + b"\0" + _NEW, b"\xff" + _NEW + b"\0" + _OLD],
     "manifests": [_OLD + b"\0" + _NEW, _NEW + b"\0" + _OLD, _OLD + b"\0" + _OLD],
+    "edits": [
+        b"\x10" + old + b"\0" + edits.serialise(compare([old], [new]))
+        for old, new in ((_OLD, _NEW), (_NEW, _OLD), (HEADER, _OLD), (_OLD, HEADER))
+    ],
     "release": [release.serialise(_RELEASE), release.serialise_repository("olpc")],
     "state": [
         state.Seal(7, _HASH, 3, 12, -1).serialise(),

@@ -46,8 +46,10 @@ class Watched:
         """Run the check on ``data``."""
         self._begun += 1
         self._running = True
-        self._check(data)
-        self._running = False
+        try:
+            self._check(data)
+        finally:
+            self._running = False  # a finding takes its time to be written down
 
     def _look(self, _: int, __: FrameType | None) -> None:
         if self._running and self._seen == self._begun:

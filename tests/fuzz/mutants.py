@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rootman import apply, comparison, delta, entries, manifest, release, seal, sizes
+from rootman import apply, comparison, delta, edits, entries, manifest, release, seal, sizes
 from rootman.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -78,6 +78,18 @@ def _half_groups() -> None:
     cast("Any", delta.Group).add = lambda group, _: setattr(group, "names", group.names + 1)
 
 
+def _any_number() -> None:
+    """Take whatever stands there for the number of a line."""
+
+    def cut(raw: bytes) -> tuple[bytes, int, bytes]:
+        number, _, line = raw[1:].partition(b" ")
+        if raw[:1] not in (b"-", b"+") or not line.endswith(b"\n"):
+            raise InvalidInput("the file of edits is damaged")
+        return raw[:1], int(number), line
+
+    edits._cut = cut
+
+
 def _any_day() -> None:
     """Leave it to others that a month has no 31st day."""
 
@@ -122,6 +134,7 @@ PARSERS: Final[dict[str, Broken]] = {
     "names that are decoded for ever": Broken("names", _escapes_twice),
     "lines in any order": Broken("streams", _any_order),
     "hardlink groups of different lines": Broken("manifests", _half_groups),
+    "edits without a number": Broken("edits", _any_number),
     "days that are none": Broken("release", _any_day),
     "kept sizes that are relied on": Broken("state", _any_sizes),
     "more digests than paths": Broken("record", _too_many_digests),

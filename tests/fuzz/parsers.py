@@ -19,13 +19,13 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rootman import comparison, manifest, release, seal, sizes, state, textstream
+from rootman import comparison, edits, manifest, release, seal, sizes, state, textstream
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
 from rootman.seal import SealRecord
 from rootman.state import Seal
-from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE
+from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, STAMPS_FILE
 from rootman.wanted import CompressedManifest, Delta
 from tests.fuzz.model import is_manifest, is_ordered, lines_of
 
@@ -176,6 +176,22 @@ def check_manifests(data: bytes) -> None:
         assert (judge(old, new) is Judged.SOUND) == is_manifest(new)
 
 
+# --- edits -------------------------------------------------------------------------------
+
+
+def check_edits(data: bytes) -> None:
+    """ST-19: a manifest and edits of one, parted by a NUL, fit or are refused."""
+    size = 1 + (data[0] if data else 0)
+    old, _, new = data[1:].partition(b"\0")
+    with suppress(InvalidInput):
+        found = list(edits.parse(new))
+        assert list(edits.parse(edits.serialise(found))) == found
+        made = b"".join(edits.edited(_cut(old, size), found))
+        if is_ordered(old) and is_ordered(made):
+            back = edits.inverted(comparison.compare([old], [made]))
+            assert b"".join(edits.edited([made], back)) == old
+
+
 # --- documents ---------------------------------------------------------------------------
 
 
@@ -219,17 +235,19 @@ def check_record(data: bytes) -> None:
     compressed = bool(data and data[0] & 1)
     content = data[1:] if compressed else seal._compress(data[1:])
     summary = Seal(1, hashlib.sha256(data[1:]).hexdigest(), _ENTRIES, 0, 0).serialise()
-    files = dict.fromkeys((MANIFEST_FILE, INODES_FILE, DIGESTS_FILE), content)
+    files = dict.fromkeys((MANIFEST_FILE, INODES_FILE, DIGESTS_FILE, STAMPS_FILE), content)
     with _directory({SEAL_FILE: summary, **files}) as fd:
         record = SealRecord(fd, "record")
         sound = record.is_sound()
         inodes = _tried(record.inodes)
         digests = _tried(record.digests)
+        stamps = _tried(lambda: record.stamps(["a", "b"]))
         with record.manifest() as stream:
             text = _tried(lambda: b"".join(stream))
     if not compressed:
         assert text == data[1:]
     assert not sound or (inodes is not None and text is not None)
+    assert stamps is None or (len(text or b"") == 16 and stamps.keys() == {"a", "b"})
     if inodes is not None:
         assert len(inodes) == _ENTRIES
         assert seal.pack_inodes(inodes) == seal._compress(text or b"")
@@ -266,6 +284,7 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "line": check_line,
     "streams": check_streams,
     "manifests": check_manifests,
+    "edits": check_edits,
     "release": check_release,
     "state": check_state,
     "record": check_record,

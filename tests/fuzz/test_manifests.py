@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman import edits
 from rootman.comparison import compare, known_lines, lines
 from rootman.manifest import HEADER, format_line, line_path, parse_line
 from tests.fuzz.model import entries_of, is_manifest, lines_of, manifest_of
@@ -49,6 +50,19 @@ def test_a_comparison_is_the_difference_of_sets(trees: list[Tree], one: int, oth
     assert {change.new for change in changes} - {None} == after - before
     fields = [change.field for change in changes]
     assert fields == sorted({line_path(line) for line in before ^ after})
+
+
+@given(versions(3), SIZES)
+def test_edits_make_one_manifest_of_another(trees: list[Tree], size: int) -> None:
+    """ST-19: there, on to a third, and back."""
+    one, two, three = map(manifest_of, trees)
+    first, second = list(compare([one], [two])), list(compare([two], [three]))
+
+    both = list(edits.compose(first, second))
+
+    assert b"".join(edits.edited(cut(one, size), edits.parse(edits.serialise(first)))) == two
+    assert both == list(compare([one], [three]))
+    assert b"".join(edits.edited(cut(three, size), edits.inverted(both))) == one
 
 
 @given(versions(2))

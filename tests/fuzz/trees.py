@@ -151,14 +151,16 @@ def nodes(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS) -> Node:
 def variants(draw: st.DrawFn, node: Node) -> Node:
     """Return ``node`` with one thing changed: that alone has to be noticed and made."""
     what = draw(st.sampled_from(("mode", "uid", "gid", "time", "xattrs", "content")))
-    if what in ("mode", "xattrs") and node.kind != "link":
-        mode = draw(MODES) if what == "mode" else node.mode
+    if what == "mode" and node.kind != "link":
+        mode = draw(MODES)
         # An access ACL and the mode say the same, so the one does not change alone.
-        return replace(node, mode=mode, xattrs=draw(xattrs(node.kind, mode)))
-    if what == "uid":
-        return replace(node, uid=draw(IDS))
-    if what == "gid":
-        return replace(node, gid=draw(IDS))
+        same = {ACCESS: draw(acls(mode))} if ACCESS in node.xattrs else {}
+        return replace(node, mode=mode, xattrs={**node.xattrs, **same})
+    if what == "xattrs":
+        return replace(node, xattrs=draw(xattrs(node.kind, node.mode)))
+    if what in ("uid", "gid"):
+        owner = draw(IDS)
+        return replace(node, uid=owner) if what == "uid" else replace(node, gid=owner)
     if what == "content" and node.kind == "file":
         return replace(node, content=draw(CONTENTS))
     if what == "content" and node.kind == "link":
@@ -179,23 +181,22 @@ def banks(draw: st.DrawFn) -> Bank:
     return found + [draw(variants(node)) for node in found]
 
 
-# What becomes of a path: often it stays, alone or with the other names of its inode.
-_FATES: Final = (
-    "same", "same", "same", "same", "variant", "variant", "any", "any", "link", "link", "apart",
-    "nothing", "directory",
-)  # fmt: skip
+# What becomes of a path: it stays, alone or with the other names of its inode, or not.
+_CHANGES: Final = ("variant", "any", "link", "link", "apart", "nothing", "directory")
+_FATES: Final = (("same",) * 3 + _CHANGES, ("same",) * 12 + _CHANGES)
 
 
 @st.composite
 def successors(draw: st.DrawFn, old: Tree, paths: Sequence[str], bank: Bank) -> Tree:
     """Return what may come after ``old``: at each path the same, another node, or nothing."""
     tree: Tree = {".": draw(st.sampled_from([one for one in bank if one.kind == "dir"]))}
+    fates = draw(st.sampled_from(_FATES))
     heirs: dict[str, str] = {}  # of an old group's first name: the first that stays
     for path in paths:
         parent = os.path.dirname(path)
         if parent and (parent not in tree or tree[parent].kind != "dir"):
             continue
-        fate = draw(st.sampled_from(_FATES))
+        fate = draw(st.sampled_from(fates))
         was = old.get(path)
         first = was.target if was is not None and was.kind == "hardlink" else path
         there = old.get(first)

@@ -57,8 +57,11 @@ def test_inverted(one: dict[str, str], other: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"x0 ./a type=file\n", b"-x ./a type=file\n", b"-0 ./a type=file", b"-0\n", b"+-1 ./a x\n"],
-)
+    [
+        b"x0 ./a type=file\n", b"-x ./a type=file\n", b"-0 ./a type=file", b"-0\n", b"+-1 ./a x\n",
+        b"-" + b"9" * 5_000 + b" ./a x\n",
+    ],
+)  # fmt: skip
 def test_a_damaged_file(data: bytes) -> None:
     with pytest.raises(InvalidManifest, match="damaged"):
         list(parse(data))
