@@ -27,8 +27,8 @@ _KEEP: Final = Path("/var/tmp")  # noqa: S108 - where nothing else removes it
 
 def jobs(seed: int, states: int) -> Iterator[Job]:
     """Yield a job for each scenario on each filesystem."""
-    for configuration in CONFIGURATIONS:
-        for scenario in SCENARIOS:
+    for scenario in SCENARIOS:
+        for configuration in CONFIGURATIONS:
             yield Job(configuration.name, scenario.name, seed, states)
 
 
