@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 NEXT: Final = 5
 """The release that the upgrade after the power cut is to: no scenario has it."""
-UPGRADED: Final = 3
-"""One of so many states is upgraded; that is half of the time of a look."""
+UPGRADED: Final = 4
+"""One of so many states is upgraded; an upgrade takes as long as a look."""
 BY_COMMAND: Final = 200
 """One of so many is recovered and upgraded by processes of their own, as a user does it."""
 _ANY: Final = 1 << 30
