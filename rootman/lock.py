@@ -1,25 +1,29 @@
 """One rootman at a time may change a store.
 
 The lock is flock(2) on ``.rootman/lock``: the kernel drops it when its holder
-dies, however it dies, so a stale lock cannot exist. The file's content only
-serves to name the holder.
+dies, however it dies, so a stale lock cannot exist. Forks of a command that was
+killed hold it for a moment longer, until they notice or have let go of it; that is
+waited for. The file's content only serves to name the holder.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import Busy, SystemFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rootman.store import Store
 
 LOCK_FILE: Final = "lock"
+_PATIENCE: Final = 5.0  # seconds for what is left of a killed command to end
+_PAUSE: Final = 0.01
 
 
 @contextmanager
@@ -71,11 +75,44 @@ def undisturbed(store: Store) -> Iterator[None]:
 
 
 def _take(store: Store, fd: int, kind: int) -> None:
+    def owner() -> bytes:
+        return os.pread(fd, 32, 0)
+
     try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        take(fd, kind, owner)
     except BlockingIOError as error:
-        who = holder(os.pread(fd, 32, 0))
+        who = holder(owner())
         raise Busy(f"{store.path} is in use by {who}", hint="wait for it to end") from error
+
+
+def take(fd: int, kind: int, owner: Callable[[], bytes]) -> None:
+    """Take the flock(2) of ``kind`` on ``fd``; ``owner`` returns the pid that took it last.
+
+    Raises:
+        BlockingIOError: another process holds it, and its owner lives or was waited for.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _is_alive(owner()) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(_PAUSE)
+
+
+def _is_alive(pid: bytes) -> bool:
+    """Return whether it is: one that is not there yet, or not any more, soon will be or was."""
+    import psutil
+
+    if not pid.strip().isdigit():
+        return False
+    try:
+        return bool(psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _hint(error: OSError) -> str:

@@ -93,7 +93,10 @@ class SealRecord:
             InvalidInput: they are damaged.
         """
         count = self.summary().edits
-        changes = list(edits.parse(self._read(EDITS_FILE))) if count else []
+        try:
+            changes = list(edits.parse(self._read(EDITS_FILE))) if count else []
+        except InvalidManifest as error:
+            raise InvalidInput(f"{self.origin}/{EDITS_FILE}: {error}") from error
         if len(changes) != count:
             raise InvalidInput(f"{self.origin}/{EDITS_FILE}: damaged")
         return changes

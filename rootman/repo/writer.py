@@ -12,11 +12,12 @@ import errno
 import fcntl
 import os
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rootman.directory import rewind
 from rootman.errors import Busy, NoSpace, NotFound, Refused, SystemFailure
-from rootman.lock import holder
+from rootman.lock import holder, take
 from rootman.names import DEFAULT_OS
 from rootman.release import serialise_repository
 from rootman.repo import layout
@@ -174,7 +175,7 @@ def _locked(writer: Writer) -> Iterator[None]:
     fd = os.open(layout.LOCK, flags, dir_fd=writer.fd)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take(fd, fcntl.LOCK_EX, partial(_lock_owner, fd))
         except BlockingIOError as error:
             who = holder(_lock_owner(fd))
             raise Busy(f"{writer.path}: {who} publishes here", hint="wait for it to end") from error

@@ -22,6 +22,7 @@ from rootman import freezing
 from rootman.errors import Busy, NoSpace, RootmanError
 from rootman.freezing import Freezer
 from rootman.fsops import RealFs
+from rootman.lock import take
 from rootman.session import look
 from tests.builders import Tree, differences, file, hardlink, published, snapshot, symlink
 from tests.fault.faulty import Call, Forked, Hasty, KillBefore, interposed
@@ -260,6 +261,33 @@ def killed_at_link(lab: Lab, *, leader: bool) -> object:
         return ""
 
     return Forked(work).result()
+
+
+def test_what_is_left_of_a_killed_command_is_waited_for(tmp_path: Path) -> None:
+    """ST-14: a fork has the lock for a moment after its parent died."""
+    lock = tmp_path / "lock"
+    told, tell = os.pipe()
+    parent = os.fork()
+    if not parent:
+        fcntl.flock(os.open(lock, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)
+        if not os.fork():
+            os.close(tell)
+            os.read(told, 1)
+        os._exit(0)
+    os.waitpid(parent, 0)
+    asked = []
+
+    def owner() -> bytes:
+        asked.append(parent)
+        if len(asked) == 1:
+            os.close(tell)
+        return b"%d" % parent
+
+    with lock.open("rb") as file:
+        take(file.fileno(), fcntl.LOCK_EX, owner)
+
+    os.close(told)
+    assert asked
 
 
 def test_workers_do_not_outlive_a_killed_command(wide: Lab) -> None:
