@@ -62,12 +62,12 @@ class _Worker:
 
     def make(self, manifest_lines: Iterator[tuple[int, bytes]]) -> None:
         """Make the entries of these numbered lines, directories without their times."""
-        link = self.fs.link
+        link, skip = self.fs.link, self.skip
         here: bytes | None = None  # the directory that the two descriptors are of
         source_fd = target_fd = -1
         for index, line in manifest_lines:
             end = line.index(b" ")
-            if line[:end] in self.skip:
+            if skip and line[:end] in skip:
                 continue
             if line.startswith(_DIR, end):
                 self.directories.append(line)

@@ -45,6 +45,7 @@ INODE_TYPE: Final = "Q"
 STAMP_TYPE: Final = "q"
 # The stamp of a directory of which it is not known when it was last as sealed.
 UNKNOWN: Final = 0
+_TYPE_AT: Final = len(b" type=")
 _SIZE: Final = b" size="
 _EMPTY_CONTENT: Final = b" size=0 "
 _LINKED_TYPES: Final = (b"file", b"link")
@@ -55,8 +56,8 @@ def is_shared(line: bytes) -> bool:
 
     Empty files are not: unrelated programs would share one inode's locks (ST-9).
     """
-    kind = line[line.find(b" ") + 6 :][:4]
-    return kind in _LINKED_TYPES and _EMPTY_CONTENT not in line
+    start = line.find(b" ") + _TYPE_AT
+    return line[start : start + 4] in _LINKED_TYPES and _EMPTY_CONTENT not in line
 
 
 def content_size(line: bytes) -> int:
