@@ -52,7 +52,7 @@ def _soak(budget: float, seed: int) -> int:
 
     with scratch_directory() as scratch:
         jobs = takewhile(go_on, endless_jobs(seed, _STATES))
-        for result in carry_out_all(scratch, jobs, to_the_first=True):
+        for result in carry_out_all(scratch, jobs, until=""):
             tally.add(result)
             job = result.job
             print(f"{tally.states:8} states; {job.filesystem}, {job.scenario}, seed {job.seed}")

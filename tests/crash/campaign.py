@@ -39,15 +39,17 @@ def endless_jobs(seed: int, states: int) -> Iterator[Job]:
 
 
 def carry_out_all(
-    scratch: Path, wanted: Iterable[Job], *, to_the_first: bool = False
+    scratch: Path, wanted: Iterable[Job], *, until: str | None = None
 ) -> Generator[Result, None, None]:
     """Carry out jobs on all processors; yield what comes of each, as it ends.
+
+    Each ends at the first violation that has ``until`` in it, if that is not None.
 
     Raises:
         AssertionError: one of them failed to record.
     """
     waiting = iter(wanted)
-    work = partial(carry_out, scratch, to_the_first)
+    work = partial(carry_out, scratch, until)
     lanes = len(os.sched_getaffinity(0))
     running = [Forked(partial(work, job)) for job in islice(waiting, lanes)]
     try:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.crash.recording import Phase
 
 _LOG_SIZE: Final = 1 << 30  # sparse; a log that is full ends the recording with an error
+# Whoever died before it was to be told cannot be waited for.
+_UNLESS_ORPHAN: Final = '[ "$PPID" = "$1" ] && shift && exec "$@"'
 _PATIENCE: Final = 60.0  # seconds until a daemon that shows no disk is a failure
 
 
@@ -99,7 +101,8 @@ def _start_daemon(image: Path, log: Path, shown: Path) -> subprocess.Popen[bytes
         "mountpoint": str(shown),
         "writable": True,
     }
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "qemu-storage-daemon"]
+    command = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _UNLESS_ORPHAN, "sh"]
+    command += [str(os.getpid()), "unshare", "--mount", "qemu-storage-daemon"]
     for node in nodes:
         command += ["--blockdev", json.dumps(node)]
     command += ["--export", json.dumps(export), "--chardev", "stdio,id=ready"]

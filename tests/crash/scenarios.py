@@ -214,9 +214,9 @@ class PublishScenario:
 
     def check(self, lab: Lab, told: Files, phase: Phase, *, number: int) -> list[str]:
         del number
-        found = list(self._readers(lab, told, done=phase == "done"))
+        found = [f"left: {one}" for one in self._readers(lab, told, done=phase == "done")]
         if phase == "done" and beginnings.leftovers(lab.repo):
-            found.append(f"RL-7: {beginnings.leftovers(lab.repo)} in tmp")
+            found.append(f"left: RL-7: {beginnings.leftovers(lab.repo)} in tmp")
         kind, message, _ = attempt(lambda: beginnings.publish(lab, Hasty()))
         if kind != "done":
             found.append(f"given again: RL-8: {message}")

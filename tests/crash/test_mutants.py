@@ -28,14 +28,15 @@ def test_a_mutant_is_found(scratch: Path, case: Case) -> None:
         for seed in range(RECORDINGS)
     )
 
+    claim = f" {case.mutant.breaks}: "
     found: list[str] = []
-    with closing(carry_out_all(scratch, jobs, to_the_first=True)) as results:
+    with closing(carry_out_all(scratch, jobs, until=claim)) as results:
         for result in results:
             found += [one for trial in result.violations for one in trial.wrong]
-            if any(f"{case.mutant.breaks}: " in one for one in found):
+            if any(claim in one for one in found):
                 return
 
-    pytest.fail(f"{case.mutant.breaks} is not among: {found}")
+    pytest.fail(f"{claim} is not among: {found}")
 
 
 def test_a_violation_is_kept_and_seen_again(scratch: Path, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_violation_is_kept_and_seen_again(scratch: Path, tmp_path: Path) -> No
     job = Job(case.filesystem, case.scenario, 0, STATES, case.mutant.name)
     tally = Tally(keep=tmp_path)
 
-    with closing(carry_out_all(scratch, [job], to_the_first=True)) as results:
+    with closing(carry_out_all(scratch, [job], until="")) as results:
         for result in results:
             tally.add(result)
 

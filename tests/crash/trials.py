@@ -65,10 +65,10 @@ class Result:
     """The packed recording, where there are violations."""
 
 
-def carry_out(scratch: Path, to_the_first: bool, job: Job) -> Result:  # noqa: FBT001 - by partial
+def carry_out(scratch: Path, until: str | None, job: Job) -> Result:
     """Record and look, in a process that is there for nothing else.
 
-    ``to_the_first`` violation is as far as it goes on request.
+    The first violation that has ``until`` in it, if that is not None, is as far as it goes.
 
     Raises:
         AssertionError: the command failed while it was recorded.
@@ -84,7 +84,7 @@ def carry_out(scratch: Path, to_the_first: bool, job: Job) -> Result:  # noqa: F
         if trial.wrong:
             result.violations.append(trial)
             result.recording = result.recording or pack(recording)
-            if to_the_first:
+            if until is not None and any(until in one for one in trial.wrong):
                 break
     return result
 

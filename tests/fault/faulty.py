@@ -163,6 +163,7 @@ class Forked(Generic[T]):
 
     def __init__(self, function: Callable[[], T]) -> None:
         reader, writer = os.pipe2(os.O_CLOEXEC)
+        parent = os.getpid()
         self._pid = os.fork()
         self._reader = reader
         if self._pid:
@@ -170,6 +171,8 @@ class Forked(Generic[T]):
             return
         try:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                return  # it died before that, and nobody waits
             os.close(reader)
             with open(writer, "wb") as pipe:
                 pipe.write(_packed(function))
