@@ -20,12 +20,21 @@ from rootman.delta import (
     hash_prefix,
     is_directory,
     join_drift,
+    note_other_inodes,
     splice,
     vet,
     wants_content,
 )
 from rootman.errors import InvalidManifest
-from rootman.manifest import HEADER, format_line, group_inode, line_path, parent_field, parse_line
+from rootman.manifest import (
+    HEADER,
+    format_line,
+    group_inode,
+    line_path,
+    parent_field,
+    parse_line,
+    path_field,
+)
 from tests.unit.entries import ROOT_ENTRY, entries, entry, line, manifest
 
 if TYPE_CHECKING:
@@ -342,6 +351,35 @@ def test_the_inodes_of_a_tree_follow_its_changes(
 
 
 # --- needs ---------------------------------------------------------------------------
+
+
+@given(
+    st.dictionaries(st.sampled_from(PATHS), st.tuples(st.integers(0, 1), st.integers(1, 3))),
+    st.dictionaries(st.sampled_from(PATHS), st.tuples(st.integers(0, 1), st.integers(1, 3))),
+)
+def test_unchanged_lines_with_other_inodes_are_noted(
+    old: dict[str, tuple[int, int]], new: dict[str, tuple[int, int]]
+) -> None:
+    """TR-13: each path has a mode and an inode; a line says the mode alone."""
+    before, after = (
+        {
+            b"%b mode=%d\n" % (path_field(path.encode()), mode): inode
+            for path, (mode, inode) in one.items()
+        }
+        for one in (old, new)
+    )
+    ours, theirs = (sorted(one, key=line_path) for one in (before, after))
+    changes = list(compare([HEADER, *ours], [HEADER, *theirs]))
+    one, other = (
+        array("Q", [before[key] for key in ours]),
+        array("Q", [after[key] for key in theirs]),
+    )
+    noted = array("Q")
+
+    assert list(note_other_inodes(changes, one, other, noted)) == changes
+
+    wanted = [key for key in theirs if before.get(key, after[key]) != after[key]]
+    assert [theirs[index] for index in noted] == wanted
 
 
 def test_needs_count_paths_by_kind() -> None:
