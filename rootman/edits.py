@@ -71,19 +71,14 @@ def edited(base: Iterable[bytes], edits: Iterable[Change]) -> Iterator[bytes]:
         cut = data.rfind(b"\n") + 1
         block, rest = data[:cut], data[cut:]
         end = index + block.count(b"\n")
-        if ahead is None or ahead.old_index >= end:
-            yield block
-        else:
-            lines, at = block.splitlines(keepends=True), 0
-            while ahead is not None and ahead.old_index < end:
-                position = ahead.old_index - index
-                if position < at or (ahead.old is not None and lines[position] != ahead.old):
-                    raise InvalidManifest(_DAMAGED)
-                yield from lines[at:position]
-                at = position + (ahead.old is not None)
-                yield ahead.new or b""
-                ahead = next(pending, None)
-            yield b"".join(lines[at:])
+        made, at, line = list[bytes](), 0, index
+        while ahead is not None and ahead.old_index < end:
+            place = _place(block, at, ahead.old_index - line, ahead.old)
+            made += (block[at:place], ahead.new or b"")
+            at = place + len(ahead.old or b"")
+            line = ahead.old_index + (ahead.old is not None)
+            ahead = next(pending, None)
+        yield b"".join((*made, block[at:])) if made else block
         index = end
     yield rest
     while ahead is not None:  # after the last line
@@ -91,6 +86,21 @@ def edited(base: Iterable[bytes], edits: Iterable[Change]) -> Iterator[bytes]:
             raise InvalidManifest(_DAMAGED)
         yield ahead.new or b""
         ahead = next(pending, None)
+
+
+def _place(block: bytes, start: int, lines: int, old: bytes | None) -> int:
+    """Return where the line is that comes ``lines`` after that at ``start``; it must be ``old``.
+
+    A line that is known is found faster than lines are counted.
+    """
+    if old is None and lines >= 0:
+        for _ in range(lines):
+            start = block.index(b"\n", start) + 1
+        return start
+    place = block.find(old or b"", start)
+    if place < 0 or block.count(b"\n", start, place) != lines:
+        raise InvalidManifest(_DAMAGED)
+    return place
 
 
 def serialise(edits: Iterable[Change]) -> bytes:
