@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
@@ -40,7 +40,7 @@ from rootman.steps import (
     Sweep,
     TakeSpare,
 )
-from rootman.store import STAGE_ROOT, STAGE_SEAL, STATE_FILE, Store
+from rootman.store import OBJECTS, STAGE_ROOT, STAGE_SEAL, STATE_FILE, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from rootman.steps import Plan
 
 _NEW_STATE: Final = "state.json.new"
+_NEW_OBJECTS: Final = "objects.new"
+_LARGE_DIRECTORY: Final = 1 << 16  # bytes; some hundred downloads
 _HINTS: Final = {
     errno.EROFS: "remount it read-write",
     errno.EACCES: "be root",
@@ -202,6 +204,9 @@ class Executor:
 
     def _clear_objects(self, _: ClearObjects) -> None:
         empty_directory(self._fs, self._store.objects)
+        if os.fstat(self._store.objects).st_size > _LARGE_DIRECTORY:
+            with suppress(OSError):  # it is as empty without, and a full disk refuses it
+                replace_objects(self._fs, self._store)
 
     def _save_settings(self, step: SaveSettings) -> None:
         write_state(self._fs, self._store, step.settings.serialise())
@@ -230,6 +235,19 @@ _METHODS: Final = {
     ClearObjects: "_clear_objects",
     SaveSettings: "_save_settings",
 }
+
+
+def replace_objects(fs: Fs, store: Store) -> None:
+    """Put a new directory in the place of the empty ``objects``.
+
+    An ext4 directory never shrinks: that of an installation is read for as long as an
+    upgrade takes otherwise, by every upgrade to come.
+
+    Raises:
+        OSError: the system refused; the old one is there.
+    """
+    fs.mkdir(_NEW_OBJECTS, 0o700, dir_fd=store.staging)
+    fs.rename(_NEW_OBJECTS, OBJECTS, source_fd=store.staging, target_fd=store.control)
 
 
 def write_state(fs: Fs, store: Store, data: bytes) -> None:

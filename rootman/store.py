@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOTFS: Final = "/rootfs"
 STATE_FILE: Final = "state.json"
-STATE_DIRS: Final = ("trees", "staging", "objects", "boot")
+OBJECTS: Final = "objects"
+STATE_DIRS: Final = ("trees", "staging", OBJECTS, "boot")
 
 # In a stage: the tree, the seal record it came with, the one it is to get.
 STAGE_ROOT: Final = "root"

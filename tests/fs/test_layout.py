@@ -198,6 +198,25 @@ def test_the_record_has_the_release_and_the_manifest(lab: Lab) -> None:
     assert manifest == unpacked(lab.repo / f"manifests/{digest}.zst")
 
 
+def test_objects_do_not_stay_large(lab: Lab) -> None:
+    """ST-11, ST-12: what an installation made of the directory is not read for ever."""
+    for number in range(2000):
+        (lab.control / "objects" / f"{number:064x}").touch()
+    assert (lab.control / "objects").stat().st_size > 1 << 16
+    lab.publish(4, ONE)
+
+    lab.upgrade(4)
+
+    status = (lab.control / "objects").stat()
+    assert status.st_size == 4096
+    assert stat.S_IMODE(status.st_mode) == 0o700
+    assert names(lab.control / "objects") == set()
+    assert names(lab.control / "staging") == {"spare.4"}
+    lab.publish(5, TWO)
+    lab.upgrade(5)
+    assert lab.verdict(5) == "pristine"
+
+
 def test_an_adopted_tree_has_no_release(lab: Lab) -> None:
     """ST-6."""
     lab.init(lab.source(1), 9)
