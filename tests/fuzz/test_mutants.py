@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The same examples in every run, as many as it takes and no more.
 SEARCH: Final = settings(
-    max_examples=600,
+    max_examples=3000,
     derandomize=True,
     database=None,
     phases=[Phase.generate],
