@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.builders import Tree
     from tests.filesystems import LoopFilesystem
 
-# The same examples in every run, as many as it takes and no more.
+# As many examples as it takes and no more; the same in every run that imports the same modules.
 SEARCH: Final = settings(
     max_examples=3000,
     derandomize=True,
