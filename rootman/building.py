@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from rootman.apply import Applier
 from rootman.clone import clone_tree
 from rootman.delta import splice, wanted_content
+from rootman.directory import opened
 from rootman.edits import compose
 from rootman.entries import make_file
-from rootman.fsops import open_dir
 from rootman.manifest import ROOT, field_path
 from rootman.names import StageKind, StageName
 from rootman.seal import pack_digests, pack_edits, pack_inodes, pack_stamps
@@ -35,6 +34,7 @@ from rootman.survey import digests_of, stamps_of, whole_groups
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
 
     from rootman.apply import Content
     from rootman.comparison import Change
@@ -97,13 +97,8 @@ class Building:
         """The name of this tree's stage."""
         return str(StageName(StageKind.BUILDING, self.version))
 
-    @contextmanager
-    def _below(self, name: str) -> Iterator[int]:
-        fd = open_dir(f"{self.stage}/{name}", dir_fd=self.store.staging)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def _below(self, name: str) -> AbstractContextManager[int]:
+        return opened(f"{self.stage}/{name}", dir_fd=self.store.staging)
 
     def fetch(self) -> None:
         """Have all content that the seed lacks in ``objects/``; count the bytes ``fetched``."""

@@ -37,6 +37,11 @@ class Change:
     new_index: int
     untrusted: bool = False
 
+    @property
+    def growth(self) -> int:
+        """How many lines more the manifest has by this."""
+        return (self.new is not None) - (self.old is not None)
+
 
 class _Cursor:
     """A position in a stream of lines."""

@@ -16,6 +16,7 @@ from rootman.comparison import Change
 from rootman.errors import InvalidManifest
 from rootman.manifest import (
     HARDLINK,
+    TYPE_AT,
     Entry,
     field_path,
     group_inode,
@@ -28,7 +29,6 @@ from rootman.manifest import (
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
-_TYPE_AT: Final = len(b" type=")
 _DIR: Final = b"dir "
 
 
@@ -102,7 +102,7 @@ def hash_prefix(digest: str) -> int:
 
 def is_directory(line: bytes) -> bool:
     """Return whether the manifest line is that of a directory."""
-    start = line.find(b" ") + _TYPE_AT
+    start = line.find(b" ") + TYPE_AT
     return line[start : start + len(_DIR)] == _DIR
 
 
@@ -123,8 +123,7 @@ def join_drift(changes: Iterable[Change], drift: Iterable[Drift]) -> Iterator[Ch
             yield replace(change, untrusted=True)
         else:
             yield change
-        shift = change.new_index - change.old_index
-        shift += (change.new is not None) - (change.old is not None)
+        shift = change.new_index - change.old_index + change.growth
     while ahead is not None:
         yield _restore(ahead, shift)
         ahead = next(pending, None)

@@ -34,21 +34,17 @@ def compose(first: Iterable[Change], second: Iterable[Change]) -> Iterator[Chang
         if one is not None and two is not None and one.field == two.field:
             if one.old != two.new:
                 yield Change(one.field, one.old, two.new, one.old_index, two.new_index)
-            behind += _growth(one)
-            ahead += _growth(two)
+            behind += one.growth
+            ahead += two.growth
             one, two = next(ours, None), next(theirs, None)
         elif one is not None and (two is None or one.field < two.field):
             yield replace(one, new_index=one.new_index + ahead)
-            behind += _growth(one)
+            behind += one.growth
             one = next(ours, None)
         elif two is not None:
             yield replace(two, old_index=two.old_index - behind)
-            ahead += _growth(two)
+            ahead += two.growth
             two = next(theirs, None)
-
-
-def _growth(change: Change) -> int:
-    return (change.new is not None) - (change.old is not None)
 
 
 def inverted(edits: Iterable[Change]) -> Iterator[Change]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
+from rootman.directory import opened
 from rootman.errors import NoSpace, SystemFailure
-from rootman.fsops import open_dir
 from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
 from rootman.removal import empty_directory, remove_tree
 from rootman.steps import (
@@ -120,11 +120,8 @@ class Executor:
         seed = building.seed
         if seed is None:
             raise AssertionError("cloning needs a seed")
-        source = open_dir(self._name(step.seed), dir_fd=self._store.fd)
-        try:
+        with opened(self._name(step.seed), dir_fd=self._store.fd) as source:
             building.clone(source, seed)
-        finally:
-            os.close(source)
 
     def _start_empty(self, _: StartEmpty) -> None:
         self._built().start_empty()

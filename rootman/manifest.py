@@ -18,6 +18,7 @@ from rootman.errors import InvalidManifest
 
 HEADER: Final = b"#mtree\n"
 ROOT: Final = b"."
+TYPE_AT: Final = len(b" type=")  # after the path field
 
 # A name may have 255 bytes and each may need four characters (MF-5).
 MAX_LINE: Final = 1 << 20

@@ -10,15 +10,16 @@ import os
 from array import array
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree
 from rootman.comparison import Change, compare, known_lines
 from rootman.delta import note_other_inodes
+from rootman.directory import opened, rewind
 from rootman.edits import compose, inverted
 from rootman.entries import make_file
-from rootman.fsops import open_dir
 from rootman.links import publish
 from rootman.manifest import HARDLINK, ROOT, line_path
 from rootman.names import StageKind, StageName, parse_stage_name
@@ -79,17 +80,16 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         OSError, RootmanError: the stage is then of no use any more.
     """
     with (
-        _open(store.fd, target.name) as source,
+        opened(target.name, dir_fd=store.fd) as source,
         closing(LinkedContent(fs, source)) as content,
         _record(store.trees, str(target.version)) as new,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
-        _open(store.staging, f"{stage}/{STAGE_ROOT}") as root,
+        opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
     ):
         noted = array("Q")
         changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
         applier = Applier(fs, root, content, {})
-        applier.apply(_without_own_groups(changes))
-        applier.apply(_again(new, noted))
+        applier.apply(chain(_without_own_groups(changes), _again(new, noted)))
         stamps = old.stamps(old.digests())
         for path in applier.touched:
             stamps.pop(os.fsdecode(path or ROOT), None)
@@ -107,7 +107,10 @@ def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:
 
 
 def _again(record: SealRecord, numbers: array[int]) -> Iterator[Change]:
-    """Yield changes that make the entries of these lines of the manifest once more."""
+    """Yield changes that make the entries of these lines of the manifest once more.
+
+    ``numbers`` are looked at when the first is asked for.
+    """
     if not numbers:
         return
     wanted = set(numbers)
@@ -142,8 +145,8 @@ def clone_spare(fs: Fs, store: Store, target: Tree, *, forks: int) -> None:
     fs.mkdir(f"{stage}/{STAGE_ROOT}", 0o755, dir_fd=store.staging)
     entries = target.seal.entries if target.seal else 0
     with (
-        _open(store.fd, target.name) as source,
-        _open(store.staging, f"{stage}/{STAGE_ROOT}") as root,
+        opened(target.name, dir_fd=store.fd) as source,
+        opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
         _record(store.trees, str(target.version)) as record,
     ):
         cloned = clone_tree(fs, source, root, record, entries=entries, forks=forks)
@@ -158,7 +161,7 @@ def _keep_as_spare(
     fs.mkdir(f"{stage}/{STAGE_SEAL}", 0o700, dir_fd=store.staging)
     with (
         _record(store.trees, str(target.version)) as record,
-        _open(store.staging, f"{stage}/{STAGE_SEAL}") as copy,
+        opened(f"{stage}/{STAGE_SEAL}", dir_fd=store.staging) as copy,
     ):
         for name in sorted(set(os.listdir(record.dir_fd)) - {STAMPS_FILE}):
             fs.link(name, name, source_fd=record.dir_fd, target_fd=copy)
@@ -180,11 +183,15 @@ def distrust_spares(fs: Fs, store: Store) -> None:
     Raises:
         OSError: the system refused.
     """
+    rewind(store.staging)
     for name in os.listdir(store.staging):
         stage = parse_stage_name(name)
         if stage is None or stage.kind is not StageKind.SPARE:
             continue
-        with suppress(FileNotFoundError), _open(store.staging, f"{name}/{STAGE_META}") as meta:
+        with (
+            suppress(FileNotFoundError),
+            opened(f"{name}/{STAGE_META}", dir_fd=store.staging) as meta,
+        ):
             fs.unlink(STAMPS_FILE, dir_fd=meta)
             fs.fsync(meta)
 
@@ -200,15 +207,6 @@ def drop_stage(fs: Fs, store: Store, stage: str) -> None:
 
 
 @contextmanager
-def _open(dir_fd: int, path: str) -> Iterator[int]:
-    fd = open_dir(path, dir_fd=dir_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
 def _record(dir_fd: int, path: str) -> Iterator[SealRecord]:
-    with _open(dir_fd, path) as fd:
+    with opened(path, dir_fd=dir_fd) as fd:
         yield SealRecord(fd, path)

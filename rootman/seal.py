@@ -12,7 +12,6 @@ The files are specified in spec/10-layout.md (ST-*).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from array import array
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman import edits
 from rootman.errors import InvalidInput, InvalidManifest
+from rootman.manifest import TYPE_AT
 from rootman.state import parse_seal
 from rootman.store import (
     DIGESTS_FILE,
@@ -32,7 +32,7 @@ from rootman.store import (
     STAMPS_FILE,
     open_below,
 )
-from rootman.textstream import decompress
+from rootman.textstream import Hashed, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,6 @@ INODE_TYPE: Final = "Q"
 STAMP_TYPE: Final = "q"
 # The stamp of a directory of which it is not known when it was last as sealed.
 UNKNOWN: Final = 0
-_TYPE_AT: Final = len(b" type=")
 _SIZE: Final = b" size="
 _EMPTY_CONTENT: Final = b" size=0 "
 _LINKED_TYPES: Final = (b"file", b"link")
@@ -56,7 +55,7 @@ def is_shared(line: bytes) -> bool:
 
     Empty files are not: unrelated programs would share one inode's locks (ST-9).
     """
-    start = line.find(b" ") + _TYPE_AT
+    start = line.find(b" ") + TYPE_AT
     return line[start : start + 4] in _LINKED_TYPES and _EMPTY_CONTENT not in line
 
 
@@ -125,15 +124,13 @@ class SealRecord:
 
     def is_sound(self) -> bool:
         """Return whether the manifest and the inodes are those that were recorded."""
-        hasher = hashlib.sha256()
         try:
-            summary = self.summary()
             with self.manifest() as stream:
-                for chunk in stream:
-                    hasher.update(chunk)
-            return hasher.hexdigest() == summary.manifest and len(self.inodes()) == summary.entries
+                Hashed(stream).verify(self.summary().manifest, MANIFEST_FILE)
+            self.inodes()
         except (InvalidInput, OSError, ValueError):
             return False
+        return True
 
     def digests(self) -> dict[str, bytes]:
         """Return the digest of each directory, by its path below the tree (``.`` the root)."""
@@ -210,8 +207,12 @@ def unpack_digests(data: bytes, origin: str) -> dict[str, bytes]:
     start = end + 2
     if end < 0 or len(data) != start + len(paths) * DIGEST_SIZE:
         raise InvalidInput(f"{origin}: damaged")
-    digests = (data[at : at + DIGEST_SIZE] for at in range(start, len(data), DIGEST_SIZE))
-    return dict(zip(paths, digests, strict=True))
+    return dict(zip(paths, cut_digests(data[start:]), strict=True))
+
+
+def cut_digests(data: bytes) -> Iterator[bytes]:
+    """Yield the digests that ``data`` has one after the other."""
+    return (data[at : at + DIGEST_SIZE] for at in range(0, len(data), DIGEST_SIZE))
 
 
 def _compress(data: bytes) -> bytes:

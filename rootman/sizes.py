@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.errors import InvalidInput, InvalidManifest
+from rootman.errors import InvalidInput
 from rootman.store import INODES_FILE, MANIFEST_FILE
 
 if TYPE_CHECKING:
@@ -155,6 +155,6 @@ def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
                 if inode in inodes:
                     size += content_size(line)
                     inodes.discard(inode)
-        except (InvalidManifest, ValueError) as error:  # fewer lines than inodes, no size in one
+        except ValueError as error:  # fewer lines than inodes, or no size in one
             raise InvalidInput(f"{record.origin}/{MANIFEST_FILE}: damaged") from error
     return size

@@ -17,7 +17,6 @@ import errno
 import os
 import stat
 from array import array
-from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from rootman import workers
 from rootman.comparison import known_lines
 from rootman.delta import Drift
-from rootman.directory import rewind
+from rootman.directory import opened, rewind
 from rootman.fsops import open_dir
 from rootman.manifest import (
     HARDLINK,
@@ -38,12 +37,12 @@ from rootman.manifest import (
     parse_line,
     path_field,
 )
-from rootman.seal import DIGEST_SIZE, STAMP_TYPE, UNKNOWN, is_shared
+from rootman.seal import DIGEST_SIZE, STAMP_TYPE, UNKNOWN, cut_digests, is_shared
 from rootman.treedirs import TreeDirs, split
 from rootman.xattrs import OF_THE_KERNEL, Xattrs, path_at, read_xattrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rootman.seal import SealRecord
 
@@ -118,15 +117,6 @@ def _own_facts(facts: tuple[int, ...]) -> tuple[int, ...]:
     return (0, size if mode & _IFMT in _SHARED_TYPES else 0, mode, uid, gid, time_ns, device)
 
 
-@contextmanager
-def _opened(root_fd: int, path: str) -> Iterator[int]:
-    fd = open_dir(path, dir_fd=root_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def digests_of(
     root_fd: int, paths: Sequence[str], *, forks: int
 ) -> tuple[dict[str, bytes], dict[str, int]]:
@@ -139,7 +129,7 @@ def digests_of(
     def task(part: Sequence[str]) -> bytes:
         digests, stamps = [], array(STAMP_TYPE)
         for path in part:
-            with _opened(root_fd, path) as fd:
+            with opened(path, dir_fd=root_fd) as fd:
                 digest, stamp = look_at(fd)
             digests.append(digest)
             stamps.append(stamp)
@@ -151,13 +141,9 @@ def digests_of(
     stamps: dict[str, int] = {}
     for part, result in zip(parts, results, strict=True):
         end = len(part) * DIGEST_SIZE
-        digests.update(zip(part, _cut(result[:end]), strict=True))
+        digests.update(zip(part, cut_digests(result[:end]), strict=True))
         stamps.update(zip(part, array(STAMP_TYPE, result[end:]), strict=True))
     return digests, stamps
-
-
-def _cut(digests: bytes) -> Iterator[bytes]:
-    return (digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE))
 
 
 def stamps_of(root_fd: int, paths: Iterable[str]) -> dict[str, int]:
@@ -170,7 +156,7 @@ def stamps_of(root_fd: int, paths: Iterable[str]) -> dict[str, int]:
     """
     stamps = {}
     for path in paths:
-        with _opened(root_fd, path) as fd:
+        with opened(path, dir_fd=root_fd) as fd:
             stamps[path] = os.fstat(fd).st_ctime_ns
     return stamps
 
@@ -206,7 +192,7 @@ class Check:
         stamps = array(STAMP_TYPE)
         for path in self._paths[start :: self._forks]:
             try:
-                with _opened(self._root_fd, path) as fd:
+                with opened(path, dir_fd=self._root_fd) as fd:
                     stamps.append(self._stamp(fd, path))
             except OSError as error:
                 if error.errno not in _GONE:

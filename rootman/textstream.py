@@ -6,12 +6,13 @@ What comes out is cut anywhere; ``comparison`` puts the lines together.
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from rootman.errors import InvalidInput
+from rootman.errors import InvalidInput, InvalidManifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,21 @@ class Hashed:
             self._hash.update(chunk)
             self.size += len(chunk)
             yield chunk
+
+    @contextmanager
+    def verifying(self, digest: str, what: str) -> Iterator[None]:
+        """Verify the stream after a block that reads it as a manifest.
+
+        Raises:
+            InvalidInput: the content is another.
+        """
+        try:
+            yield
+        except InvalidManifest:
+            # Whatever is wrong with other bytes than the promised ones does not matter.
+            self.verify(digest, what)
+            raise
+        self.verify(digest, what)
 
     def verify(self, digest: str, what: str) -> None:
         """Refuse the stream, read to its end, if its SHA-256 is not ``digest``.

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rootman.comparison import compare
-from rootman.errors import InvalidManifest
-from rootman.fsops import open_dir
+from rootman.directory import opened
 from rootman.manifest import Entry, field_path, parse_line
 from rootman.scanner import scan_tree
 from rootman.seal import SealRecord, is_shared
@@ -74,15 +73,10 @@ def verify_tree(
             manifest = Hashed(sealed)
             found = scan_tree(root, on_progress=on_progress)
             name, digest = f"{record.origin}/{MANIFEST_FILE}", record.summary().manifest
-            try:
-                differences = [_judge(change, root, inodes) for change in compare(manifest, found)]
-            except InvalidManifest:
-                manifest.verify(digest, name)
-                raise
             # One that is cut off is shorter and no less a manifest: what it lacks would
             # be called added, and repair would remove it.
-            manifest.verify(digest, name)
-            return differences
+            with manifest.verifying(digest, name):
+                return [_judge(change, root, inodes) for change in compare(manifest, found)]
 
 
 def verify_quickly(store: Store, tree: Tree, *, forks: int) -> list[Difference]:
@@ -115,15 +109,11 @@ def open_tree(store: Store, tree: Tree) -> Iterator[tuple[int, SealRecord]]:
     Raises:
         OSError: one of them is not there.
     """
-    root = open_dir(tree.name, dir_fd=store.fd)
-    try:
-        record = open_dir(str(tree.version), dir_fd=store.trees)
-        try:
-            yield root, SealRecord(record, f"seal record of {tree.name}")
-        finally:
-            os.close(record)
-    finally:
-        os.close(root)
+    with (
+        opened(tree.name, dir_fd=store.fd) as root,
+        opened(str(tree.version), dir_fd=store.trees) as record,
+    ):
+        yield root, SealRecord(record, f"seal record of {tree.name}")
 
 
 def _judge(change: Change, root: int, inodes: array[int]) -> Difference:

@@ -92,16 +92,11 @@ class Delta:
             InvalidInput: the manifest is not the one the release names, or not that of a tree.
         """
         stream = self._wanted.verified()
-        try:
-            groups: dict[int, Group] = {}
+        groups: dict[int, Group] = {}
+        with stream.verifying(self._wanted.digest, f"manifest {self._wanted.digest}"):
             changes = vet(self._changes(stream), self.needs, directories, self.gone, groups)
             for change in changes:
                 self._keep(change)
-        except InvalidManifest:
-            # Whatever is wrong with other bytes than the promised ones does not matter.
-            stream.verify(self._wanted.digest, f"manifest {self._wanted.digest}")
-            raise
-        stream.verify(self._wanted.digest, f"manifest {self._wanted.digest}")
         self._wanted.freeze()
         if seed_entries + self.needs.added - self.needs.removed != entries:
             raise InvalidManifest(f"the manifest has not the {entries} entries its release says")

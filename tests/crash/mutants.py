@@ -10,13 +10,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman import links
+from rootman import links, retirement
+from rootman.directory import opened
 from rootman.names import CURRENT, PREVIOUS
+from rootman.removal import empty_directory, remove_tree
 from tests.crash.configurations import NO_BARRIER
 from tests.fault.mutants import ORDER, Mutant, Patch
 
 if TYPE_CHECKING:
     from rootman.fsops import Fs
+    from rootman.state import Tree
     from rootman.store import Store
 
 _ORDER: Final = {mutant.name: mutant for mutant in ORDER}
@@ -58,6 +61,18 @@ def _delete_and_make_again(patch: Patch) -> None:
     patch.setattr(links, "exchange", exchange)
 
 
+def _delete_under_its_name(patch: Patch) -> None:
+    def delete(fs: Fs, store: Store, tree: Tree) -> None:
+        """Halfway, commit the journal, as an fsync of any program does at any moment."""
+        with opened(tree.name, dir_fd=store.fd) as root:
+            empty_directory(fs, root)
+            fs.syncfs(root)
+        remove_tree(fs, tree.name.encode(), dir_fd=store.fd)
+        remove_tree(fs, str(tree.version).encode(), dir_fd=store.trees)
+
+    patch.setattr(retirement, "delete_tree", delete)
+
+
 _SPARE: Final = "upgrade from the spare"
 
 CASES: Final = (
@@ -67,7 +82,7 @@ CASES: Final = (
     _known("no sync before a spare gets its name", "ST-11", "btrfs", _SPARE),
     _known("no freezing", "S3", "ext4", "rollback"),
     _known("deletion before the switch is durable", "S3", "xfs", "rollback"),
-    _known("a tree deleted under its name", "S1", "ext4", "prune"),
+    Case(Mutant("a tree deleted under its name", "S1", _delete_under_its_name), "ext4", "prune"),
     _known("current changed by a rename", "TR-1", "btrfs", "rollback"),
     Case(
         Mutant("current deleted and made again", "TR-1", _delete_and_make_again), "ext4", "rollback"

@@ -29,14 +29,14 @@ def test_a_mutant_is_found(scratch: Path, case: Case) -> None:
     )
 
     claim = f" {case.mutant.breaks}: "
-    found: list[str] = []
+    found: set[str] = set()
     with closing(carry_out_all(scratch, jobs, until=claim)) as results:
         for result in results:
-            found += [one for trial in result.violations for one in trial.wrong]
+            found.update(one for trial in result.violations for one in trial.wrong)
             if any(claim in one for one in found):
                 return
 
-    pytest.fail(f"{claim} is not among: {found}")
+    pytest.fail(f"{claim} is not among: {sorted(found)}")
 
 
 def test_a_violation_is_kept_and_seen_again(scratch: Path, tmp_path: Path) -> None:
