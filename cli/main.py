@@ -34,6 +34,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "diff": "Show what differs between two versions.",
     "verify": "Compare a version with what was installed.",
     "repair": "Bring a version back to what was installed.",
+    "mount": "Mount a version so that it can be changed.",
+    "umount": "Unmount what rootman mount has mounted.",
     "prune": "Delete old versions.",
     "pin": "Keep a version from being deleted.",
     "unpin": "Lift the pin of a version.",

@@ -203,11 +203,11 @@ class RealFs:
 
     def move(self, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
         """renameat2(2) with RENAME_NOREPLACE."""
-        _renameat2(source_fd, source, target_fd, target, _RENAME_NOREPLACE)
+        rename_with(_RENAME_NOREPLACE, source, target, source_fd=source_fd, target_fd=target_fd)
 
     def exchange(self, one: Name, other: Name, *, dir_fd: int) -> None:
         """renameat2(2) with RENAME_EXCHANGE."""
-        _renameat2(dir_fd, one, dir_fd, other, _RENAME_EXCHANGE)
+        rename_with(_RENAME_EXCHANGE, one, other, source_fd=dir_fd, target_fd=dir_fd)
 
     def unlink(self, name: Name, *, dir_fd: int) -> None:
         """unlink(2)."""
@@ -236,7 +236,12 @@ class RealFs:
             self.syncfs(fd)
 
 
-def _renameat2(source_fd: int, source: Name, target_fd: int, target: Name, flags: int) -> None:
+def rename_with(flags: int, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
+    """renameat2(2), which Python has no function for.
+
+    Raises:
+        OSError: it failed.
+    """
     _check(
         _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags),
         source,

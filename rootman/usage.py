@@ -7,7 +7,9 @@ the tree or a part of it is mounted, as the root of a container or of the runnin
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ESCAPES: Final = {r"\040": " ", r"\011": "\t", r"\012": "\n", r"\134": "\\"}
+_PATIENCE: Final = 5.0  # seconds
+_PAUSE: Final = 0.01
+GUARD_KIND: Final = "fuse.rootman"
 _LAYERS: Final = ("lowerdir=", "upperdir=", "workdir=")
 
 
@@ -28,8 +33,16 @@ def refuse_in_use(store_path: str, tree: str) -> None:
         Busy: it names the first culprit.
     """
     path = os.path.join(os.path.realpath(store_path), tree)
-    ours = _mounts("self")
+    ours = mounts()
     there = _place(path, ours)
+    for guard in guards():
+        if guard.tree == path:
+            raise Busy(
+                f"{tree} is in use: it is guarded at {guard.mountpoint}",
+                hint=f"rootman umount {guard.mountpoint}",
+            )
+    if is_guarded(path):  # from a mount namespace that is not ours
+        raise Busy(f"{tree} is in use by a guard", hint="unmount it where it is mounted")
     for mount in ours:
         if _is_below(mount.point, path):
             what = f"{mount.point} is mounted"
@@ -38,8 +51,58 @@ def refuse_in_use(store_path: str, tree: str) -> None:
         else:
             continue
         raise Busy(f"{tree} is in use: {what}", hint=f"umount {mount.point}")
+    _refuse_users(tree, there)
+
+
+def refuse_users(path: str) -> None:
+    """Refuse to go on if a process uses the directory ``path`` or what is below it.
+
+    Raises:
+        Busy: it names the first culprit.
+    """
+    _refuse_users(path, _place(path, mounts()))
+
+
+def _refuse_users(what: str, there: _Place) -> None:
     for process, used in _users(there):
-        raise Busy(f"{tree} is in use by {process} ({used})", hint="end that process first")
+        raise Busy(f"{what} is in use by {process} ({used})", hint="end that process first")
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A mount of the guard: of the directory ``tree``, at ``mountpoint``."""
+
+    tree: str
+    mountpoint: str
+
+
+def guards() -> list[Guarded]:
+    """Return the mounts of the guard that this process can see, dead ones, too."""
+    return [Guarded(mount.source, mount.point) for mount in mounts() if mount.kind == GUARD_KIND]
+
+
+def is_guarded(path: str) -> bool:
+    """Return whether a guard that is alive has the tree, in any mount namespace.
+
+    Raises:
+        OSError: the tree cannot be opened.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def wait_until_unguarded(path: str) -> None:
+    """Wait for a guard that was unmounted to be gone, but not for ever."""
+    deadline = time.monotonic() + _PATIENCE
+    with suppress(OSError):
+        while is_guarded(path) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +115,7 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mount:
+class Mount:
     """What is mounted at ``point``: the directory ``root`` of a filesystem."""
 
     filesystem: str  # major:minor
@@ -60,6 +123,7 @@ class _Mount:
     point: str
     kind: str
     options: str
+    source: str
 
     def shows(self, place: _Place) -> bool:
         """Return whether the directory or something in it can be seen here."""
@@ -73,17 +137,17 @@ class _Mount:
         return any(_is_below(one, place.path) for layer in layers for one in layer.split(":"))
 
 
-def _mounts(process: str) -> list[_Mount]:
+def mounts(process: str = "self") -> list[Mount]:
     """Return the mounts that a process sees, the later ones later."""
     with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         return [_parse(line) for line in lines]
 
 
-def _parse(line: str) -> _Mount:
+def _parse(line: str) -> Mount:
     before, _, after = line.rstrip("\n").partition(" - ")
     _, _, filesystem, root, point, *_ = before.split(" ")
-    kind, _, options = after.split(" ", 2)
-    return _Mount(filesystem, _plain(root), _plain(point), kind, _plain(options))
+    kind, source, options = after.split(" ", 2)
+    return Mount(filesystem, _plain(root), _plain(point), kind, _plain(options), _plain(source))
 
 
 def _plain(field: str) -> str:
@@ -92,7 +156,7 @@ def _plain(field: str) -> str:
     return field
 
 
-def _place(path: str, mounts: list[_Mount]) -> _Place:
+def _place(path: str, mounts: list[Mount]) -> _Place:
     """Return where ``path`` is: on the mount that lies over all others on the way to it."""
     on = max(
         (mount for mount in mounts if _is_below(path, mount.point)),
@@ -115,7 +179,7 @@ def _users(there: _Place) -> Iterator[tuple[str, str]]:
         if namespace and namespace not in namespaces:
             namespaces.add(namespace)
             with suppress(OSError):
-                for mount in _mounts(pid):
+                for mount in mounts(pid):
                     if mount.shows(there):
                         yield _title(int(pid)), f"mounted there at {mount.point}"
 

@@ -1,0 +1,67 @@
+"""Requests about open files and their content."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+from pyfuse3 import FileInfo, FUSEError
+
+from cow.answers import answered
+from cow.metadata import MetadataRequests
+
+if TYPE_CHECKING:
+    import pyfuse3
+
+_WRITING: Final = os.O_WRONLY | os.O_RDWR
+
+
+class ContentRequests(MetadataRequests):
+    """What FUSE asks of files; a write may change the mode, too."""
+
+    @answered
+    async def open(self, number: int, flags: int, ctx: pyfuse3.RequestContext) -> FileInfo:
+        """open(2) of a file that is there: to write, and to cut off, breaks first."""
+        node = self.tree.node(number)
+        writing, cutting = bool(flags & _WRITING), bool(flags & os.O_TRUNC)
+        privileged = ctx.uid == 0
+        if writing or cutting:
+            await self.breaker.make_private(node, keep=0 if cutting else None)
+        if cutting:
+            self._truncate(node, 0, None)
+            self._strip(node, privileged=privileged)
+        handle = self.files.open(node, write=writing, privileged=privileged)
+        return FileInfo(fh=handle, keep_cache=True)
+
+    @answered
+    async def read(self, handle: int, offset: int, size: int) -> bytes:
+        """pread(2)."""
+        return os.pread(handle, size, offset)
+
+    @answered
+    async def write(self, handle: int, offset: int, data: bytes) -> int:
+        """pwrite(2)."""
+        node = self.files.node(handle)
+        if self.tree.is_shared(node, os.fstat(handle)):
+            # Somebody linked it after it was opened.
+            await self.breaker.make_private(node)
+        done = os.pwrite(handle, data, offset)
+        if self.files.strips(handle):
+            self._strip(node, privileged=False)
+        return done
+
+    async def flush(self, handle: int) -> None:
+        """Nothing is kept back here; the kernel need not ask again."""
+        del handle
+        raise FUSEError(errno.ENOSYS)
+
+    @answered
+    async def release(self, handle: int) -> None:
+        """close(2) by the last who had it."""
+        self.files.release(handle)
+
+    @answered
+    async def fsync(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
+        """fsync(2)."""
+        (os.fdatasync if datasync else os.fsync)(handle)

@@ -1,0 +1,280 @@
+"""What drives pyfuse3's handlers: a plain loop in place of trio, plugged in as its asyncio is.
+
+The handlers of the guard hardly ever wait, so an event loop around them is pure cost: one
+request costs half of what it costs on trio (HACKING.md). A handler that does wait, for a
+``Job`` in a thread, lets the others go on. Out of scope: what the handlers do.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections import deque
+from contextlib import contextmanager
+from threading import Thread
+from types import TracebackType, coroutine
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import pyfuse3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Iterator
+
+Task = "Coroutine[Any, Any, object]"
+
+_SPIN_NS: Final = 50_000
+"""How long to look for the next request before sleeping: to be woken takes longer than to
+answer most. On one processor the client could not run meanwhile."""
+
+
+class Closed(Exception):
+    """The session ends."""
+
+
+@coroutine
+def _pause() -> Generator[None, None, None]:
+    yield
+
+
+class Loop:
+    """Runs pyfuse3's session; its attributes are those of trio that pyfuse3 uses.
+
+    To be made before ``pyfuse3.init`` is called.
+    """
+
+    ClosedResourceError = Closed
+
+    def __init__(self) -> None:
+        self.lowlevel = self.from_thread = self
+        self._ready: deque[Any] = deque()
+        self._lock_waiters: deque[Any] = deque()
+        self._finished: deque[Any] = deque()
+        self._current: Any = None
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = False
+        self._spin = _SPIN_NS if len(os.sched_getaffinity(0)) > 1 else 0
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._session: int | None = None
+        pyfuse3.trio = self
+
+    # --- for the guard ------------------------------------------------------------------
+
+    def run(self, *, workers: int) -> None:
+        """Answer requests until the filesystem is unmounted or ``stop`` was called."""
+        main = pyfuse3.main(min_tasks=1, max_tasks=workers)
+        self._ready.append(main)
+        while self._step(main):
+            pass
+
+    def _step(self, main: Any) -> bool:  # noqa: ANN401 - a coroutine of pyfuse3
+        while not self._ready:
+            self._sleep(None)
+        self._current = task = self._ready.popleft()
+        try:
+            task.send(None)
+        except StopIteration:
+            if task is main:
+                return False
+            self._ended(task)
+        return True
+
+    async def offload(self, work: Callable[[], object]) -> None:
+        """Have a thread do ``work`` while other requests are answered.
+
+        Raises:
+            Exception: what ``work`` raised.
+        """
+        job = _Job(self, work, self._current)
+        job.start()
+        while not job.done:
+            await self._let_others()
+        if job.error is not None:
+            raise job.error
+
+    async def pause(self) -> None:
+        """Let others go on, who change what this one waits for."""
+        self._ready.append(self._current)
+        await self._let_others()
+
+    async def _let_others(self) -> None:
+        """Suspend the current task; one that waits to read the next request goes on."""
+        task = self._current
+        if self._lock_waiters:
+            self._ready.append(self._lock_waiters.popleft())
+        await _pause()
+        self._current = task
+
+    def stop(self) -> None:
+        """End the session as soon as the current request is answered; safe in a signal handler."""
+        self._closing = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End a sleep of the loop; safe in a thread."""
+        os.eventfd_write(self._wake, 1)
+
+    @contextmanager
+    def stopping_on(self, *signals: signal.Signals, stop: Callable[[], None]) -> Iterator[None]:
+        """Have the signals call ``stop``."""
+        old = {one: signal.signal(one, lambda *_: stop()) for one in signals}
+        try:
+            yield
+        finally:
+            for one, handler in old.items():
+                signal.signal(one, handler)
+
+    def _sleep(self, fd: int | None) -> bool:
+        """Wait for a request at ``fd`` or for a finished job; return whether there is a request."""
+        if fd is not None and self._session is None:
+            self._session = fd
+            self._poll.register(fd, select.POLLIN)
+        events = self._poll.poll(0)
+        if not events and self._spin:
+            end = time.monotonic_ns() + self._spin
+            while not events and time.monotonic_ns() < end:
+                events = self._poll.poll(0)
+        if not events:
+            events = self._poll.poll()
+        for ready, _ in events:
+            if ready == self._wake:
+                os.eventfd_read(self._wake)
+                while self._finished:
+                    self._ready.append(self._finished.popleft())
+        return any(ready == fd for ready, _ in events)
+
+    def _finish(self, task: Any) -> None:  # noqa: ANN401 - a coroutine of pyfuse3
+        """Have ``task`` go on; called in the thread of its job."""
+        self._finished.append(task)
+        self.wake()
+
+    # --- as pyfuse3 uses trio -----------------------------------------------------------
+
+    def current_trio_token(self) -> str:
+        """Return something that is not None."""
+        return "rootman"
+
+    def current_task(self) -> Self:
+        """Return something with a name, for pyfuse3's debugging messages."""
+        return self
+
+    name = "guard"
+
+    def Lock(self) -> _Lock:  # noqa: N802 - trio's name
+        """Return a lock for the one who reads the next request."""
+        return _Lock(self)
+
+    def open_nursery(self) -> _Nursery:
+        """Return what the workers of a session are started in."""
+        self._nursery = _Nursery(self)
+        return self._nursery
+
+    def _ended(self, task: Any) -> None:  # noqa: ANN401 - a coroutine of pyfuse3
+        self._nursery.ended(task)
+
+    def notify_closing(self, fd: int) -> None:
+        """Have ``wait_readable`` end."""
+        del fd
+        self.stop()
+
+    async def wait_readable(self, fd: int) -> None:
+        """Wait for a request; whoever else can go on does so first.
+
+        Raises:
+            Closed: the session ends.
+        """
+        while True:
+            if self._closing:
+                raise Closed
+            if self._ready:
+                task = self._current
+                self._ready.append(task)
+                await _pause()
+                self._current = task
+            if self._sleep(fd):
+                return
+
+
+class _Job(Thread):
+    """Work in a thread that the loop's thread does not wait for."""
+
+    def __init__(self, loop: Loop, work: Callable[[], object], task: Any) -> None:  # noqa: ANN401
+        super().__init__(daemon=True)
+        self._loop = loop
+        self._work = work
+        self._task = task
+        self.done = False
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            self.error = error
+        self.done = True
+        self._loop._finish(self._task)  # noqa: SLF001 - one unit with the loop
+
+
+class _Lock:
+    """A lock whose waiters go on only when its owner has to wait for something else."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._held = False
+
+    async def __aenter__(self) -> None:
+        loop = self._loop
+        while self._held:
+            task = loop._current  # noqa: SLF001 - one unit with the loop
+            loop._lock_waiters.append(task)  # noqa: SLF001
+            await _pause()
+            loop._current = task  # noqa: SLF001
+        self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._held = False
+        loop = self._loop
+        if loop._closing and loop._lock_waiters:  # noqa: SLF001
+            loop._ready.append(loop._lock_waiters.popleft())  # noqa: SLF001
+
+
+class _Nursery:
+    """The workers of a session."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._tasks: set[Any] = set()
+        self._waiting: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    def start_soon(
+        self,
+        start: Callable[..., Coroutine[Any, Any, object]],
+        *arguments: object,
+        name: str | None = None,
+    ) -> None:
+        """Start a worker."""
+        del name
+        task = start(*arguments)
+        self._tasks.add(task)
+        self._loop._ready.append(task)  # noqa: SLF001 - one unit with the loop
+
+    def ended(self, task: Any) -> None:  # noqa: ANN401 - a coroutine of pyfuse3
+        """Go on after the last one."""
+        self._tasks.discard(task)
+        if self._loop._lock_waiters:  # noqa: SLF001
+            self._loop._ready.append(self._loop._lock_waiters.popleft())  # noqa: SLF001
+        if not self._tasks and self._waiting is not None:
+            self._loop._ready.append(self._waiting)  # noqa: SLF001
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        while self._tasks:
+            self._waiting = self._loop._current  # noqa: SLF001
+            await _pause()
+            self._loop._current = self._waiting  # noqa: SLF001

@@ -1,0 +1,1 @@
+"""The guard, on a real FUSE mount."""
