@@ -76,6 +76,7 @@ def mounted(
             _lock(root, subject)
             scratch = _closing(stack, _scratch(stack, base, subject.scratch))
             finish_breaks(disk, scratch, root)
+            stack.callback(_tidy, disk, scratch, root)
             tree = GuardedTree(root, sealed, pool=max(_MIN_POOL, limit // 8))
             find_groups(tree)
             loop = Loop()
@@ -146,6 +147,11 @@ def _scratch(stack: ExitStack, base: int, path: str) -> int:
         os.mkdir(name, 0o700, dir_fd=above)
     stack.callback(_remove, name, above)
     return open_dir(name, dir_fd=above)
+
+
+def _tidy(disk: Disk, scratch: int, root: int) -> None:
+    with suppress(OSError):  # the next mount tries again
+        finish_breaks(disk, scratch, root)
 
 
 def _remove(name: str, dir_fd: int) -> None:

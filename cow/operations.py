@@ -2,7 +2,7 @@
 
 Whoever changes an inode calls ``Breaker.make_private`` first; whoever changes a name tells
 ``GuardedTree``. What is not here is refused by the kernel: fallocate(2), ioctl(2), O_TMPFILE.
-Permissions are checked by the kernel (``default_permissions``). spec/60-guard.md says what
+Permissions are checked by the kernel (``default_permissions``). spec/40-guard.md says what
 must hold, HACKING.md how to add a request.
 """
 
