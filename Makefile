@@ -18,7 +18,8 @@ DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr btrfs-progs e2fsprogs grub-common libarchive-tools libcap2-bin \
 	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
-BENCH_PACKAGES := e2fsprogs mount ostree rsync strace util-linux
+BENCH_PACKAGES := e2fsprogs fuse-overlayfs git mergerfs mount ostree rsync strace \
+	unionfs-fuse util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -58,7 +58,7 @@ class Requests:
 
     def attributes(self, node: Node, status: os.stat_result) -> EntryAttributes:
         """Return what is to be said of a node."""
-        found = EntryAttributes()
+        node.facts = found = EntryAttributes()
         found.st_ino = node.number
         found.generation = node.generation
         found.entry_timeout = FOREVER

@@ -69,7 +69,7 @@ class Breaker:
         """
         tree = self._tree
         while node.breaking:
-            await self._loop.pause()
+            await self._loop.wait()
         status = tree.stat(node)
         if not tree.is_shared(node, status):
             return
@@ -84,6 +84,7 @@ class Breaker:
             raise
         finally:
             node.breaking = False
+            self._loop.resume()
 
     # --- the copy -----------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class ContentRequests(MetadataRequests):
         if writing or cutting:
             await self.breaker.make_private(node, keep=0 if cutting else None)
         if cutting:
+            node.changed()
             self._truncate(node, 0, None)
             self._strip(node, privileged=privileged)
         handle = self.files.open(node, write=writing, privileged=privileged)
@@ -46,6 +47,7 @@ class ContentRequests(MetadataRequests):
         if self.tree.is_shared(node, os.fstat(handle)):
             # Somebody linked it after it was opened.
             await self.breaker.make_private(node)
+        node.changed()
         done = os.pwrite(handle, data, offset)
         if self.files.strips(handle):
             self._strip(node, privileged=False)

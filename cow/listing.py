@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import pyfuse3
 
 from cow.answers import Requests, answered
-from rootman.directory import rewind
 
 if TYPE_CHECKING:
     from cow.breaking import Breaker
@@ -17,17 +16,22 @@ if TYPE_CHECKING:
     from cow.tree import GuardedTree
 
 _LISTING: Final = os.O_RDONLY | os.O_DIRECTORY
+_DOTS: Final = 2
+_REMEMBERED: Final = 4096
+"""Entries of a directory whose listing is kept for the next who reads it."""
+
+
+Entries = list[tuple[bytes, int]]
 
 
 class _Listing:
-    """An open directory: its descriptor, and the names as they were when it was read."""
+    """An open directory, and the names and inodes in it as they were when it was read."""
 
-    __slots__ = ("fd", "names", "node")
+    __slots__ = ("entries", "node")
 
-    def __init__(self, node: Node, fd: int) -> None:
+    def __init__(self, node: Node) -> None:
         self.node = node
-        self.fd = fd
-        self.names: list[bytes] = []
+        self.entries: Entries = []
 
 
 class ListingRequests(Requests):
@@ -43,8 +47,7 @@ class ListingRequests(Requests):
         """opendir(3)."""
         node = self.tree.node(number)
         handle = next(self._numbers)
-        fd = os.open(b".", _LISTING | os.O_CLOEXEC, dir_fd=self.tree.dir_fd(node))
-        self._listings[handle] = _Listing(node, fd)
+        self._listings[handle] = _Listing(node)
         node.pins += 1
         return handle
 
@@ -52,35 +55,64 @@ class ListingRequests(Requests):
     async def readdir(self, handle: int, start: int, token: pyfuse3.ReaddirToken) -> None:
         """readdir(3), with what each entry is: from the names as they were at the start."""
         listing = self._listings[handle]
+        node = listing.node
         if start == 0:
-            rewind(listing.fd)
-            listing.names = [os.fsencode(name) for name in os.listdir(listing.fd)]
-        tree, node = self.tree, listing.node
-        if start < 2:
+            listing.entries = node.listing if node.listing is not None else self._read(node)
+        if start < _DOTS:
             dots = ((b".", node), (b"..", node.parent or node))
             for at, (name, one) in enumerate(dots[start:], start + 1):
-                if not pyfuse3.readdir_reply(token, name, self.attributes(one, tree.stat(one)), at):
+                facts = self.attributes(one, self.tree.stat(one))
+                if not pyfuse3.readdir_reply(token, name, facts, at):
                     return
-        begin = max(start, 2)
-        for at, name in enumerate(listing.names[begin - 2 :], begin + 1):
-            try:
-                found, status = tree.look(node, name)
-            except FileNotFoundError:
-                continue  # removed since the directory was read
-            if not pyfuse3.readdir_reply(token, name, self.attributes(found, status), at):
-                tree.nodes.drop_unused(found)
+        begin = max(start - _DOTS, 0)
+        for at, (name, inode) in enumerate(listing.entries[begin:], begin + _DOTS + 1):
+            # While no name in it was changed the inode is still the one there.
+            known = self.tree.nodes.of_inode(inode) if listing.entries is node.listing else None
+            found = known if known is not None and known.facts is not None else None
+            if found is None:
+                found = self._look(node, name)
+                if found is None:
+                    continue
+            if not pyfuse3.readdir_reply(token, name, found.facts, at):
+                self.tree.nodes.drop_unused(found)
                 return
             found.lookups += 1
+
+    def _read(self, node: Node) -> Entries:
+        fd = self._open(node)
+        try:
+            with os.scandir(fd) as found:
+                entries = [(os.fsencode(entry.name), entry.inode()) for entry in found]
+        finally:
+            os.close(fd)
+        if len(entries) <= _REMEMBERED:
+            node.listing = entries
+        return entries
+
+    def _look(self, parent: Node, name: bytes) -> Node | None:
+        """Return what stands under a name, None if that was removed since the listing."""
+        try:
+            node, status = self.tree.look(parent, name)
+        except FileNotFoundError:
+            return None
+        self.attributes(node, status)
+        return node
+
+    def _open(self, node: Node) -> int:
+        return os.open(b".", _LISTING | os.O_CLOEXEC, dir_fd=self.tree.dir_fd(node))
 
     @answered
     async def releasedir(self, handle: int) -> None:
         """closedir(3)."""
         listing = self._listings.pop(handle)
-        os.close(listing.fd)
         listing.node.pins -= 1
         self.tree.nodes.drop_unused(listing.node)
 
     @answered
     async def fsyncdir(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
         """fsync(2) of a directory."""
-        (os.fdatasync if datasync else os.fsync)(self._listings[handle].fd)
+        fd = self._open(self._listings[handle].node)
+        try:
+            (os.fdatasync if datasync else os.fsync)(fd)
+        finally:
+            os.close(fd)

@@ -49,6 +49,7 @@ class Loop:
     def __init__(self) -> None:
         self.lowlevel = self.from_thread = self
         self._ready: deque[Any] = deque()
+        self._waiting: list[Any] = []
         self._lock_waiters: deque[Any] = deque()
         self._finished: deque[Any] = deque()
         self._current: Any = None
@@ -94,10 +95,15 @@ class Loop:
         if job.error is not None:
             raise job.error
 
-    async def pause(self) -> None:
-        """Let others go on, who change what this one waits for."""
-        self._ready.append(self._current)
+    async def wait(self) -> None:
+        """Let others go on until one of them calls ``resume``."""
+        self._waiting.append(self._current)
         await self._let_others()
+
+    def resume(self) -> None:
+        """Have all go on that wait."""
+        self._ready.extend(self._waiting)
+        self._waiting.clear()
 
     async def _let_others(self) -> None:
         """Suspend the current task; one that waits to read the next request goes on."""
@@ -193,7 +199,7 @@ class Loop:
                 self._ready.append(task)
                 await _pause()
                 self._current = task
-            if self._sleep(fd):
+            elif self._sleep(fd):
                 return
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyfuse3
+from pyfuse3 import FUSEError
 
 from cow.answers import SPECIAL, Requests, answered
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from pyfuse3 import EntryAttributes
 
     from cow.nodes import Node
+
+
+_CAPABILITY: Final = b"security.capability"
 
 
 class MetadataRequests(Requests):
@@ -38,6 +43,7 @@ class MetadataRequests(Requests):
         node = self.tree.node(number)
         keep = attr.st_size if fields.update_size else None
         await self.breaker.make_private(node, keep=keep)
+        node.changed()
         if fields.update_size:
             self._truncate(node, attr.st_size, handle)
             self._strip(node, privileged=ctx.uid == 0)
@@ -104,8 +110,15 @@ class MetadataRequests(Requests):
     @answered
     async def getxattr(self, number: int, name: bytes, _: object) -> bytes:
         """getxattr(2)."""
-        where = self.tree.where(self.tree.node(number))
-        return os.getxattr(where.path, name, follow_symlinks=where.follow)
+        node = self.tree.node(number)
+        if name == _CAPABILITY and node.plain:
+            raise FUSEError(errno.ENODATA)  # before each write the kernel asks for it
+        where = self.tree.where(node)
+        try:
+            return os.getxattr(where.path, name, follow_symlinks=where.follow)
+        except OSError as error:
+            node.plain |= name == _CAPABILITY and error.errno == errno.ENODATA
+            raise
 
     @answered
     async def listxattr(self, number: int, _: object) -> list[bytes]:
@@ -118,6 +131,8 @@ class MetadataRequests(Requests):
         """setxattr(2)."""
         node = self.tree.node(number)
         await self.breaker.make_private(node)
+        node.changed()
+        node.plain = False
         where = self.tree.where(node)
         os.setxattr(where.path, name, value, follow_symlinks=where.follow)
 
@@ -128,5 +143,6 @@ class MetadataRequests(Requests):
         where = self.tree.where(node)
         os.getxattr(where.path, name, follow_symlinks=where.follow)  # ENODATA breaks nothing
         await self.breaker.make_private(node)
+        node.changed()
         where = self.tree.where(node)
         os.removexattr(where.path, name, follow_symlinks=where.follow)

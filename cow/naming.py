@@ -64,14 +64,12 @@ class NameRequests(Requests):
         except Exception:  # noqa: BLE001 - any other would end the mount
             _log.exception("a bug in the guard, in forget")
 
-    def _found(self, parent: Node, name: bytes) -> EntryAttributes:
+    def _found(self, parent: Node, name: bytes, status: os.stat_result) -> EntryAttributes:
         """Return what is to be said of an entry that was just made."""
-        node, status = self.tree.look(parent, name)
+        parent.renamed()
+        node = self.tree.meet(parent, name, status)
         node.lookups += 1
         return self.attributes(node, status)
-
-    def _is_new(self, status: os.stat_result) -> None:
-        self.tree.sealed.reuse(status.st_ino)
 
     @answered
     async def mknod(
@@ -80,8 +78,7 @@ class NameRequests(Requests):
         """mknod(2): fifos, sockets, devices and empty files."""
         above, dir_fd = self._directory(parent)
         os.mknod(name, mode & ~SPECIAL, rdev, dir_fd=dir_fd)
-        self._give(above, dir_fd, name, mode, ctx)
-        return self._found(above, name)
+        return self._found(above, name, self._give(above, dir_fd, name, mode, ctx))
 
     @answered
     async def mkdir(
@@ -90,8 +87,7 @@ class NameRequests(Requests):
         """mkdir(2)."""
         above, dir_fd = self._directory(parent)
         os.mkdir(name, stat.S_IMODE(mode) & ~SPECIAL, dir_fd=dir_fd)
-        self._give(above, dir_fd, name, mode, ctx)
-        return self._found(above, name)
+        return self._found(above, name, self._give(above, dir_fd, name, mode, ctx))
 
     @answered
     async def symlink(
@@ -100,8 +96,7 @@ class NameRequests(Requests):
         """symlink(2)."""
         above, dir_fd = self._directory(parent)
         os.symlink(target, name, dir_fd=dir_fd)
-        self._give(above, dir_fd, name, stat.S_IFLNK, ctx)
-        return self._found(above, name)
+        return self._found(above, name, self._give(above, dir_fd, name, stat.S_IFLNK, ctx))
 
     @answered
     async def create(
@@ -113,14 +108,12 @@ class NameRequests(Requests):
         how = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(name, how, stat.S_IMODE(mode) & ~SPECIAL, dir_fd=dir_fd)
         try:
-            self._give(above, dir_fd, name, mode, ctx)
-            node, status = self.tree.look(above, name)
+            found = self._found(above, name, self._give(above, dir_fd, name, mode, ctx))
         except BaseException:
             os.close(fd)
             raise
-        node.lookups += 1
-        self.files.adopt(node, fd, privileged=ctx.uid == 0)
-        return FileInfo(fh=fd, keep_cache=True), self.attributes(node, status)
+        self.files.adopt(self.tree.node(found.st_ino), fd, privileged=ctx.uid == 0)
+        return FileInfo(fh=fd, keep_cache=True), found
 
     def _directory(self, number: int) -> tuple[Node, int]:
         node = self.tree.node(number)
@@ -128,24 +121,28 @@ class NameRequests(Requests):
 
     def _give(
         self, parent: Node, dir_fd: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
-    ) -> None:
+    ) -> os.stat_result:
         """Give a new entry to the caller, or remove it: setgid directories keep their group.
 
         The setuid and setgid bits come last, because a change of the owner clears them.
         """
         try:
             status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-            self._is_new(status)
+            self.tree.sealed.reuse(status.st_ino)
             gid = status.st_gid if self._inherits_group(parent, ctx) else ctx.gid
-            if (ctx.uid, gid) != (status.st_uid, status.st_gid):
+            is_others = (ctx.uid, gid) != (status.st_uid, status.st_gid)
+            if is_others:
                 os.chown(name, ctx.uid, gid, dir_fd=dir_fd, follow_symlinks=False)
             wanted = mode & SPECIAL
             if wanted:
                 os.chmod(name, stat.S_IMODE(status.st_mode) | wanted, dir_fd=dir_fd)
+            if is_others or wanted:
+                status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         except BaseException:
             remove = os.rmdir if stat.S_ISDIR(mode) else os.unlink
             remove(name, dir_fd=dir_fd)
             raise
+        return status
 
     def _inherits_group(self, parent: Node, ctx: pyfuse3.RequestContext) -> bool:
         if ctx.gid == 0 and ctx.uid == 0:
@@ -218,7 +215,8 @@ class NameRequests(Requests):
         dir_fd, name, follow = tree.where(node)
         os.link(name, new_name, src_dir_fd=dir_fd, dst_dir_fd=new_fd, follow_symlinks=follow)
         tree.nodes.add_name(node.inode, node, (above, new_name))
-        return self._found(above, new_name)
+        node.lookups += 1
+        return self.attributes(node, tree.stat(node))
 
     @answered
     async def readlink(self, number: int, _: object) -> bytes:

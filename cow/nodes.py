@@ -8,7 +8,7 @@ inode with several names in the tree all are known (``Groups``), of any other th
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,12 +25,16 @@ class Node:
     ``parent`` and ``name`` say where it is, unless it has several names, or none any
     more: then ``orphan`` is a descriptor of it. ``lookups`` is how often the kernel was
     told of it, ``pins`` how many nodes and names lie below. ``reader`` and ``writer`` are
-    what its open files share. ``strips`` says whether a write takes mode bits away.
+    what its open files share. ``strips`` says whether a write takes mode bits away, ``plain``
+    that the file is known to have no capabilities.
+
+    ``facts`` are its attributes as the kernel was told last, ``listing`` the names and inodes
+    in a directory; None is that they are not known, or were changed since.
     """
 
     __slots__ = (
-        "breaking", "generation", "inode", "lookups", "name", "number", "orphan", "parent",
-        "pins", "reader", "strips", "writer",
+        "breaking", "facts", "generation", "inode", "listing", "lookups", "name", "number",
+        "orphan", "parent", "pins", "plain", "reader", "strips", "writer",
     )  # fmt: skip
 
     def __init__(self, number: int, inode: int, generation: int) -> None:
@@ -46,6 +50,17 @@ class Node:
         self.writer = _NO_FD
         self.strips = False
         self.breaking = False
+        self.plain = False
+        self.facts: Any = None
+        self.listing: list[tuple[bytes, int]] | None = None
+
+    def changed(self) -> None:
+        """Note that attributes are no longer what they were."""
+        self.facts = None
+
+    def renamed(self) -> None:
+        """Note that names in this directory are no longer what they were."""
+        self.facts = self.listing = None
 
 
 Place = tuple[Node, bytes]
@@ -146,6 +161,7 @@ class Nodes:
 
     def add_name(self, inode: int, node: Node | None, place: Place) -> None:
         """Note a further name of an inode below."""
+        self._touch(node, place[0])
         names = self.groups.get(inode)
         if names is None:
             names = self.groups[inode] = set()
@@ -160,6 +176,7 @@ class Nodes:
     def remove_name(self, inode: int, place: Place) -> bool:
         """Note that a name is gone; return whether it was the last of its inode."""
         node = self.of_inode(inode)
+        self._touch(node, place[0])
         names = self.groups.get(inode)
         if names is None:
             if node is None:
@@ -186,6 +203,7 @@ class Nodes:
 
     def move_name(self, inode: int, old: Place, new: Place) -> None:
         """Note that a name of an inode is another now."""
+        self._touch(self.of_inode(inode), old[0], new[0])
         names = self.groups.get(inode)
         if names is not None:
             names.discard(old)
@@ -199,8 +217,16 @@ class Nodes:
             self._unplace(node)
             node.parent, node.name = new
 
+    @staticmethod
+    def _touch(node: Node | None, *directories: Node) -> None:
+        if node is not None:
+            node.changed()
+        for one in directories:
+            one.renamed()
+
     def renumber(self, node: Node, inode: int) -> None:
         """Have another inode below stand behind the node, under the number that it has."""
+        self._touch(node, *(parent for parent, _ in self.places(node)))
         names = self.groups.pop(node.inode, None)
         if names is not None:
             self.groups[inode] = names

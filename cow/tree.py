@@ -142,9 +142,13 @@ class GuardedTree:
             OSError: nothing, ENOENT.
         """
         status = os.stat(name, dir_fd=self.dir_fd(parent), follow_symlinks=False)
+        return self.meet(parent, name, status), status
+
+    def meet(self, parent: Node, name: bytes, status: os.stat_result) -> Node:
+        """Return the node of what stands under a name, which ``status`` is of."""
         node = self.nodes.at(parent, name, status.st_ino)
         node.strips = status.st_mode & _STRIPPED != 0
-        return node, status
+        return node
 
     def open(self, node: Node, flags: int) -> int:
         """Open what stands at a node, never what a symlink there leads to.

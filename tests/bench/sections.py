@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.bench.guards import guard
 from tests.bench.measure import count_calls, execute, footprint, interpreter, sync
 from tests.bench.recipes import STORE, Recipes
 from tests.bench.rounds import Samples, Side, measure
@@ -242,4 +243,5 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "ostree": partial(upgrade, against_cp=False),
     "status": status,
     "memory": memory,
+    "guard": guard,
 }
