@@ -90,7 +90,7 @@ def peers(rootman: Path) -> tuple[Peer, ...]:
         Peer(
             "mergerfs",
             "mergerfs",
-            lambda home, at: ("mergerfs", "-o", "link_cow=true", home / "one", at),
+            lambda home, at: ("mergerfs", "-o", "link_cow=true,minfreespace=0", home / "one", at),
         ),
         Peer(
             "rofiles-fuse",
