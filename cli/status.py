@@ -26,6 +26,7 @@ def command(rootfs: str, as_json: bool) -> None:
     its content it shares with other versions and how much it has alone (which is
     what deleting it would free). Below: the spare (the seed of the next upgrade),
     what is staged or was interrupted, and what is wrong with what to do about it.
+    A version that rootman mount shows says where.
 
     \b
       rootman status
@@ -38,9 +39,18 @@ def command(rootfs: str, as_json: bool) -> None:
     with looking(rootfs, "status") as view:
         document = overview(view, real_fs)
     if as_json:
-        emit_json({**document, "rootfs": readable(document["rootfs"])})
+        emit_json(_readable(document))
     else:
         emit(printable(line) for line in _lines(document))
+
+
+def _readable(document: Overview) -> Overview:
+    """Return it with all paths in characters that JSON has."""
+    trees: list[TreeOverview] = [
+        {**tree, "mounted_at": [readable(point) for point in tree["mounted_at"]]}
+        for tree in document["trees"]
+    ]
+    return {**document, "rootfs": readable(document["rootfs"]), "trees": trees}
 
 
 def _lines(store: Overview) -> list[str]:
@@ -81,6 +91,7 @@ def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
     sign = {"current": "*", "previous": "-"}[marks[0]] if marks else " "
     if tree["pinned"]:
         marks.append("pinned")
+    marks += [f"mounted at {point}" for point in tree["mounted_at"]]
     return (
         f"{sign} {tree['name']}",
         tree["state"],

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from rootman.apply import Applier
 from rootman.clone import clone_tree
 from rootman.delta import splice, wanted_content
-from rootman.directory import opened
 from rootman.edits import compose
 from rootman.entries import make_file
+from rootman.fsops import opened
 from rootman.manifest import ROOT, field_path
 from rootman.names import StageKind, StageName
 from rootman.seal import pack_digests, pack_edits, pack_inodes, pack_stamps

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
-from rootman.directory import opened
 from rootman.errors import NoSpace, SystemFailure
+from rootman.fsops import opened
 from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
 from rootman.removal import empty_directory, remove_tree
 from rootman.steps import (

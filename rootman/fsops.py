@@ -14,9 +14,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from typing import Final, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.freezing import Freezer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Name = str | bytes
 
@@ -64,6 +68,20 @@ def open_dir(path: Name, *, dir_fd: int) -> int:
     return _check(
         _libc.syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), _HOW_POINTER, _HOW_SIZE), path
     )
+
+
+@contextmanager
+def opened(path: Name, *, dir_fd: int) -> Iterator[int]:
+    """Have the directory ``path`` below ``dir_fd`` open, without leaving it (``open_dir``).
+
+    Raises:
+        OSError: there is no such directory.
+    """
+    fd = open_dir(path, dir_fd=dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 class Fs(Protocol):

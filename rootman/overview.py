@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 from rootman.errors import RootmanError
 from rootman.names import CURRENT, StageKind
 from rootman.sizes import tree_sizes
+from rootman.usage import guards, is_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from rootman.session import Recovery, View
     from rootman.sizes import TreeSize
     from rootman.state import StoreState, Tree
+    from rootman.store import Store
 
 
 class TreeOverview(TypedDict):
     """One tree. Sizes are bytes of file content, None where they are not known.
 
     ``shared`` is what other trees of the store have too, ``exclusive`` what would be
-    freed without this one; ``sealed_at`` is in seconds since 1970.
+    freed without this one; ``sealed_at`` is in seconds since 1970. ``mounted_at`` are the
+    mount points of its guard.
     """
 
     version: int
@@ -38,6 +41,7 @@ class TreeOverview(TypedDict):
     shared: int | None
     exclusive: int | None
     sealed_at: int | None
+    mounted_at: list[str]
 
 
 class Overview(TypedDict):
@@ -75,6 +79,7 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
         sizes = tree_sizes(view.store, make_fs, state.trees)
     except (RootmanError, OSError) as error:
         problems.append(f"the sizes are not known: {error}")
+    mounts = _mounts(view.store, problems)
     spares = [one.name for one in state.stages if one.name.kind is StageKind.SPARE]
     return {
         "rootfs": view.store.path,
@@ -82,7 +87,7 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
         "compatible": state.settings.compatible,
         "current": state.current,
         "previous": state.previous,
-        "trees": [_tree(state, tree, sizes.get(tree.version)) for tree in state.trees],
+        "trees": [_tree(state, tree, sizes.get(tree.version), mounts) for tree in state.trees],
         "spare": spares[0].version if spares else None,
         "staged": [str(one.name) for one in state.stages if one.name not in spares[:1]],
         "downloads": len(os.listdir(view.store.objects)),
@@ -92,7 +97,27 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
     }
 
 
-def _tree(state: StoreState, tree: Tree, size: TreeSize | None) -> TreeOverview:
+def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
+    """Return the mount points of the guards of each tree; tell of those that died."""
+    found: dict[str, list[str]] = {}
+    path = os.path.realpath(store.path)
+    for guard in guards():
+        base, name = os.path.split(guard.tree)
+        if base != path:
+            continue
+        if is_guarded(guard.tree):
+            found.setdefault(name, []).append(guard.mountpoint)
+        else:
+            problems.append(
+                f"the guard of {name} at {guard.mountpoint} has died"
+                f" (hint: rootman umount {guard.mountpoint}, and mount it again)"
+            )
+    return found
+
+
+def _tree(
+    state: StoreState, tree: Tree, size: TreeSize | None, mounts: Mapping[str, list[str]]
+) -> TreeOverview:
     return {
         "version": tree.version,
         "name": tree.name,
@@ -102,6 +127,7 @@ def _tree(state: StoreState, tree: Tree, size: TreeSize | None) -> TreeOverview:
         "shared": size.shared if size else None,
         "exclusive": size.exclusive if size else None,
         "sealed_at": tree.seal.sealed_at if tree.seal else None,
+        "mounted_at": mounts.get(tree.name, []),
     }
 
 

@@ -17,9 +17,10 @@ from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree
 from rootman.comparison import Change, compare, known_lines
 from rootman.delta import note_other_inodes
-from rootman.directory import opened, rewind
+from rootman.directory import rewind
 from rootman.edits import compose, inverted
 from rootman.entries import make_file
+from rootman.fsops import opened
 from rootman.links import publish
 from rootman.manifest import HARDLINK, ROOT, line_path
 from rootman.names import StageKind, StageName, parse_stage_name

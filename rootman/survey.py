@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 from rootman import workers
 from rootman.comparison import known_lines
 from rootman.delta import Drift
-from rootman.directory import opened, rewind
-from rootman.fsops import open_dir
+from rootman.directory import rewind
+from rootman.fsops import open_dir, opened
 from rootman.manifest import (
     HARDLINK,
     Entry,

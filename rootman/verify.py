@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rootman.comparison import compare
-from rootman.directory import opened
+from rootman.fsops import opened
 from rootman.manifest import Entry, field_path, parse_line
 from rootman.scanner import scan_tree
 from rootman.seal import SealRecord, is_shared

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
-from rootman.directory import opened
+from rootman.fsops import opened
 from rootman.names import CURRENT, PREVIOUS
 from rootman.removal import empty_directory, remove_tree
 from tests.crash.configurations import NO_BARRIER
