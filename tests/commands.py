@@ -66,11 +66,16 @@ class Machine:
         found = {name: self.store / name for name in ("current", "previous")}
         return {name: os.readlink(path) for name, path in found.items() if path.is_symlink()}
 
-    def attempt(self, *arguments: object, env: Mapping[str, str] | None = None) -> Done:
-        """Run ``rootman ARGUMENTS`` with this store, however it ends."""
+    def attempt(
+        self,
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        through: tuple[str, ...] = (),
+    ) -> Done:
+        """Run ``rootman ARGUMENTS`` with this store, ``through`` another command if any."""
         environment = {"PATH": os.environ["PATH"], "ROOTMAN_ROOTFS": str(self.store)}
         done = subprocess.run(
-            [ROOTMAN, *map(str, arguments)],
+            [*through, ROOTMAN, *map(str, arguments)],
             check=False,
             capture_output=True,
             env={**environment, **(env or {})},

@@ -7,6 +7,7 @@ that serves.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -44,6 +45,13 @@ class Served:
 
 def _serve(tree: Path, mnt: Path, make_disk: Callable[[], Disk], writing: int) -> bool:
     signal.alarm(_PATIENCE)
+    with open(2, "w", closefd=False) as log:
+        logging.getLogger().addHandler(logging.StreamHandler(log))
+        _guard(tree, mnt, make_disk, writing)
+    return True
+
+
+def _guard(tree: Path, mnt: Path, make_disk: Callable[[], Disk], writing: int) -> None:
     subject = Subject(str(tree.parent), tree.name, f".{tree.name}.rootman-guard", str(tree))
 
     def ready() -> None:
@@ -52,7 +60,6 @@ def _serve(tree: Path, mnt: Path, make_disk: Callable[[], Disk], writing: int) -
 
     with mounted(subject, str(mnt), SealedInodes(), disk=make_disk()) as serve:
         serve(ready)
-    return True
 
 
 @contextlib.contextmanager
