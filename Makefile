@@ -15,7 +15,7 @@ BUDGET ?= 600
 RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
 	python3-psutil python3-pyfuse3 python3-xattr python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
-TEST_PACKAGES := acl attr btrfs-progs e2fsprogs grub-common libarchive-tools libcap2-bin \
+TEST_PACKAGES := acl attr btrfs-progs e2fsprogs groff-base grub-common libarchive-tools libcap2-bin \
 	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
 BENCH_PACKAGES := e2fsprogs fuse-overlayfs git mergerfs mount ostree rsync strace \

@@ -133,10 +133,10 @@ def test_a_large_break_keeps_nobody_waiting(tmp_on_ext4: Path) -> None:
     disk = cast("Disk", interposed(cast("Fs", _NoClone()), tap))
     with serving(one, mnt, lambda: disk) as end:
         writer = Forked(partial(_append, mnt / "file"))
-        second = Forked(partial(_append, mnt / "file"))
         os.read(begun[0], 1)
         (mnt / "new").mkdir()
         (mnt / "file").rename(mnt / "new/moved")
+        second = Forked(partial(_append, mnt / "new/moved"))
         assert (mnt / "new/moved").read_bytes()[:6] == b"sealed"
         os.write(go_on[1], b"x" * 100)
         writer.surely()
