@@ -36,7 +36,7 @@ class ContentRequests(MetadataRequests):
         return FileInfo(fh=handle, keep_cache=True)
 
     @answered
-    async def read(self, handle: int, offset: int, size: int) -> bytes:
+    def read(self, handle: int, offset: int, size: int) -> bytes:
         """pread(2)."""
         return os.pread(handle, size, offset)
 
@@ -59,11 +59,11 @@ class ContentRequests(MetadataRequests):
         raise FUSEError(errno.ENOSYS)
 
     @answered
-    async def release(self, handle: int) -> None:
+    def release(self, handle: int) -> None:
         """close(2) by the last who had it."""
         self.files.release(handle)
 
     @answered
-    async def fsync(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
+    def fsync(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
         """fsync(2)."""
         (os.fdatasync if datasync else os.fsync)(handle)

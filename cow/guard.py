@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -34,6 +35,7 @@ _UNORDERED: Final = frozenset({"noauto_da_alloc", "data=writeback"})
 _WORKERS: Final = 16
 _READ_AHEAD_KIB: Final = 1024
 _MIN_POOL: Final = 32
+_GARBAGE: Final = 100_000
 
 _log: Final = logging.getLogger(__name__)
 
@@ -67,6 +69,9 @@ def mounted(
         SystemFailure: the system refused.
     """
     os.umask(0)
+    # Nothing here refers to itself, and to look for that takes longer than most answers.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     limit = _raise_limit()
     disk = disk or Disk()
     try:

@@ -21,11 +21,11 @@ _REMEMBERED: Final = 4096
 """Entries of a directory whose listing is kept for the next who reads it."""
 
 
-Entries = list[tuple[bytes, int]]
+Entries = list[tuple[bytes, "Node | None"]]
 
 
 class _Listing:
-    """An open directory, and the names and inodes in it as they were when it was read."""
+    """An open directory, and the names in it as they were when it was read."""
 
     __slots__ = ("entries", "node")
 
@@ -43,7 +43,7 @@ class ListingRequests(Requests):
         self._numbers = count(1)
 
     @answered
-    async def opendir(self, number: int, _: object) -> int:
+    def opendir(self, number: int, _: object) -> int:
         """opendir(3)."""
         node = self.tree.node(number)
         handle = next(self._numbers)
@@ -52,7 +52,7 @@ class ListingRequests(Requests):
         return handle
 
     @answered
-    async def readdir(self, handle: int, start: int, token: pyfuse3.ReaddirToken) -> None:
+    def readdir(self, handle: int, start: int, token: pyfuse3.ReaddirToken) -> None:
         """readdir(3), with what each entry is: from the names as they were at the start."""
         listing = self._listings[handle]
         node = listing.node
@@ -61,19 +61,24 @@ class ListingRequests(Requests):
         if start < _DOTS:
             dots = ((b".", node), (b"..", node.parent or node))
             for at, (name, one) in enumerate(dots[start:], start + 1):
-                facts = self.attributes(one, self.tree.stat(one))
+                facts = one.facts or self.attributes(one, self.tree.stat(one))
                 if not pyfuse3.readdir_reply(token, name, facts, at):
                     return
-        begin = max(start - _DOTS, 0)
-        for at, (name, inode) in enumerate(listing.entries[begin:], begin + _DOTS + 1):
-            # While no name in it was changed the inode is still the one there.
-            known = self.tree.nodes.of_inode(inode) if listing.entries is node.listing else None
-            found = known if known is not None and known.facts is not None else None
-            if found is None:
+        entries, reply = listing.entries, pyfuse3.readdir_reply
+        for index in range(max(start - _DOTS, 0), len(entries)):
+            name, found = entries[index]
+            # One that the kernel holds on to, while no name in the directory was changed.
+            if (
+                found is None
+                or found.facts is None
+                or found.lookups <= 0
+                or entries is not node.listing
+            ):
                 found = self._look(node, name)
                 if found is None:
                     continue
-            if not pyfuse3.readdir_reply(token, name, found.facts, at):
+                entries[index] = (name, found)
+            if not reply(token, name, found.facts, index + _DOTS + 1):
                 self.tree.nodes.drop_unused(found)
                 return
             found.lookups += 1
@@ -81,8 +86,7 @@ class ListingRequests(Requests):
     def _read(self, node: Node) -> Entries:
         fd = self._open(node)
         try:
-            with os.scandir(fd) as found:
-                entries = [(os.fsencode(entry.name), entry.inode()) for entry in found]
+            entries: Entries = [(os.fsencode(name), None) for name in os.listdir(fd)]
         finally:
             os.close(fd)
         if len(entries) <= _REMEMBERED:
@@ -102,14 +106,14 @@ class ListingRequests(Requests):
         return os.open(b".", _LISTING | os.O_CLOEXEC, dir_fd=self.tree.dir_fd(node))
 
     @answered
-    async def releasedir(self, handle: int) -> None:
+    def releasedir(self, handle: int) -> None:
         """closedir(3)."""
         listing = self._listings.pop(handle)
         listing.node.pins -= 1
         self.tree.nodes.drop_unused(listing.node)
 
     @answered
-    async def fsyncdir(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
+    def fsyncdir(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
         """fsync(2) of a directory."""
         fd = self._open(self._listings[handle].node)
         try:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 from collections import deque
 from contextlib import contextmanager
 from threading import Thread
+from time import monotonic_ns
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyfuse3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 
 Task = "Coroutine[Any, Any, object]"
 
@@ -31,6 +31,16 @@ answer most. On one processor the client could not run meanwhile."""
 
 class Closed(Exception):
     """The session ends."""
+
+
+class _Done:
+    """Something to await that is there already; a coroutine for that would cost more."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return iter(())  # type: ignore[return-value]  # await takes any iterator
+
+
+_DONE: Final = _Done()
 
 
 @coroutine
@@ -137,19 +147,23 @@ class Loop:
         if fd is not None and self._session is None:
             self._session = fd
             self._poll.register(fd, select.POLLIN)
-        events = self._poll.poll(0)
+        poll = self._poll.poll
+        events = poll(0)
         if not events and self._spin:
-            end = time.monotonic_ns() + self._spin
-            while not events and time.monotonic_ns() < end:
-                events = self._poll.poll(0)
+            end = monotonic_ns() + self._spin
+            while not events and monotonic_ns() < end:
+                events = poll(0)
         if not events:
-            events = self._poll.poll()
+            events = poll()
+        asked = False
         for ready, _ in events:
             if ready == self._wake:
-                os.eventfd_read(self._wake)
+                os.eventfd_read(ready)
                 while self._finished:
                     self._ready.append(self._finished.popleft())
-        return any(ready == fd for ready, _ in events)
+            else:
+                asked = True
+        return asked
 
     def _finish(self, task: Any) -> None:  # noqa: ANN401 - a coroutine of pyfuse3
         """Have ``task`` go on; called in the thread of its job."""
@@ -185,12 +199,17 @@ class Loop:
         del fd
         self.stop()
 
-    async def wait_readable(self, fd: int) -> None:
+    def wait_readable(self, fd: int) -> Awaitable[None]:
         """Wait for a request; whoever else can go on does so first.
 
         Raises:
             Closed: the session ends.
         """
+        if not self._ready and not self._closing and self._sleep(fd):
+            return _DONE
+        return self._wait_readable(fd)
+
+    async def _wait_readable(self, fd: int) -> None:
         while True:
             if self._closing:
                 raise Closed
@@ -230,7 +249,13 @@ class _Lock:
         self._loop = loop
         self._held = False
 
-    async def __aenter__(self) -> None:
+    def __aenter__(self) -> Awaitable[None]:
+        if self._held:
+            return self._acquire()
+        self._held = True
+        return _DONE
+
+    async def _acquire(self) -> None:
         loop = self._loop
         while self._held:
             task = loop._current  # noqa: SLF001 - one unit with the loop
@@ -239,11 +264,12 @@ class _Lock:
             loop._current = task  # noqa: SLF001
         self._held = True
 
-    async def __aexit__(self, *_: object) -> None:
+    def __aexit__(self, *_: object) -> Awaitable[None]:
         self._held = False
         loop = self._loop
         if loop._closing and loop._lock_waiters:  # noqa: SLF001
             loop._ready.append(loop._lock_waiters.popleft())  # noqa: SLF001
+        return _DONE
 
 
 class _Nursery:

@@ -25,7 +25,7 @@ class MetadataRequests(Requests):
     """What FUSE asks of metadata, with truncation, which it counts among that."""
 
     @answered
-    async def getattr(self, number: int, _: object) -> EntryAttributes:
+    def getattr(self, number: int, _: object) -> EntryAttributes:
         """stat(2)."""
         node = self.tree.node(number)
         return self.attributes(node, self.tree.stat(node))
@@ -98,7 +98,7 @@ class MetadataRequests(Requests):
         os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=follow)
 
     @answered
-    async def statfs(self, _: object) -> pyfuse3.StatvfsData:
+    def statfs(self, _: object) -> pyfuse3.StatvfsData:
         """statvfs(3) of the filesystem below."""
         below = os.fstatvfs(self.tree.root_fd)
         found = pyfuse3.StatvfsData()
@@ -108,7 +108,7 @@ class MetadataRequests(Requests):
         return found
 
     @answered
-    async def getxattr(self, number: int, name: bytes, _: object) -> bytes:
+    def getxattr(self, number: int, name: bytes, _: object) -> bytes:
         """getxattr(2)."""
         node = self.tree.node(number)
         if name == _CAPABILITY and node.plain:
@@ -121,7 +121,7 @@ class MetadataRequests(Requests):
             raise
 
     @answered
-    async def listxattr(self, number: int, _: object) -> list[bytes]:
+    def listxattr(self, number: int, _: object) -> list[bytes]:
         """listxattr(2)."""
         where = self.tree.where(self.tree.node(number))
         return [os.fsencode(one) for one in os.listxattr(where.path, follow_symlinks=where.follow)]

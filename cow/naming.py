@@ -41,7 +41,7 @@ class NameRequests(Requests):
     """What FUSE asks of names."""
 
     @answered
-    async def lookup(self, parent: int, name: bytes, _: object) -> EntryAttributes:
+    def lookup(self, parent: int, name: bytes, _: object) -> EntryAttributes:
         """Say what stands under a name; that nothing does is remembered, too."""
         tree = self.tree
         above = tree.node(parent)
@@ -72,7 +72,7 @@ class NameRequests(Requests):
         return self.attributes(node, status)
 
     @answered
-    async def mknod(
+    def mknod(
         self, parent: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
     ) -> EntryAttributes:
         """mknod(2): fifos, sockets, devices and empty files."""
@@ -81,7 +81,7 @@ class NameRequests(Requests):
         return self._found(above, name, self._give(above, dir_fd, name, mode, ctx))
 
     @answered
-    async def mkdir(
+    def mkdir(
         self, parent: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
     ) -> EntryAttributes:
         """mkdir(2)."""
@@ -90,7 +90,7 @@ class NameRequests(Requests):
         return self._found(above, name, self._give(above, dir_fd, name, mode, ctx))
 
     @answered
-    async def symlink(
+    def symlink(
         self, parent: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
     ) -> EntryAttributes:
         """symlink(2)."""
@@ -99,7 +99,7 @@ class NameRequests(Requests):
         return self._found(above, name, self._give(above, dir_fd, name, stat.S_IFLNK, ctx))
 
     @answered
-    async def create(
+    def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         """open(2) with O_CREAT of a name that is free."""
@@ -150,12 +150,12 @@ class NameRequests(Requests):
         return bool(self.tree.stat(parent).st_mode & stat.S_ISGID)
 
     @answered
-    async def unlink(self, parent: int, name: bytes, _: object) -> None:
+    def unlink(self, parent: int, name: bytes, _: object) -> None:
         """unlink(2); who has the file open keeps it."""
         self._remove(parent, name, os.unlink)
 
     @answered
-    async def rmdir(self, parent: int, name: bytes, _: object) -> None:
+    def rmdir(self, parent: int, name: bytes, _: object) -> None:
         """rmdir(2)."""
         self._remove(parent, name, os.rmdir)
 
@@ -173,7 +173,7 @@ class NameRequests(Requests):
         tree.lose(above, name, status, kept)
 
     @answered
-    async def rename(
+    def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, _: object
     ) -> None:
         """renameat2(2), but for whiteouts."""
@@ -219,7 +219,7 @@ class NameRequests(Requests):
         return self.attributes(node, tree.stat(node))
 
     @answered
-    async def readlink(self, number: int, _: object) -> bytes:
+    def readlink(self, number: int, _: object) -> bytes:
         """readlink(2)."""
         node = self.tree.node(number)
         dir_fd, name, follow = self.tree.where(node)

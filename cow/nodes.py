@@ -28,8 +28,8 @@ class Node:
     what its open files share. ``strips`` says whether a write takes mode bits away, ``plain``
     that the file is known to have no capabilities.
 
-    ``facts`` are its attributes as the kernel was told last, ``listing`` the names and inodes
-    in a directory; None is that they are not known, or were changed since.
+    ``facts`` are its attributes as the kernel was told last, ``listing`` what is in a
+    directory; None is that they are not known, or were changed since.
     """
 
     __slots__ = (
@@ -52,7 +52,7 @@ class Node:
         self.breaking = False
         self.plain = False
         self.facts: Any = None
-        self.listing: list[tuple[bytes, int]] | None = None
+        self.listing: list[tuple[bytes, Node | None]] | None = None
 
     def changed(self) -> None:
         """Note that attributes are no longer what they were."""
@@ -157,6 +157,10 @@ class Nodes:
         if node.orphan >= 0:
             self._free_number(node.inode)
         self._dropped(node)
+        # What is kept for the next listing must not keep nodes.
+        node.listing = None
+        if node.parent is not None:
+            node.parent.listing = None
         self._unplace(node)
 
     def add_name(self, inode: int, node: Node | None, place: Place) -> None:
