@@ -21,6 +21,7 @@ import os
 import stat
 import time
 from array import array
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
@@ -323,11 +324,15 @@ def _listing(root_fd: int, field: bytes) -> dict[bytes, os.stat_result]:
         if error.errno not in GONE:
             raise
         return {}
+    found = {}
     try:
         with os.scandir(fd) as entries:
-            return {os.fsencode(entry.name): entry.stat(follow_symlinks=False) for entry in entries}
+            for entry in entries:
+                with suppress(FileNotFoundError):  # the tree is in use
+                    found[os.fsencode(entry.name)] = entry.stat(follow_symlinks=False)
     finally:
         os.close(fd)
+    return found
 
 
 def _compare(
@@ -347,8 +352,13 @@ def _compare(
 
 def _differing_xattrs(root_fd: int, entry: Entry) -> tuple[str, ...]:
     parent, name = _place(entry.path)
-    with TreeDirs(root_fd) as dirs:
-        found = dict(_lasting(read_xattrs(path_at(dirs.fd(parent), name))))
+    try:
+        with TreeDirs(root_fd) as dirs:
+            found = dict(_lasting(read_xattrs(path_at(dirs.fd(parent), name))))
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return ("missing",)
     wanted = dict(_lasting(entry.xattrs))
     names = sorted(found.keys() | wanted.keys())
     return tuple(f"xattr.{os.fsdecode(one)}" for one in names if found.get(one) != wanted.get(one))
