@@ -7,7 +7,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from rootman.apply import link_or_copy
 from rootman.building import Building
 from rootman.entries import make_plain, open_quietly
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
@@ -18,6 +17,7 @@ from rootman.plan import plan_adoption
 from rootman.removal import remove_tree
 from rootman.scanner import scan_tree
 from rootman.store import STATE_DIRS, STATE_FILE, scan
+from rootman.survey import differences
 from rootman.treedirs import TreeDirs, split
 from rootman.wanted import Delta, pack_manifest
 
@@ -113,24 +113,34 @@ class AdoptedContent:
         self._source = TreeDirs(tree_fd)
         self.copies = False
 
-    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
+    def place(
+        self, entry: Entry, name: bytes, *, dir_fd: int, index: int, present: int | None
+    ) -> bool:
         """Link or copy what stands at the same path.
 
         Raises:
             InvalidInput: the file changed since it was scanned.
             OSError: the system refused.
         """
-        del present
-        if not self.copies:
-            try:
-                link_or_copy(self._fs, entry, self._source, name, dir_fd=dir_fd)
-            except OSError as error:
-                if error.errno not in _NO_LINK:
-                    raise
-                self.copies = True
-            else:
-                return
-        self._copy(entry, name, dir_fd)
+        del index, present
+        if self.copies or not self._link(entry, name, dir_fd):
+            self._copy(entry, name, dir_fd)
+        return True
+
+    def _link(self, entry: Entry, name: bytes, dir_fd: int) -> bool:
+        parent, source_name = split(entry.path)
+        source_fd = self._source.fd(parent)
+        try:
+            self._fs.link(source_name, name, source_fd=source_fd, target_fd=dir_fd)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self.copies = error.errno != errno.EMLINK
+            return False
+        # The name may have come to lead to another file since it was scanned (ST-20).
+        if differences(entry, os.stat(name, dir_fd=dir_fd, follow_symlinks=False)):
+            self._refuse(entry)
+        return True
 
     def _copy(self, entry: Entry, name: bytes, dir_fd: int) -> None:
         if entry.type != "file":
@@ -140,10 +150,13 @@ class AdoptedContent:
         source = open_quietly(source_name, dir_fd=self._source.fd(parent))
         try:
             if not copy_verified(self._fs, source, entry, name, dir_fd=dir_fd):
-                shown = os.fsdecode(entry.path)
-                raise InvalidInput(f"{shown} changed while it was copied", hint="try again")
+                self._refuse(entry)
         finally:
             os.close(source)
+
+    def _refuse(self, entry: Entry) -> None:
+        shown = os.fsdecode(entry.path)
+        raise InvalidInput(f"{shown} changed while it was taken in", hint="try again")
 
     def close(self) -> None:
         """Close the descriptors of the given tree."""

@@ -11,13 +11,14 @@ import errno
 import os
 import stat
 from array import array
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from rootman.entries import copy_entry, make_plain, open_quietly, set_metadata
+from rootman.entries import make_plain, open_quietly, set_metadata
 from rootman.manifest import ROOT, field_path, parse_line
 from rootman.removal import remove_tree
 from rootman.seal import is_shared
-from rootman.survey import TYPES
+from rootman.survey import GONE, TYPES
 from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:
@@ -35,12 +36,16 @@ _GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class Content(Protocol):
     """Where the files and symlinks of the wanted tree come from."""
 
-    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
+    def place(
+        self, entry: Entry, name: bytes, *, dir_fd: int, index: int, present: int | None
+    ) -> bool:
         """Make the shared entry ``name`` in the directory; the name is free.
 
-        ``present`` is an open descriptor of the file that stood at the path, None
-        where there was none that may be read.
+        ``index`` is the number of the entry's line in the wanted manifest. ``present``
+        is an open descriptor of the file that stood at the path, None where there was
+        none that may be read. Return whether it was made; else the tree is to lack it.
         """
+        ...
 
 
 class Applier:
@@ -160,7 +165,9 @@ class Applier:
             there, first_name = split(first)
             self._fs.link(first_name, name, source_fd=self._dirs.fd(there), target_fd=parent_fd)
         elif is_shared(line):
-            self._content.place(entry, name, dir_fd=parent_fd, present=present)
+            index = change.new_index
+            if not self._content.place(entry, name, dir_fd=parent_fd, index=index, present=present):
+                return
         else:
             make_plain(self._fs, entry, name, dir_fd=parent_fd)
         if entry.nlink > 1:
@@ -171,40 +178,64 @@ class Applier:
 
 
 class LinkedContent:
-    """Content for a tree that is to be a clone: links into a complete tree."""
+    """Content for a tree that is to be a clone: links into a complete tree.
 
-    def __init__(self, fs: Fs, source_fd: int) -> None:
+    That may be in use: only what has one of the ``inodes`` it was sealed with is linked.
+    """
+
+    def __init__(self, fs: Fs, source_fd: int, inodes: array[int]) -> None:
         self._fs = fs
         self._source = TreeDirs(source_fd)
+        self._inodes = inodes
 
-    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
-        """Link what stands at the same path; ``present`` is of no use.
+    def place(
+        self, entry: Entry, name: bytes, *, dir_fd: int, index: int, present: int | None
+    ) -> bool:
+        """Link what stands at the same path, if it is what was sealed there.
 
         Raises:
-            OSError: it cannot be linked.
+            OSError: the system refused.
         """
         del present
-        link_or_copy(self._fs, entry, self._source, name, dir_fd=dir_fd)
+        parent, source_name = split(entry.path)
+        try:
+            source_fd = self._source.fd(parent)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return False
+        try:
+            self._fs.link(source_name, name, source_fd=source_fd, target_fd=dir_fd)
+        except OSError as error:
+            why_not_linked(error, source_name, source_fd)
+            return False
+        # The name may have come to lead to another file just now (ST-20).
+        if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino == self._inodes[index]:
+            return True
+        self._fs.unlink(name, dir_fd=dir_fd)
+        return False
 
     def close(self) -> None:
         """Close the descriptors of the source tree."""
         self._source.forget()
 
 
-def link_or_copy(fs: Fs, entry: Entry, source: TreeDirs, name: bytes, *, dir_fd: int) -> None:
-    """Link the entry of the tree ``source``; copy it where its inode has no room for a link.
+def why_not_linked(error: OSError, name: bytes, source_fd: int) -> str:
+    """Return why a name of a tree in use was not linked, as ``Drift.what`` says it.
 
     Raises:
-        OSError: the system refused.
+        OSError: ``error``, where it is no matter of that name alone.
     """
-    parent, source_name = split(entry.path)
-    source_fd = source.fd(parent)
-    try:
-        fs.link(source_name, name, source_fd=source_fd, target_fd=dir_fd)
-    except OSError as error:
-        if error.errno != errno.EMLINK:
-            raise
-        copy_entry(fs, entry, source_name, source_fd, name, dir_fd=dir_fd)
+    if error.errno == errno.EMLINK:
+        return "links"
+    if error.errno == errno.ENOENT:
+        return "missing"
+    if error.errno == errno.EPERM:  # which also says that there are no hardlinks
+        with suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                return "type"
+    raise error
 
 
 def _type_of(name: bytes, dir_fd: int) -> str | None:

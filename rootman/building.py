@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rootman.apply import Applier
-from rootman.clone import clone_tree
+from rootman.clone import clone_tree, misplaced
 from rootman.delta import splice, wanted_content
 from rootman.edits import compose
 from rootman.entries import make_file
@@ -130,12 +130,14 @@ class Building:
                 target,
                 seed.record,
                 entries=seed.entries,
+                moments=seed.check.moments,
                 skip=self.delta.drifted,
                 forks=self.forks,
             )
             self._stamps = stamps_of(target, seed.check.stamps.keys() - cloned.mixed)
-        if cloned.left_out:
-            self.delta.also(whole_groups(cloned.left_out, seed.record))
+            left_out = [*cloned.left_out, *misplaced(target, seed.record, seed.digests, cloned)]
+        if left_out:
+            self.delta.also(whole_groups(left_out, seed.record))
 
     def apply(self) -> None:
         """Turn the stage's tree into the wanted one."""

@@ -1,7 +1,10 @@
 """Cloning a tree by hardlinks, driven by its manifest.
 
 Only what is sealed in the source is linked: the caller names the paths that
-drifted, and makes them from content. Empty files, fifos, sockets and
+drifted, and makes them from content. The source may be in use: a name that was looked
+at may lead to another file when it is linked. So the *moments* of the directories, which
+the caller has from its check, are compared when everything is linked, and where one is
+another the clone itself is looked at (ST-20). Empty files, fifos, sockets and
 devices get an inode of their own. The lines of the manifest are shared out to
 forked workers in contiguous ranges; directories get their times when the last
 worker has put the last entry into them.
@@ -9,7 +12,6 @@ worker has put the last entry into them.
 
 from __future__ import annotations
 
-import errno
 import os
 import pickle
 from contextlib import suppress
@@ -19,20 +21,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from rootman import workers
+from rootman.apply import why_not_linked
 from rootman.comparison import known_lines
 from rootman.delta import Drift
 from rootman.entries import make_plain, set_metadata
-from rootman.manifest import HARDLINK, ROOT, decode, parse_line
-from rootman.seal import is_shared
+from rootman.manifest import HARDLINK, ROOT, decode, field_path, line_path, parse_line
+from rootman.seal import UNKNOWN, is_shared
+from rootman.survey import GONE, Check
 from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from rootman.fsops import Fs
     from rootman.seal import SealRecord
 
 _DIR: Final = b" type=dir "
+_ROOT_PATH: Final = os.fsdecode(ROOT)
+_NOWHERE: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,15 @@ class Cloned:
     """What is to be known of a clone.
 
     ``left_out`` are entries that were not made: files whose inode has no room for
-    another link (ext4: 65,000), and hardlink groups that are not shared. ``mixed`` are
-    the directories with these, and with others that are not shared and no directories.
+    another link (ext4: 65,000), that are gone from the source, and hardlink groups that are
+    not shared. ``mixed`` are the directories with these, and with others that are not shared
+    and no directories. ``doubtful`` are the directories of which it is not known that
+    what was linked is what had been looked at.
     """
 
     left_out: list[Drift]
     mixed: set[str]
+    doubtful: set[str]
 
 
 @dataclass(slots=True)
@@ -56,9 +65,11 @@ class _Worker:
     source: TreeDirs
     target: TreeDirs
     skip: Collection[bytes]
+    moments: Mapping[str, int]
     directories: list[bytes] = field(default_factory=list)
     left_out: list[Drift] = field(default_factory=list)
     mixed: set[str] = field(default_factory=set)  # where not every entry was linked
+    doubtful: set[str] = field(default_factory=set)
 
     def make(self, manifest_lines: Iterator[tuple[int, bytes]]) -> None:
         """Make the entries of these numbered lines, directories without their times."""
@@ -68,6 +79,7 @@ class _Worker:
         for index, line in manifest_lines:
             end = line.index(b" ")
             if skip and line[:end] in skip:
+                self._skip(line, end)
                 continue
             if line.startswith(_DIR, end):
                 self.directories.append(line)
@@ -80,7 +92,7 @@ class _Worker:
                 here = line[2:cut]
                 parent = decode(here)
                 target_fd = self._parent(parent)
-                source_fd = self.source.fd(parent)
+                source_fd = self._source(parent)
             if b"\\" in name:
                 name = decode(name)
             if not is_shared(line):
@@ -90,14 +102,22 @@ class _Worker:
                     self.left_out.append(Drift(line[:end], line, ("group",), index))
                     continue
                 make_plain(self.fs, parse_line(line), name, dir_fd=target_fd)
-                continue
-            try:
-                link(name, name, source_fd=source_fd, target_fd=target_fd)
-            except OSError as error:
-                if error.errno != errno.EMLINK:
-                    raise
-                self.left_out.append(Drift(line[:end], line, ("links",), index))
-                self.mixed.add(os.fsdecode(parent or ROOT))
+            elif source_fd == _NOWHERE:
+                self._leave_out(index, line, parent, "missing")
+            else:
+                try:
+                    link(name, name, source_fd=source_fd, target_fd=target_fd)
+                except OSError as error:
+                    self._leave_out(index, line, parent, why_not_linked(error, name, source_fd))
+
+    def _skip(self, line: bytes, end: int) -> None:
+        if line.startswith(_DIR, end):
+            # Its moment is not compared, so nothing is known of what is in it.
+            self.doubtful.add(os.fsdecode(field_path(line[:end])))
+
+    def _leave_out(self, index: int, line: bytes, parent: bytes, why: str) -> None:
+        self.left_out.append(Drift(line_path(line), line, (why,), index))
+        self.mixed.add(os.fsdecode(parent or ROOT))
 
     def finish(self) -> None:
         """Give the directories their metadata, now that they are filled.
@@ -111,6 +131,28 @@ class _Worker:
                 parent, name = b"", ROOT
             target_fd = self.target.fd(parent)
             set_metadata(self.fs, entry, name, dir_fd=target_fd, inherited=False)
+            if not self._is_as_checked(entry.path, parent, name):
+                self.doubtful.add(os.fsdecode(entry.path))
+
+    def _is_as_checked(self, path: bytes, parent: bytes, name: bytes) -> bool:
+        """Return whether the source's directory has the names that it had when it was checked."""
+        moment = self.moments.get(os.fsdecode(path), UNKNOWN)
+        try:
+            status = os.stat(name, dir_fd=self.source.fd(parent), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return False
+        return status.st_ctime_ns == moment != UNKNOWN
+
+    def _source(self, path: bytes) -> int:
+        """Return the source directory ``path``, or ``_NOWHERE``: it may be gone."""
+        try:
+            return self.source.fd(path)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return _NOWHERE
 
     def _parent(self, path: bytes) -> int:
         """Return the target directory ``path``, made here if another worker has yet to."""
@@ -135,13 +177,14 @@ def clone_tree(
     record: SealRecord,
     *,
     entries: int,
+    moments: Mapping[str, int],
     skip: Collection[bytes] = (),
     forks: int = workers.DEFAULT,
 ) -> Cloned:
     """Fill the empty directory ``target_fd`` with hardlinks to the tree ``source_fd``.
 
-    ``entries`` is the number of lines of the manifest; ``skip`` holds the path
-    fields to leave out.
+    ``entries`` is the number of lines of the manifest; ``moments`` and ``skip``, the path
+    fields to leave out, are those of the check of the source.
 
     Raises:
         OSError: the system refused; the target is then incomplete.
@@ -155,16 +198,43 @@ def clone_tree(
             TreeDirs(source_fd) as source,
             TreeDirs(target_fd) as target,
         ):
-            worker = _Worker(fs, source, target, skip)
+            worker = _Worker(fs, source, target, skip, moments)
             with record.manifest() as stream:
                 worker.make(enumerate(known_lines(stream, start, stop), start))
             everybody()
             worker.finish()
-        return pickle.dumps((worker.left_out, worker.mixed))
+        return pickle.dumps((worker.left_out, worker.mixed, worker.doubtful))
 
     results = workers.run([partial(task, *pair) for pair in pairwise(edges)])
     parts = [pickle.loads(result) for result in results]  # noqa: S301  our own
     return Cloned(
-        left_out=[drift for left_out, _ in parts for drift in left_out],
-        mixed=set().union(*(mixed for _, mixed in parts)),
+        left_out=[drift for left_out, _, _ in parts for drift in left_out],
+        mixed=set().union(*(mixed for _, mixed, _ in parts)),
+        doubtful=_with_all_below(set().union(*(found for _, _, found in parts)), moments),
     )
+
+
+def _with_all_below(doubtful: set[str], directories: Collection[str]) -> set[str]:
+    """Return ``doubtful`` and the directories below: they may have been moved with them."""
+    if not doubtful or _ROOT_PATH in doubtful:
+        return set(directories) if doubtful else doubtful
+    found = set(doubtful)
+    for path in sorted(directories):  # so that the parent comes before what is in it
+        if path.rpartition("/")[0] in found:
+            found.add(path)
+    return found
+
+
+def misplaced(
+    target_fd: int, record: SealRecord, digests: Mapping[str, bytes], cloned: Cloned
+) -> list[Drift]:
+    """Return the paths of a clone that are not what was sealed, in manifest order.
+
+    Raises:
+        InvalidInput: the seal record is damaged.
+        OSError: the clone cannot be read.
+    """
+    if not cloned.doubtful:
+        return []
+    doubtful = {path: digests[path] for path in digests.keys() & cloned.doubtful}
+    return Check(target_fd, record, doubtful, forks=1).drift()

@@ -81,25 +81,6 @@ def _set_xattrs(fs: Fs, entry: Entry, name: bytes, *, dir_fd: int) -> None:
         fs.set_xattr(name, attribute, value, dir_fd=dir_fd)
 
 
-def copy_entry(
-    fs: Fs, entry: Entry, source_name: bytes, source_fd: int, name: bytes, *, dir_fd: int
-) -> None:
-    """Copy a file or symlink, with the metadata of ``entry``.
-
-    Raises:
-        OSError: the system refused.
-    """
-    if entry.type != "file":
-        make_plain(fs, entry, name, dir_fd=dir_fd)
-        return
-    source = open_quietly(source_name, dir_fd=source_fd)
-    try:
-        make_file(fs, read_content(source), name, dir_fd=dir_fd)
-    finally:
-        os.close(source)
-    set_metadata(fs, entry, name, dir_fd=dir_fd)
-
-
 def make_file(fs: Fs, content: Iterator[bytes], name: bytes, *, dir_fd: int) -> None:
     """Make the file ``name`` with ``content``, its metadata still to be set.
 

@@ -146,19 +146,21 @@ class ObjectContent:
         self._objects = objects
         self._repeated = repeated
 
-    def place(self, entry: Entry, name: bytes, *, dir_fd: int, present: int | None) -> None:
+    def place(
+        self, entry: Entry, name: bytes, *, dir_fd: int, index: int, present: int | None
+    ) -> bool:
         """Make the file ``name``; ``present`` is the file that stood there, open, if usable.
 
         Raises:
             InvalidInput, NotFound, OSError: the content cannot be had or written.
         """
+        del index
         if entry.type == "link":
             make_plain(self._fs, entry, name, dir_fd=dir_fd)
-            return
-        if present is not None and copy_verified(self._fs, present, entry, name, dir_fd=dir_fd):
-            return
-        keep = hash_prefix(entry.sha256) in self._repeated
-        self._objects.give(entry, name, dir_fd=dir_fd, keep=keep)
+        elif present is None or not copy_verified(self._fs, present, entry, name, dir_fd=dir_fd):
+            keep = hash_prefix(entry.sha256) in self._repeated
+            self._objects.give(entry, name, dir_fd=dir_fd, keep=keep)
+        return True
 
 
 def copy_verified(fs: Fs, source: int, entry: Entry, name: bytes, *, dir_fd: int) -> bool:

@@ -1,11 +1,11 @@
 """Bringing a tree back to its manifest.
 
-The tree keeps its name and may be in use, so every path goes from what it is to
-what it should be by one rename of a new inode; an inode that is there is never
-written, because other trees may share it. New inodes are made in a stage of their
-own and are durable before the first rename. A power cut in between leaves some
-paths repaired and the others as they were; the seal record follows last, and a
-stale record only makes the quick check look closer.
+The tree keeps its name and may be in use, but not through a guard (TR-19). So every
+path goes from what it is to what it should be by one rename of a new inode; an inode
+that is there is never written, because other trees may share it. New inodes are made in
+a stage of their own and are durable before the first rename. A power cut in between
+leaves some paths repaired and the others as they were; the seal record follows last,
+and a stale record only makes the quick check look closer.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rootman.seal import is_shared, pack_digests, pack_inodes
 from rootman.store import DIGESTS_FILE, INODES_FILE, scan
 from rootman.survey import digests_of, whole_groups
 from rootman.treedirs import TreeDirs, split
+from rootman.usage import unguarded
 from rootman.verify import open_tree, verify_tree
 
 if TYPE_CHECKING:
@@ -58,11 +59,12 @@ def repair_tree(opened: Session, tree: Tree, objects: Objects) -> RepairResult:
     way, else from ``objects``.
 
     Raises:
+        Busy: a guard has it, which relies on nobody else changing it.
         NotFound: some content is nowhere; nothing was changed then.
         RootmanError, OSError: the repair failed; every path is as it was, or repaired.
     """
     store = opened.store
-    with explained(f"repair {tree.name}"):
+    with explained(f"repair {tree.name}"), unguarded(store.path, tree.name):
         found = verify_tree(store, tree)
         if not found:
             return RepairResult((), ())

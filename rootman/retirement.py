@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from rootman.apply import Applier, LinkedContent
-from rootman.clone import clone_tree
+from rootman.clone import clone_tree, misplaced
 from rootman.comparison import Change, compare, known_lines
 from rootman.delta import note_other_inodes
 from rootman.directory import rewind
@@ -22,12 +22,13 @@ from rootman.edits import compose, inverted
 from rootman.entries import make_file
 from rootman.fsops import opened
 from rootman.links import publish
-from rootman.manifest import HARDLINK, ROOT, line_path
+from rootman.manifest import HARDLINK, ROOT, field_path, line_path
 from rootman.names import StageKind, StageName, parse_stage_name
 from rootman.removal import remove_tree
 from rootman.seal import SealRecord, is_shared, pack_stamps
 from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL, STAMPS_FILE
-from rootman.survey import stamps_of
+from rootman.survey import Check, stamps_of
+from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -82,8 +83,8 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """
     with (
         opened(target.name, dir_fd=store.fd) as source,
-        closing(LinkedContent(fs, source)) as content,
         _record(store.trees, str(target.version)) as new,
+        closing(LinkedContent(fs, source, new.inodes())) as content,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
     ):
@@ -138,6 +139,8 @@ def _without_own_groups(changes: Iterable[Change]) -> Iterator[Change]:
 def clone_spare(fs: Fs, store: Store, target: Tree, *, forks: int) -> None:
     """Clone the tree ``target`` as the spare, where no tree fell out.
 
+    Whoever uses the spare makes what was left out.
+
     Raises:
         OSError, RootmanError: what was made so far is removed by the next command.
     """
@@ -150,9 +153,34 @@ def clone_spare(fs: Fs, store: Store, target: Tree, *, forks: int) -> None:
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
         _record(store.trees, str(target.version)) as record,
     ):
-        cloned = clone_tree(fs, source, root, record, entries=entries, forks=forks)
-        stamps = stamps_of(root, record.digests().keys() - cloned.mixed)
+        stamps = _clone_sealed(fs, source, root, record, entries=entries, forks=forks)
     _keep_as_spare(fs, store, stage, target, stamps)
+
+
+def _clone_sealed(
+    fs: Fs, source: int, root: int, record: SealRecord, *, entries: int, forks: int
+) -> dict[str, int]:
+    """Clone what is as sealed in ``source``, which may be in use already; return the stamps."""
+    digests = record.digests()
+    check = Check(source, record, digests, forks=forks, stamps=record.stamps(digests))
+    drifted = {one.field for one in check.drift()}
+    cloned = clone_tree(
+        fs,
+        source,
+        root,
+        record,
+        entries=entries,
+        moments=check.moments,
+        skip=drifted,
+        forks=forks,
+    )
+    with TreeDirs(root) as dirs:
+        for wrong in misplaced(root, record, digests, cloned):
+            if wrong.line is not None and is_shared(wrong.line):
+                parent, name = split(field_path(wrong.field))
+                with suppress(FileNotFoundError):
+                    fs.unlink(name, dir_fd=dirs.fd(parent))
+    return stamps_of(root, check.stamps.keys() - cloned.mixed - cloned.doubtful)
 
 
 def _keep_as_spare(

@@ -9,6 +9,9 @@ found per directory and then, only where there is any, per path against the mani
 A directory's *stamp* is its st_ctime at a moment when the digest was true of it. While
 that stands, the directory has the names and the inodes it was sealed with, whatever
 happened to the inodes (ADR 0007); a check that is given stamps looks no closer there.
+
+A directory's *moment* is its st_ctime before it was looked at, whatever was found: while
+that stands, its names lead to what was found (ST-20).
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from array import array
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
@@ -57,7 +62,10 @@ _FACTS: Final = attrgetter(
 _IFMT: Final = 0o170000
 _SHARED_TYPES: Final = (stat.S_IFREG, stat.S_IFLNK)
 # What open_dir says of a place where the sealed directory is not any more.
-_GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+# A change may leave the st_ctime as it is where the one before it was less than this ago: the
+# kernel takes the time of its last tick, which comes every 10 ms or oftener.
+_GRAIN: Final = 100_000_000
 
 
 def look_at(fd: int) -> tuple[bytes, int]:
@@ -166,7 +174,7 @@ class Check:
 
     ``digests`` are those of the ``record``. With ``stamps`` the directories that have
     theirs are taken for what was sealed. ``stamps`` are, after ``drift``, those of the
-    directories that were found as sealed.
+    directories that were found as sealed, ``moments`` those of all.
     """
 
     def __init__(
@@ -185,27 +193,37 @@ class Check:
         self._forks = forks
         self._trusted = stamps or {}
         self.stamps: dict[str, int] = {}
+        self.moments: dict[str, int] = {}
         self._wait = workers.start([partial(self._look, start) for start in range(forks)])
 
     def _look(self, start: int) -> bytes:
-        """Return for every ``forks``-th directory its stamp, or that it is not as sealed."""
-        stamps = array(STAMP_TYPE)
+        """Return for every ``forks``-th directory its stamp, or that it is not as sealed.
+
+        Then the moment of each.
+        """
+        stamps, moments = array(STAMP_TYPE), array(STAMP_TYPE)
         for path in self._paths[start :: self._forks]:
+            stamp, moment = _CHANGED, UNKNOWN
             try:
                 with opened(path, dir_fd=self._root_fd) as fd:
-                    stamps.append(self._stamp(fd, path))
+                    stamp, moment = self._stamp(fd, path)
             except OSError as error:
-                if error.errno not in _GONE:
+                if error.errno not in GONE:
                     raise
-                stamps.append(_CHANGED)
-        return stamps.tobytes()
+            stamps.append(stamp)
+            moments.append(moment)
+        return stamps.tobytes() + moments.tobytes()
 
-    def _stamp(self, fd: int, path: str) -> int:
+    def _stamp(self, fd: int, path: str) -> tuple[int, int]:
         trusted = self._trusted.get(path, UNKNOWN)
-        if trusted != UNKNOWN and os.fstat(fd).st_ctime_ns == trusted:
-            return trusted
+        settled = time.time_ns() - _GRAIN
+        moment = os.fstat(fd).st_ctime_ns  # before the entries: what changes now is to show later
+        if trusted == moment != UNKNOWN:
+            return trusted, trusted
         digest, stamp = look_at(fd)
-        return stamp if digest == self._digests[path] else _CHANGED
+        if digest != self._digests[path]:
+            stamp = _CHANGED
+        return stamp, moment if moment < settled else UNKNOWN
 
     def drift(self) -> list[Drift]:
         """Wait; return the paths of the tree that are not as sealed, in manifest order.
@@ -216,7 +234,9 @@ class Check:
         """
         for start, found in enumerate(self._wait()):
             part = self._paths[start :: self._forks]
-            self.stamps.update(zip(part, array(STAMP_TYPE, found), strict=True))
+            numbers = array(STAMP_TYPE, found)
+            self.stamps.update(zip(part, numbers[: len(part)], strict=True))
+            self.moments.update(zip(part, numbers[len(part) :], strict=True))
         changed = {path for path, stamp in self.stamps.items() if stamp == _CHANGED}
         for path in changed:
             del self.stamps[path]
@@ -286,7 +306,7 @@ def _status(root_fd: int, path: bytes) -> os.stat_result | None:
         try:
             return os.stat(name, dir_fd=dirs.fd(parent), follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
             return None
 
@@ -301,14 +321,18 @@ def _listing(root_fd: int, field: bytes) -> dict[bytes, os.stat_result]:
     try:
         fd = open_dir(field_path(field), dir_fd=root_fd)
     except OSError as error:
-        if error.errno not in _GONE:
+        if error.errno not in GONE:
             raise
         return {}
+    found = {}
     try:
         with os.scandir(fd) as entries:
-            return {os.fsencode(entry.name): entry.stat(follow_symlinks=False) for entry in entries}
+            for entry in entries:
+                with suppress(FileNotFoundError):  # the tree is in use
+                    found[os.fsencode(entry.name)] = entry.stat(follow_symlinks=False)
     finally:
         os.close(fd)
+    return found
 
 
 def _compare(
@@ -328,8 +352,13 @@ def _compare(
 
 def _differing_xattrs(root_fd: int, entry: Entry) -> tuple[str, ...]:
     parent, name = _place(entry.path)
-    with TreeDirs(root_fd) as dirs:
-        found = dict(_lasting(read_xattrs(path_at(dirs.fd(parent), name))))
+    try:
+        with TreeDirs(root_fd) as dirs:
+            found = dict(_lasting(read_xattrs(path_at(dirs.fd(parent), name))))
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+        return ("missing",)
     wanted = dict(_lasting(entry.xattrs))
     names = sorted(found.keys() | wanted.keys())
     return tuple(f"xattr.{os.fsdecode(one)}" for one in names if found.get(one) != wanted.get(one))

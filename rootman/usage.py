@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -35,14 +35,8 @@ def refuse_in_use(store_path: str, tree: str) -> None:
     path = os.path.join(os.path.realpath(store_path), tree)
     ours = mounts()
     there = _place(path, ours)
-    for guard in guards():
-        if guard.tree == path:
-            raise Busy(
-                f"{tree} is in use: it is guarded at {guard.mountpoint}",
-                hint=f"rootman umount {guard.mountpoint}",
-            )
-    if is_guarded(path):  # from a mount namespace that is not ours
-        raise Busy(f"{tree} is in use by a guard", hint="unmount it where it is mounted")
+    with unguarded(store_path, tree):
+        pass
     for mount in ours:
         if _is_below(mount.point, path):
             what = f"{mount.point} is mounted"
@@ -52,6 +46,33 @@ def refuse_in_use(store_path: str, tree: str) -> None:
             continue
         raise Busy(f"{tree} is in use: {what}", hint=f"umount {mount.point}")
     _refuse_users(tree, there)
+
+
+@contextmanager
+def unguarded(store_path: str, tree: str) -> Iterator[None]:
+    """Keep guards from the tree named ``tree``, which must have none, in the context.
+
+    Raises:
+        Busy: one has it; where it is mounted is said, if that can be seen from here.
+        OSError: the tree cannot be opened.
+    """
+    path = os.path.join(os.path.realpath(store_path), tree)
+    for guard in guards():
+        if guard.tree == path:
+            raise Busy(
+                f"{tree} is in use: it is guarded at {guard.mountpoint}",
+                hint=f"rootman umount {guard.mountpoint}",
+            )
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a guard has it exclusively
+        except BlockingIOError as error:  # from a mount namespace that is not ours
+            what = f"{tree} is in use by a guard"
+            raise Busy(what, hint="unmount it where it is mounted") from error
+        yield
+    finally:
+        os.close(fd)
 
 
 def refuse_users(path: str) -> None:

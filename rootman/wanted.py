@@ -131,7 +131,8 @@ class Delta:
     def also(self, drift: Sequence[Drift]) -> None:
         """Take in paths that turned out not to be as sealed after the check."""
         if drift:
-            self._drift = sorted({*self._drift, *drift}, key=lambda one: one.field)
+            found = {one.field: one for one in (*drift, *self._drift)}
+            self._drift = sorted(found.values(), key=lambda one: one.field)
             self._kept = None
             drifted = self.drifted
             self.staying = {

@@ -26,7 +26,10 @@ def main(path: str, version: int, target: str) -> None:
         target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         record = SealRecord(open_dir(str(version), dir_fd=store.trees), tree.name)
         entries = tree.seal.entries if tree.seal else 0
-        cloned = clone_tree(RealFs(), source_fd, target_fd, record, entries=entries)
+        moments = record.stamps(record.digests())
+        cloned = clone_tree(
+            RealFs(), source_fd, target_fd, record, entries=entries, moments=moments
+        )
         if cloned.left_out:
             sys.exit(f"{len(cloned.left_out)} entries were left out")
     print(time.monotonic() - began)

@@ -48,8 +48,10 @@ class Guard:
         assert not self.log.read_text()
 
 
-def mount(*arguments: str | Path, tree: Path, mnt: Path) -> Guard:
+def mount(*arguments: str | Path, tree: Path, mnt: Path, within: tuple[str, ...] = ()) -> Guard:
     """Run ``rootman mount --foreground`` with ``arguments`` and wait until it is ready.
+
+    ``within`` is the beginning of a command that runs it where others do not see the mount.
 
     Raises:
         AssertionError: it ended instead; its log is in the message.
@@ -62,7 +64,7 @@ def mount(*arguments: str | Path, tree: Path, mnt: Path) -> Guard:
         ready.bind(address)
         ready.settimeout(0.2)
         process = subprocess.Popen(
-            (ROOTMAN, *arguments, "--foreground", mnt),
+            (*within, ROOTMAN, *arguments, "--foreground", mnt),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
