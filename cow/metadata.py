@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from cow.nodes import Node
 
+_ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
+
 
 _CAPABILITY: Final = b"security.capability"
 
@@ -141,7 +143,12 @@ class MetadataRequests(Requests):
         """removexattr(2); where there is none nothing is broken."""
         node = self.tree.node(number)
         where = self.tree.where(node)
-        os.getxattr(where.path, name, follow_symlinks=where.follow)  # ENODATA breaks nothing
+        try:
+            os.getxattr(where.path, name, follow_symlinks=where.follow)
+        except OSError as error:
+            if error.errno == errno.ENODATA and name in _ACLS:
+                return  # setting the access control list to none, which it is
+            raise
         await self.breaker.make_private(node)
         node.changed()
         where = self.tree.where(node)

@@ -18,10 +18,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cow.detached import open_view
 from tests.commands import ROOTMAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+Snapshot = dict[str, tuple[object, ...]]
 
 _PATIENCE: Final = 30.0  # seconds until something that should have come is missing
 
@@ -102,25 +105,53 @@ def end(guard: Guard) -> None:
     guard.log.unlink(missing_ok=True)
 
 
-def snapshot(tree: Path) -> dict[str, tuple[object, ...]]:
+@contextlib.contextmanager
+def unseen(tree: Path) -> Iterator[str]:
+    """Return a path to ``tree`` by which reading leaves every access time as it is."""
+    view = open_view(str(tree))
+    try:
+        yield f"/proc/self/fd/{view}"
+    finally:
+        os.close(view)
+
+
+def snapshot(tree: Path) -> Snapshot:
     """Return everything of a tree that a leak could change: content, lstat, extended attributes.
 
     Of what is linked elsewhere, too, ``st_nlink`` and ``st_ctime`` belong to all who link it:
-    they change when another tree gives up its name.
+    they change when another tree gives up its name. Access control lists are among the
+    extended attributes, holes show in ``st_blocks``.
     """
-    found: dict[str, tuple[object, ...]] = {}
-    for path in sorted([tree, *tree.rglob("*")]):
-        status = path.lstat()
-        mode = status.st_mode
-        content = b""
-        if stat.S_ISREG(mode):
-            content = sha256(path.read_bytes()).digest()
-        elif stat.S_ISLNK(mode):
-            content = os.fsencode(os.readlink(path))
-        names = sorted(os.listxattr(path, follow_symlinks=False))
-        attributes = tuple((one, os.getxattr(path, one, follow_symlinks=False)) for one in names)
-        found[str(path.relative_to(tree))] = (
-            mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size,
-            status.st_ino, status.st_mtime_ns, content, attributes,
-        )  # fmt: skip
+    with unseen(tree) as view:
+        return snapshot_of(view)
+
+
+def snapshot_of(view: str) -> Snapshot:
+    """Return the snapshot of a tree that is ``unseen``, or of a directory in it."""
+    found = {".": snapshot_entry(f"{view}/.")}
+    for directory, directories, others in os.walk(view):
+        for name in (*directories, *others):
+            path = f"{directory}/{name}"
+            found[path[len(view) + 1 :]] = snapshot_entry(path)
     return found
+
+
+def snapshot_entry(path: str) -> tuple[object, ...]:
+    """Return what there is to say of one entry, never of what a symlink leads to."""
+    status = os.lstat(path)
+    mode = status.st_mode
+    content = b""
+    access = 0
+    if not stat.S_ISDIR(mode):  # a directory is nobody else's, and tests list it
+        access = status.st_atime_ns
+    if stat.S_ISREG(mode):
+        with open(path, "rb") as file:
+            content = sha256(file.read()).digest()
+    elif stat.S_ISLNK(mode):
+        content = os.fsencode(os.readlink(path))
+    names = sorted(os.listxattr(path, follow_symlinks=False))
+    attributes = tuple((one, os.getxattr(path, one, follow_symlinks=False)) for one in names)
+    return (
+        mode, status.st_uid, status.st_gid, status.st_rdev, status.st_size,
+        status.st_ino, status.st_mtime_ns, content, attributes, status.st_blocks, access,
+    )  # fmt: skip
