@@ -18,21 +18,20 @@ _WRITING: Final = os.O_WRONLY | os.O_RDWR
 
 
 class ContentRequests(MetadataRequests):
-    """What FUSE asks of files; a write may change the mode, too."""
+    """What FUSE asks of files."""
 
     @answered
     async def open(self, number: int, flags: int, ctx: pyfuse3.RequestContext) -> FileInfo:
         """open(2) of a file that is there: to write, and to cut off, breaks first."""
         node = self.tree.node(number)
         writing, cutting = bool(flags & _WRITING), bool(flags & os.O_TRUNC)
-        privileged = ctx.uid == 0
         if writing or cutting:
             await self.breaker.make_private(node, keep=0 if cutting else None)
         if cutting:
             node.changed()
             self._truncate(node, 0, None)
-            self._strip(node, privileged=privileged)
-        handle = self.files.open(node, write=writing, privileged=privileged)
+            self._strip(node, ctx)
+        handle = self.files.open(node, write=writing)
         return FileInfo(fh=handle, keep_cache=True)
 
     @answered
@@ -42,16 +41,13 @@ class ContentRequests(MetadataRequests):
 
     @answered
     async def write(self, handle: int, offset: int, data: bytes) -> int:
-        """pwrite(2)."""
+        """pwrite(2); what it takes of the mode, the kernel has asked for before."""
         node = self.files.node(handle)
         if self.tree.is_shared(node, os.fstat(handle)):
             # Somebody linked it after it was opened.
             await self.breaker.make_private(node)
         node.changed()
-        done = os.pwrite(handle, data, offset)
-        if self.files.strips(handle):
-            self._strip(node, privileged=False)
-        return done
+        return os.pwrite(handle, data, offset)
 
     async def flush(self, handle: int) -> None:
         """Nothing is kept back here; the kernel need not ask again."""

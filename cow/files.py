@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 
 class _Shared:
-    """A descriptor and how many open files share it; ``strips`` is for ``Files.write``."""
+    """A descriptor and how many open files share it."""
 
-    __slots__ = ("node", "strips", "users")
+    __slots__ = ("node", "users")
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.users = 0
-        self.strips = False
 
 
 class Files:
@@ -42,10 +41,8 @@ class Files:
         """Return the node of an open file."""
         return self._shared[handle].node
 
-    def open(self, node: Node, *, write: bool, privileged: bool = True) -> int:
+    def open(self, node: Node, *, write: bool) -> int:
         """Return the handle of the node for reading, or for both; ``node`` is private if both.
-
-        ``privileged`` says that what is written through it clears no setuid bit.
 
         Raises:
             OSError: open(2) failed.
@@ -54,17 +51,13 @@ class Files:
         if handle < 0:
             handle = self._tree.open(node, os.O_RDWR if write else os.O_RDONLY)
             self._keep(node, handle, write=write)
-        shared = self._shared[handle]
-        shared.users += 1
-        shared.strips |= not privileged
+        self._shared[handle].users += 1
         return handle
 
-    def adopt(self, node: Node, fd: int, *, privileged: bool) -> int:
+    def adopt(self, node: Node, fd: int) -> int:
         """Return the handle of a new node that ``fd`` is open for writing of."""
         self._keep(node, fd, write=True)
-        shared = self._shared[fd]
-        shared.users += 1
-        shared.strips = not privileged
+        self._shared[fd].users += 1
         return fd
 
     def _keep(self, node: Node, fd: int, *, write: bool) -> None:
@@ -73,11 +66,6 @@ class Files:
             node.writer = fd
         else:
             node.reader = fd
-
-    def strips(self, handle: int) -> bool:
-        """Return whether a write through the handle takes setuid and setgid away."""
-        shared = self._shared[handle]
-        return shared.strips and shared.node.strips
 
     def release(self, handle: int) -> None:
         """Take back an open file."""

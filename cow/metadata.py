@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import pyfuse3
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
 
     from cow.nodes import Node
 
-_ACLS: Final = (b"system.posix_acl_access", b"system.posix_acl_default")
-
-
+_ACCESS_LIST: Final = b"system.posix_acl_access"
+_ACCESS_LISTS: Final = (_ACCESS_LIST, b"system.posix_acl_default")
+_FIELDS: Final = tuple(
+    f"update_{one}" for one in ("size", "mode", "uid", "gid", "atime", "mtime", "ctime")
+)
+_WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 _CAPABILITY: Final = b"security.capability"
+
+
+def _may_setgid(ctx: pyfuse3.RequestContext, gid: int) -> bool:
+    """Return whether the caller is in the group; one who is gone already is in his first alone."""
+    if ctx.uid == 0 or ctx.gid == gid:
+        return True
+    with suppress(OSError):
+        return gid in pyfuse3.get_sup_groups(ctx.pid)
+    return False
 
 
 class MetadataRequests(Requests):
@@ -41,22 +54,28 @@ class MetadataRequests(Requests):
         handle: int | None,
         ctx: pyfuse3.RequestContext,
     ) -> EntryAttributes:
-        """truncate(2), chown(2), chmod(2), utimensat(2): each changes what later ones set."""
+        """truncate(2), chown(2), chmod(2), utimensat(2): each changes what later ones set.
+
+        A request to set nothing is chown(2) of nothing, which dates the inode, or comes
+        before a write that takes setgid away where the kernel's FUSE knows no rule for it.
+        """
         node = self.tree.node(number)
         keep = attr.st_size if fields.update_size else None
         await self.breaker.make_private(node, keep=keep)
         node.changed()
         if fields.update_size:
             self._truncate(node, attr.st_size, handle)
-            self._strip(node, privileged=ctx.uid == 0)
         where = self.tree.where(node)
-        if fields.update_uid or fields.update_gid:
+        nothing = not any(getattr(fields, one) for one in _FIELDS)
+        if fields.update_uid or fields.update_gid or nothing:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             dir_fd, name, follow = where
             os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=follow)
+        if fields.update_size or nothing:
+            self._strip(node, ctx)
         if fields.update_mode:
-            self._chmod(node, stat.S_IMODE(attr.st_mode))
+            self._set_mode(node, attr.st_mode, ctx)
         if fields.update_atime or fields.update_mtime:
             self._set_times(node, attr, fields)
         status = self.tree.stat(node)
@@ -74,14 +93,28 @@ class MetadataRequests(Requests):
         finally:
             os.close(fd)
 
-    def _strip(self, node: Node, *, privileged: bool) -> None:
-        """Take setuid and setgid away after a write, as inode(7) says, of a file that has them."""
-        if privileged or not node.strips:
+    def _strip(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
+        """Take setuid and setgid away before a change of content, as inode(7) says.
+
+        Whoever may not write has not asked for that.
+        """
+        if ctx.uid == 0 or not node.strips:
             return
-        mode = self.tree.stat(node).st_mode
-        gone = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
+        status = self.tree.stat(node)
+        mode = status.st_mode
+        if ctx.uid != status.st_uid and not mode & _WRITABLE:
+            return
+        gone = stat.S_ISUID
+        if mode & stat.S_IXGRP or not _may_setgid(ctx, status.st_gid):
+            gone |= stat.S_ISGID
         if mode & gone:
             self._chmod(node, stat.S_IMODE(mode & ~gone))
+
+    def _set_mode(self, node: Node, mode: int, ctx: pyfuse3.RequestContext) -> None:
+        """chmod(2), where setgid needs the group: a write by a stranger asks for this, too."""
+        if mode & stat.S_ISGID and not _may_setgid(ctx, self.tree.stat(node).st_gid):
+            mode &= ~stat.S_ISGID
+        self._chmod(node, stat.S_IMODE(mode))
 
     def _chmod(self, node: Node, mode: int) -> None:
         fd = self.tree.open(node, os.O_PATH)
@@ -123,20 +156,25 @@ class MetadataRequests(Requests):
             raise
 
     @answered
-    def listxattr(self, number: int, _: object) -> list[bytes]:
-        """listxattr(2)."""
+    def listxattr(self, number: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
+        """listxattr(2); who is not root is shown no trusted ones."""
         where = self.tree.where(self.tree.node(number))
-        return [os.fsencode(one) for one in os.listxattr(where.path, follow_symlinks=where.follow)]
+        names = os.listxattr(where.path, follow_symlinks=where.follow)
+        return [os.fsencode(one) for one in names if ctx.uid == 0 or not one.startswith("trusted.")]
 
     @answered
-    async def setxattr(self, number: int, name: bytes, value: bytes, _: object) -> None:
-        """setxattr(2)."""
+    async def setxattr(
+        self, number: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext
+    ) -> None:
+        """setxattr(2); an access control list is a mode, and setgid needs the group."""
         node = self.tree.node(number)
         await self.breaker.make_private(node)
         node.changed()
         node.plain = False
         where = self.tree.where(node)
         os.setxattr(where.path, name, value, follow_symlinks=where.follow)
+        if name == _ACCESS_LIST and node.strips:
+            self._set_mode(node, self.tree.stat(node).st_mode, ctx)
 
     @answered
     async def removexattr(self, number: int, name: bytes, _: object) -> None:
@@ -146,7 +184,7 @@ class MetadataRequests(Requests):
         try:
             os.getxattr(where.path, name, follow_symlinks=where.follow)
         except OSError as error:
-            if error.errno == errno.ENODATA and name in _ACLS:
+            if error.errno == errno.ENODATA and name in _ACCESS_LISTS:
                 return  # setting the access control list to none, which it is
             raise
         await self.breaker.make_private(node)

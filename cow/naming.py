@@ -112,7 +112,7 @@ class NameRequests(Requests):
         except BaseException:
             os.close(fd)
             raise
-        self.files.adopt(self.tree.node(found.st_ino), fd, privileged=ctx.uid == 0)
+        self.files.adopt(self.tree.node(found.st_ino), fd)
         return FileInfo(fh=fd, keep_cache=True), found
 
     def _directory(self, number: int) -> tuple[Node, int]:
