@@ -23,7 +23,6 @@ _ACCESS_LISTS: Final = (_ACCESS_LIST, b"system.posix_acl_default")
 _FIELDS: Final = tuple(
     f"update_{one}" for one in ("size", "mode", "uid", "gid", "atime", "mtime", "ctime")
 )
-_WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 _CAPABILITY: Final = b"security.capability"
 
 
@@ -67,20 +66,24 @@ class MetadataRequests(Requests):
             self._truncate(node, attr.st_size, handle)
         where = self.tree.where(node)
         nothing = not any(getattr(fields, one) for one in _FIELDS)
-        if fields.update_uid or fields.update_gid or nothing:
+        if fields.update_uid or fields.update_gid:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             dir_fd, name, follow = where
             os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=follow)
-        if fields.update_size or nothing:
+        if fields.update_size or (nothing and self._may_write(node, ctx)):
             self._strip(node, ctx)
         if fields.update_mode:
             self._set_mode(node, attr.st_mode, ctx)
-        if fields.update_atime or fields.update_mtime:
+        if fields.update_atime or fields.update_mtime or nothing:
             self._set_times(node, attr, fields)
         status = self.tree.stat(node)
         node.strips = status.st_mode & SPECIAL != 0
         return self.attributes(node, status)
+
+    def _may_write(self, node: Node, ctx: pyfuse3.RequestContext) -> bool:
+        """Return whether to set nothing may announce a write: a stranger has opened it for that."""
+        return node.writer >= 0 or ctx.uid == self.tree.stat(node).st_uid
 
     def _truncate(self, node: Node, size: int, handle: int | None) -> None:
         fd = handle if handle is not None and handle == node.writer else node.writer
@@ -94,16 +97,11 @@ class MetadataRequests(Requests):
             os.close(fd)
 
     def _strip(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
-        """Take setuid and setgid away before a change of content, as inode(7) says.
-
-        Whoever may not write has not asked for that.
-        """
+        """Take setuid and setgid away before a change of content, as inode(7) says."""
         if ctx.uid == 0 or not node.strips:
             return
         status = self.tree.stat(node)
         mode = status.st_mode
-        if ctx.uid != status.st_uid and not mode & _WRITABLE:
-            return
         gone = stat.S_ISUID
         if mode & stat.S_IXGRP or not _may_setgid(ctx, status.st_gid):
             gone |= stat.S_ISGID

@@ -124,7 +124,7 @@ def rename_with_flags(see: See) -> None:
 @case
 def whiteouts(see: See) -> None:
     see("rename", rename2, "mine", "new", WHITEOUT)
-    see.value("left", oct(os.lstat("mine").st_mode))
+    see.value("left", oct(stat.S_IFMT(os.lstat("mine").st_mode)))
 
 
 @case

@@ -138,6 +138,11 @@ def _writers(mnt: Path, stop: Path) -> Iterator[None]:
     assert min(done) > 0
 
 
+def _unread(tree: Path) -> dict[str, tuple[object, ...]]:
+    """Return its snapshot without access times, which verify moves as it reads."""
+    return {name: row[:-1] for name, row in snapshot(tree).items()}
+
+
 def test_an_upgrade_from_the_mounted_tree_under_writers(tmp_on_ext4: Path) -> None:
     """ST-20, S5: the new trees are what their manifests say, and stay so.
 
@@ -156,13 +161,13 @@ def test_an_upgrade_from_the_mounted_tree_under_writers(tmp_on_ext4: Path) -> No
             for version in (2, 3):
                 done = machine.attempt("upgrade", machine.release(version))
                 assert done.code == 0, done.err
-                made[version] = snapshot(machine.tree(version))
+                made[version] = _unread(machine.tree(version))
                 assert machine.document("verify", version)["verdict"] == "pristine"
         guard.unmount()
     finally:
         end(guard)
     for version, was in made.items():
-        assert snapshot(machine.tree(version)) == was
+        assert _unread(machine.tree(version)) == was
         assert machine.document("verify", version)["verdict"] == "pristine"
     # 11, where a private file was given the number of the sealed inode that it replaced.
     assert machine.attempt("verify", 1).code in (10, 11)
