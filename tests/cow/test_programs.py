@@ -148,6 +148,13 @@ def test_users_are_added_and_get_passwords(inside: Inside) -> None:
     assert "adm" in inside.run("id -nG maria").split()
 
 
+def test_dpkg_overrides_a_mode(inside: Inside) -> None:
+    """By chown and chmod of the file that is there."""
+    inside.run("dpkg-statoverride --update --add root adm 2750 /usr/bin/rsync")
+
+    assert inside.run("stat -c '%a %G' /usr/bin/rsync") == "2750 adm\n"
+
+
 def test_sed_edits_in_place(inside: Inside) -> None:
     inside.run("sed -i 's/^root:x:0:0:root:/root:x:0:0:edited:/' /etc/passwd")
 
@@ -160,7 +167,10 @@ def test_rsync_copies_all_there_is(inside: Inside) -> None:
 
     same = "rsync -aHAXnci --delete /usr/share/doc/ /srv/doc/; rsync -aHAXnci /etc/ /srv/etc/"
     assert inside.run(same) == ""
-    inside.run("rsync -aHAX --inplace --no-whole-file --ignore-times /srv/doc/ /usr/share/doc/")
+    inside.run("""
+        echo changed >> /srv/doc/git/copyright; chmod 600 /srv/doc/rsync/copyright
+        rsync -aHAX --inplace --no-whole-file --ignore-times /srv/doc/ /usr/share/doc/
+    """)
     assert inside.run(same) == ""
 
 
