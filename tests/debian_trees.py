@@ -1,8 +1,9 @@
-"""Two versions of a real root tree, made once and kept outside the checkout.
+"""Real root trees, made once and kept outside the checkout.
 
-The first is Debian 12 from its main archive alone, the second with updates and
-security, both minbase by mmdebstrap. Where that cannot be, two trees stand in that
-are made of this machine's /usr: the second is the first with some files changed.
+Two versions of one: the first is Debian 12 from its main archive alone, the second with
+updates and security, both minbase by mmdebstrap. Where that cannot be, two trees stand in
+that are made of this machine's /usr: the second is the first with some files changed. And
+one tree with programs to be run in it, which has the packages that are to be installed there.
 Out of scope: what is done with them. They are only ever read, so that every run
 finds the same.
 """
@@ -19,6 +20,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,20 @@ _SECURITY = "http://deb.debian.org/debian-security"
 _TIMEOUT = 150  # seconds for each tree; a mirror that is slower is no mirror
 _TOO_LONG = 124  # what timeout(1) exits with
 _NAMES = ("main", "updated")
+
+# What programs are run of, besides what every Debian has.
+_PROGRAMS = (
+    "gcc", "git", "libc6-dev", "locales", "python3-venv", "rsync", "sqlite3", "systemd",
+    "vim-tiny",
+)  # fmt: skip
+# What is installed and removed there: a program alone, and a daemon with all that one brings.
+PACKAGES = ("hello", "cron")
+# Into the tree's own cache, in the way of the machine that makes it; it needs no network then.
+_DOWNLOAD = (
+    'export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get clean && '
+    f"apt-get install --yes --download-only {' '.join(PACKAGES)} && "
+    'rm "$1"/var/cache/apt/*.bin'
+)
 
 # How much of /usr makes a tree that takes a moment, and not more.
 _LARGEST = 1 << 20
@@ -71,6 +87,27 @@ def debian_trees() -> Trees:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(_debootstrap, (making / name for name in _NAMES)))
     return Trees(first, second, "Debian 12, minbase")
+
+
+def program_tree() -> Path:
+    """Return a Debian tree with programs, made now if it is not there yet.
+
+    Raises:
+        subprocess.CalledProcessError: mmdebstrap failed or took too long.
+        OSError: there is no mmdebstrap, or no room.
+
+    """
+    contents = sha256(repr((_PROGRAMS, _DOWNLOAD)).encode()).hexdigest()[:8]
+    home = cache_directory() / f"{_SUITE}-{platform.machine()}-programs-{contents}"
+    with _made_once(home) as making:
+        if making is not None:
+            _debootstrap(
+                making / _NAMES[0],
+                f"--include={','.join(_PROGRAMS)}",
+                f"--customize-hook={_DOWNLOAD}",
+                "--skip=cleanup/apt",
+            )
+    return home / _NAMES[0]
 
 
 def usr_trees() -> Trees:
@@ -113,13 +150,13 @@ def _made_once(home: Path) -> Iterator[Path | None]:
             remove(making)
 
 
-def _debootstrap(tree: Path) -> None:
+def _debootstrap(tree: Path, *more: str) -> None:
     archive, security = _mirrors()
     lines = [f"deb {archive} {_SUITE} main"]
     if tree.name != _NAMES[0]:
         lines.append(f"deb {archive} {_SUITE}-updates main")
         lines.append(f"deb {security} {_SUITE}-security main")
-    options = ["--mode=root", "--variant=minbase", "--quiet", *_proxies()]
+    options = ["--mode=root", "--variant=minbase", "--quiet", *_proxies(), *more]
     # Ended by a signal that it can catch: it has things mounted in the tree.
     patience = ["timeout", "--kill-after=20", str(_TIMEOUT)]
     try:
