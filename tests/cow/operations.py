@@ -47,6 +47,7 @@ from tests.cow.cells import (
     DEVICE,
     FIFO,
     FILE,
+    FILES,
     FRIEND,
     GROUP,
     KINDS,
@@ -109,7 +110,7 @@ class Operation:
 
     name: str
     act: Action
-    kinds: tuple[str, ...] = (FILE,)
+    kinds: tuple[str, ...] = FILES
     refused: int = 0
     keeps: bool = False
     on_plain: Action | None = None
@@ -118,7 +119,7 @@ class Operation:
         return self.name
 
 
-_NOT_SYMLINK: Final = (FILE, FIFO, DEVICE)
+_NOT_SYMLINK: Final = (*FILES, FIFO, DEVICE)
 
 OPENING: Final = (
     Operation("open O_RDONLY", by_descriptor(_READ), keeps=True),
@@ -183,7 +184,7 @@ WRITING: Final = (
 )  # fmt: skip
 
 CUTTING: Final = (
-    Operation("truncate to less", lambda at: os.truncate(at.subject, 70_001), (FILE, SYMLINK)),
+    Operation("truncate to less", lambda at: os.truncate(at.subject, 70_001), (*FILES, SYMLINK)),
     Operation("truncate to nothing", lambda at: os.truncate(at.subject, 0)),
     Operation("truncate to more", lambda at: os.truncate(at.subject, 300_000)),
     Operation("truncate to its size",
@@ -221,7 +222,7 @@ ATTRIBUTES: Final = (
     Operation("chown to its owner", lambda at: os.chown(at.subject, OWNER, GROUP)),
     Operation("chown through a symlink", lambda at: os.chown(at.link, 11, 12)),
     Operation("chown by the owner",
-              unprivileged(lambda at: os.chown(at.subject, -1, OTHER_GROUP)), (FILE, FIFO)),
+              unprivileged(lambda at: os.chown(at.subject, -1, OTHER_GROUP)), (*FILES, FIFO)),
     Operation("chown by one who may not",
               unprivileged(lambda at: os.lchown(at.subject, -1, 0)), KINDS, keeps=True),
     Operation("lchown", lambda at: os.lchown(at.subject, 13, 14), KINDS),
@@ -261,7 +262,8 @@ EXTENDED: Final = (
     Operation("setxattr XATTR_CREATE",
               lambda at: os.setxattr(at.subject, "user.new", b"", os.XATTR_CREATE)),
     Operation("setxattr XATTR_CREATE of what is there",
-              lambda at: os.setxattr(at.subject, "user.kept", b"", os.XATTR_CREATE), keeps=True),
+              lambda at: os.setxattr(at.subject, "user.kept", b"", os.XATTR_CREATE),
+              (FILE,), keeps=True),
     Operation("setxattr of too much",
               lambda at: os.setxattr(at.subject, "user.large", bytes(60_000))),
     Operation("setxattr by one who may not",
