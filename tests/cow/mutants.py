@@ -237,6 +237,6 @@ MUTANTS: Final = (
            _saying("st_nlink", "st_nlink")),
     Mutant("whiteouts are let through", "renameat2 RENAME_WHITEOUT", "entry",
            lambda patch: patch.setattr(naming, "_RENAMES", 7)),
-    Mutant("setuid is kept", "write by the owner", "entry subject",
+    Mutant("setuid is kept", "open O_TRUNC by the owner", "entry subject",
            _does_nothing(MetadataRequests, "_strip")),
 )  # fmt: skip
