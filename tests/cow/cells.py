@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from tests.builders import Node, Tree
 
 FILE: Final = "file"
+# Without the capability, of which the kernel takes care itself before each write, and so
+# breaks what a handler forgot.
+PLAIN: Final = "plain file"
 SYMLINK: Final = "symlink"
 FIFO: Final = "fifo"
 DEVICE: Final = "device"
-KINDS: Final = (FILE, SYMLINK, FIFO, DEVICE)
+FILES: Final = (FILE, PLAIN)
+KINDS: Final = (FILE, PLAIN, SYMLINK, FIFO, DEVICE)
 
 OWNER: Final = 1234
 GROUP: Final = 5678
@@ -59,6 +63,8 @@ def _subject(kind: str) -> Node:
         return fifo(0o755, uid=OWNER, gid=GROUP, xattrs={**kept, "system.posix_acl_access": _ACL})
     if kind == DEVICE:
         return char(1, 3, 0o640, uid=OWNER, gid=GROUP, xattrs=kept)
+    if kind == PLAIN:
+        return file(CONTENT, uid=OWNER, gid=GROUP, hole=HOLE)
     return file(
         CONTENT, MODE, uid=OWNER, gid=GROUP, hole=HOLE,
         xattrs={

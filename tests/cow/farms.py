@@ -13,15 +13,17 @@ Out of scope: what is done there (``matrix``).
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tests.builders import build, file
-from tests.cow.cells import FILE, SYMLINK, matrix_tree
+from tests.cow.cells import FILES, SYMLINK, matrix_tree
 from tests.cow.guarding import end, guarding, mount
 from tests.cow.matrix import Matrix
+from tests.cow.served import serving
 from tests.stores import Lab
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def cells(operation: Operation, situations: Sequence[str]) -> list[CellName]:
         (situation, operation.name, kind)
         for situation in situations
         for kind in operation.kinds
-        if kind in (FILE, SYMLINK) or situation in IN_FARM
+        if kind in (*FILES, SYMLINK) or situation in IN_FARM
     ]
 
 
@@ -79,6 +81,20 @@ def guarded_farm(home: Path, wanted: Sequence[CellName]) -> Iterator[Matrix]:
     """Mount a farm, as ``rootman mount --tree`` does."""
     with make_farm(home, wanted) as matrix, guarding(matrix.tree, matrix.mnt):
         yield matrix
+
+
+@contextmanager
+def forked_farm(home: Path, wanted: Sequence[CellName]) -> Iterator[Matrix]:
+    """Have a fork of this process, with what is patched in it, guard a farm with a seal record."""
+    with make_farm(home, wanted) as matrix:
+        matrix.watch(cell for cell in wanted if cell[0] in IN_STORE)
+        inodes = [
+            os.lstat(os.path.join(directory, name)).st_ino
+            for directory, _, names in os.walk(matrix.tree / SEALED)
+            for name in names
+        ]
+        with serving(matrix.tree, matrix.mnt, sealed=inodes):
+            yield matrix
 
 
 def _make_store(home: Path, wanted: Sequence[CellName]) -> Lab:

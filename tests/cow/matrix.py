@@ -139,6 +139,7 @@ class Matrix:
         where = "/".join(cell)
         below = f"{self._below}/{where}"
         others = [self._cell_of(at, where) for at in range(len(self.others))]
+        links = [_links(f"{view}/{where}") for view in self._views]
         inodes = set(_inodes(below).values())
 
         pair = situation in self.pairs
@@ -154,6 +155,9 @@ class Matrix:
         for at, before in enumerate(others):
             now = self._cell_of(at, where)
             wrong += [f"LEAK {at}: {one}" for one in _differences(now, before)]
+            for name, count in _links(f"{self._views[at]}/{where}").items():
+                if count > links[at][name]:
+                    wrong.append(f"LEAK {at}: {name} has a further name")
         wrong += [f"SEALED: {one}" for one in self._sealed_changes(cell)]
         wrong += [f"LEAK to a later tree: {one}" for one in self._late_changes()]
         if operation.keeps and not inodes.issuperset(_inodes(below).values()):
@@ -206,6 +210,13 @@ def _inodes(root: str) -> Inodes:
     """Return the inode of each name of a cell, directories too."""
     below = [f"below/{name}" for name in os.listdir(f"{root}/below")]
     return {name: os.lstat(f"{root}/{name}").st_ino for name in (".", *os.listdir(root), *below)}
+
+
+def _links(root: str) -> dict[str, int]:
+    """Return how many names the inode of each name has in all trees."""
+    if not os.path.exists(root):
+        return {}
+    return {name: os.lstat(f"{root}/{name}").st_nlink for name in os.listdir(root)}
 
 
 def _described(root: str) -> Snapshot:

@@ -20,7 +20,7 @@ from cow.seal import SealedInodes
 from tests.fault.faulty import Forked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 _PATIENCE: Final = 60  # seconds until a guard that hangs is killed, and its callers freed
@@ -29,10 +29,12 @@ _PATIENCE: Final = 60  # seconds until a guard that hangs is killed, and its cal
 class Served:
     """A guard of ``tree``, mounted at ``mnt``."""
 
-    def __init__(self, tree: Path, mnt: Path, make_disk: Callable[[], Disk]) -> None:
+    def __init__(
+        self, tree: Path, mnt: Path, make_disk: Callable[[], Disk], sealed: Sequence[int]
+    ) -> None:
         self._mnt = mnt
         reading, writing = os.pipe()
-        self._process = Forked(partial(_serve, tree, mnt, make_disk, writing))
+        self._process = Forked(partial(_serve, tree, mnt, make_disk, sealed, writing))
         os.close(writing)
         with open(reading, "rb") as pipe:
             self.is_ready = pipe.read() == b"ready"
@@ -43,31 +45,38 @@ class Served:
         return self._process.result() is not None
 
 
-def _serve(tree: Path, mnt: Path, make_disk: Callable[[], Disk], writing: int) -> bool:
+def _serve(
+    tree: Path, mnt: Path, make_disk: Callable[[], Disk], sealed: Sequence[int], writing: int
+) -> bool:
     signal.alarm(_PATIENCE)
     with open(2, "w", closefd=False) as log:
         logging.getLogger().addHandler(logging.StreamHandler(log))
-        _guard(tree, mnt, make_disk, writing)
+        _guard(tree, mnt, make_disk, sealed, writing)
     return True
 
 
-def _guard(tree: Path, mnt: Path, make_disk: Callable[[], Disk], writing: int) -> None:
+def _guard(
+    tree: Path, mnt: Path, make_disk: Callable[[], Disk], sealed: Sequence[int], writing: int
+) -> None:
     subject = Subject(str(tree.parent), tree.name, f".{tree.name}.rootman-guard", str(tree))
 
     def ready() -> None:
         os.write(writing, b"ready")
         os.close(writing)
 
-    with mounted(subject, str(mnt), SealedInodes(), disk=make_disk()) as serve:
+    with mounted(subject, str(mnt), SealedInodes(sealed), disk=make_disk()) as serve:
         serve(ready)
 
 
 @contextlib.contextmanager
 def serving(
-    tree: Path, mnt: Path, make_disk: Callable[[], Disk] = Disk
+    tree: Path, mnt: Path, make_disk: Callable[[], Disk] = Disk, *, sealed: Sequence[int] = ()
 ) -> Iterator[Callable[[], bool]]:
-    """Guard ``tree`` at ``mnt``; yield what unmounts it, which is called at the end, too."""
-    served = Served(tree, mnt, make_disk)
+    """Guard ``tree`` at ``mnt``; yield what unmounts it, which is called at the end, too.
+
+    ``sealed`` are the inodes of its seal record.
+    """
+    served = Served(tree, mnt, make_disk, sealed)
     ended: list[bool] = []
 
     def end() -> bool:
