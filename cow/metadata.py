@@ -23,7 +23,6 @@ _ACCESS_LISTS: Final = (_ACCESS_LIST, b"system.posix_acl_default")
 _FIELDS: Final = tuple(
     f"update_{one}" for one in ("size", "mode", "uid", "gid", "atime", "mtime", "ctime")
 )
-_WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 _CAPABILITY: Final = b"security.capability"
 
 
@@ -61,12 +60,14 @@ class MetadataRequests(Requests):
         """
         node = self.tree.node(number)
         keep = attr.st_size if fields.update_size else None
+        nothing = not any(getattr(fields, one) for one in _FIELDS)
+        if nothing and node.writer < 0:
+            self._refuse_stranger(node, ctx)
         await self.breaker.make_private(node, keep=keep)
         node.changed()
         if fields.update_size:
             self._truncate(node, attr.st_size, handle)
         where = self.tree.where(node)
-        nothing = not any(getattr(fields, one) for one in _FIELDS)
         if fields.update_uid or fields.update_gid or nothing:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
@@ -94,21 +95,25 @@ class MetadataRequests(Requests):
             os.close(fd)
 
     def _strip(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
-        """Take setuid and setgid away before a change of content, as inode(7) says.
-
-        Whoever may not write has not asked for that.
-        """
+        """Take setuid and setgid away when content changes, as inode(7) says."""
         if ctx.uid == 0 or not node.strips:
             return
         status = self.tree.stat(node)
         mode = status.st_mode
-        if ctx.uid != status.st_uid and not mode & _WRITABLE:
-            return
         gone = stat.S_ISUID
         if mode & stat.S_IXGRP or not _may_setgid(ctx, status.st_gid):
             gone |= stat.S_ISGID
         if mode & gone:
             self._chmod(node, stat.S_IMODE(mode & ~gone))
+
+    def _refuse_stranger(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
+        """Refuse chown(2) of nothing to who is not the owner, where it would take setgid away."""
+        status = self.tree.stat(node)
+        mode = status.st_mode
+        if ctx.uid in (0, status.st_uid) or stat.S_ISDIR(mode) or not mode & stat.S_ISGID:
+            return
+        if not _may_setgid(ctx, status.st_gid):
+            raise FUSEError(errno.EPERM)
 
     def _set_mode(self, node: Node, mode: int, ctx: pyfuse3.RequestContext) -> None:
         """chmod(2), where setgid needs the group: a write by a stranger asks for this, too."""
