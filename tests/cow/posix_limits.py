@@ -26,6 +26,8 @@ LIMITS: Final[dict[str, dict[str, tuple[object, object]]]] = {
     },
     # A mapping reaches the disk by a write, which takes a capability away.
     "privileges.capabilities_go_with_a_change": {"_map leaves": (_CAPABILITY, "ENODATA")},
+    # The kernel dates nothing on FUSE by itself, and no request tells of what goes through.
+    "processes.fifos": {"fifo dated": (True, False)},
     # The kernel's FUSE can be waited for.
     "processes.files_are_always_ready": {"epoll": ("EPERM", None)},
 }
