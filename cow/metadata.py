@@ -60,18 +60,20 @@ class MetadataRequests(Requests):
         """
         node = self.tree.node(number)
         keep = attr.st_size if fields.update_size else None
+        nothing = not any(getattr(fields, one) for one in _FIELDS)
+        if nothing and node.writer < 0:
+            self._refuse_stranger(node, ctx)
         await self.breaker.make_private(node, keep=keep)
         node.changed()
         if fields.update_size:
             self._truncate(node, attr.st_size, handle)
         where = self.tree.where(node)
-        nothing = not any(getattr(fields, one) for one in _FIELDS)
         if fields.update_uid or fields.update_gid:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
             dir_fd, name, follow = where
             os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=follow)
-        if fields.update_size or (nothing and self._may_write(node, ctx)):
+        if fields.update_size or nothing:
             self._strip(node, ctx)
         if fields.update_mode:
             self._set_mode(node, attr.st_mode, ctx)
@@ -80,10 +82,6 @@ class MetadataRequests(Requests):
         status = self.tree.stat(node)
         node.strips = status.st_mode & SPECIAL != 0
         return self.attributes(node, status)
-
-    def _may_write(self, node: Node, ctx: pyfuse3.RequestContext) -> bool:
-        """Return whether to set nothing may announce a write: a stranger has opened it for that."""
-        return node.writer >= 0 or ctx.uid == self.tree.stat(node).st_uid
 
     def _truncate(self, node: Node, size: int, handle: int | None) -> None:
         fd = handle if handle is not None and handle == node.writer else node.writer
@@ -97,7 +95,7 @@ class MetadataRequests(Requests):
             os.close(fd)
 
     def _strip(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
-        """Take setuid and setgid away before a change of content, as inode(7) says."""
+        """Take setuid and setgid away when content changes, as inode(7) says."""
         if ctx.uid == 0 or not node.strips:
             return
         status = self.tree.stat(node)
@@ -107,6 +105,15 @@ class MetadataRequests(Requests):
             gone |= stat.S_ISGID
         if mode & gone:
             self._chmod(node, stat.S_IMODE(mode & ~gone))
+
+    def _refuse_stranger(self, node: Node, ctx: pyfuse3.RequestContext) -> None:
+        """Refuse chown(2) of nothing to who is not the owner, where it would take setgid away."""
+        status = self.tree.stat(node)
+        mode = status.st_mode
+        if ctx.uid in (0, status.st_uid) or stat.S_ISDIR(mode) or not mode & stat.S_ISGID:
+            return
+        if not _may_setgid(ctx, status.st_gid):
+            raise FUSEError(errno.EPERM)
 
     def _set_mode(self, node: Node, mode: int, ctx: pyfuse3.RequestContext) -> None:
         """chmod(2), where setgid needs the group: a write by a stranger asks for this, too."""

@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from tests.cow.posix_syscalls import EXCHANGE, UTIME_NOW, UTIME_OMIT, rename2, utimens
 from tests.cow.seeing import OTHER, PAST, USER, case, outcome
+from tests.cow.syscalls import RENAME_EXCHANGE, UTIME_NOW, UTIME_OMIT, renameat2, utimensat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +57,8 @@ _CHANGES: tuple[tuple[str, Callable[[], object]], ...] = (
     ("rename in one directory", lambda: os.rename("dir/new", "dir/newer")),
     ("rename over", lambda: os.rename("dir/newer", "dir/inner")),
     ("rename a directory", lambda: os.rename("empty", "dir/empty")),
-    ("exchange", lambda: rename2("file", "dir/inner", EXCHANGE)),
-    ("exchange back", lambda: rename2("file", "dir/inner", EXCHANGE)),
+    ("exchange", lambda: renameat2("file", "dir/inner", RENAME_EXCHANGE)),
+    ("exchange back", lambda: renameat2("file", "dir/inner", RENAME_EXCHANGE)),
     ("mkdir", lambda: os.mkdir("dir/sub")),
     ("rmdir", lambda: os.rmdir("dir/sub")),
     ("symlink", lambda: os.symlink("x", "dir/symlink")),
@@ -130,7 +130,7 @@ def times_that_are_set(see: See) -> None:
             ("now and then", now, (41, 4)), ("late", (15_000_000_000, 5), (4_294_967_296, 0)),
             ("too fine", (1, 1_000_000_000), (1, 0)),
         ):  # fmt: skip
-            see(f"{name} {label}", utimens, name, atime, mtime)
+            see(f"{name} {label}", utimensat, name, atime, mtime)
             found = os.stat(name)
             times = tuple(
                 "new" if one > PAST and one < 3 * PAST else one
@@ -159,6 +159,18 @@ def extended_attributes(see: See) -> None:
                 f"remove {label}",
                 lambda p=path, n=name: os.removexattr(p, n, follow_symlinks=False),
             )
+
+
+@case
+def attributes_that_were_sealed(see: See) -> None:
+    """Each is the first change of its file."""
+    see("remove", os.removexattr, "file", "user.mark")
+    see("again", os.removexattr, "file", "user.mark")
+    see("of none", os.removexattr, "mine", "user.mark")
+    see("replace none", os.setxattr, "tool", "user.mark", b"1", _REPLACE)
+    see("of a group", os.setxattr, "dir/pair", "user.new", b"1", _CREATE)
+    for path in ("file", "mine", "tool", "pair"):
+        see.value(path, sorted(os.listxattr(path)))
 
 
 @case

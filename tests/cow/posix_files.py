@@ -6,8 +6,8 @@ import mmap
 import os
 from typing import TYPE_CHECKING
 
-from tests.cow.posix_syscalls import fallocate
 from tests.cow.seeing import case, meanwhile
+from tests.cow.syscalls import fallocate
 
 if TYPE_CHECKING:
     from tests.cow.seeing import See

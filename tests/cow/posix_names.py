@@ -6,8 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from tests.cow.posix_syscalls import EXCHANGE, NOREPLACE, WHITEOUT, rename2
 from tests.cow.seeing import USER, case, outcome
+from tests.cow.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameat2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,12 +102,12 @@ def rename_of_two_names(see: See) -> None:
 
 @case
 def rename_that_replaces_nothing(see: See) -> None:
-    _on_two_names(see, lambda one, other: rename2(one, other, NOREPLACE))
+    _on_two_names(see, lambda one, other: renameat2(one, other, RENAME_NOREPLACE))
 
 
 @case
 def rename_that_exchanges(see: See) -> None:
-    _on_two_names(see, lambda one, other: rename2(one, other, EXCHANGE))
+    _on_two_names(see, lambda one, other: renameat2(one, other, RENAME_EXCHANGE))
 
 
 @case
@@ -117,13 +117,13 @@ def link_of_two_names(see: See) -> None:
 
 @case
 def rename_with_flags(see: See) -> None:
-    see("both", rename2, "file", "mine", NOREPLACE | EXCHANGE)
-    see("unknown", rename2, "file", "mine", 8)
+    see("both", renameat2, "file", "mine", RENAME_NOREPLACE | RENAME_EXCHANGE)
+    see("unknown", renameat2, "file", "mine", 8)
 
 
 @case
 def whiteouts(see: See) -> None:
-    see("rename", rename2, "mine", "new", WHITEOUT)
+    see("rename", renameat2, "mine", "new", RENAME_WHITEOUT)
     see.value("left", oct(stat.S_IFMT(os.lstat("mine").st_mode)))
 
 

@@ -7,8 +7,9 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.cow.posix_syscalls import UTIME_NOW, UTIME_OMIT, acl, rename2, utimens
+from tests.cow.posix_syscalls import acl
 from tests.cow.seeing import GROUP, OTHER, SECOND_GROUP, USER, as_user, case
+from tests.cow.syscalls import UTIME_NOW, UTIME_OMIT, renameat2, utimensat
 
 if TYPE_CHECKING:
     from tests.cow.seeing import See
@@ -167,7 +168,7 @@ def in_sticky_directories(see: See) -> None:
     see.by(OTHER, "rename away", os.rename, "open/a", "open/z")
     see.by(OTHER, "own", _open, "open/mine", os.O_CREAT)
     see.by(OTHER, "rename over", os.rename, "open/mine", "open/b")
-    see.by(OTHER, "exchange", rename2, "open/mine", "open/b", 2)
+    see.by(OTHER, "exchange", renameat2, "open/mine", "open/b", 2)
     see.by(OTHER, "link", os.link, "open/mine", "open/further")
     see.by(USER, "unlink by owner", os.unlink, "open/a")
     os.chown("open", OTHER, OTHER)
@@ -256,10 +257,10 @@ def setting_times(see: See) -> None:
             ("now", (now, now)), ("past", (past, past)), ("omit", (omit, omit)),
             ("mixed", (now, omit)), ("atime", (past, omit)), ("mtime", (omit, past)),
         ):  # fmt: skip
-            see.by(who, f"{who} {label}", utimens, "mine", *times)
+            see.by(who, f"{who} {label}", utimensat, "mine", *times)
     os.chmod("mine", 0o644)
-    see.by(OTHER, "now without the right to write", utimens, "mine", now, now)
-    see.by(OTHER, "omit without any right", utimens, "mine", omit, omit)
+    see.by(OTHER, "now without the right to write", utimensat, "mine", now, now)
+    see.by(OTHER, "omit without any right", utimensat, "mine", omit, omit)
 
 
 @case

@@ -11,7 +11,7 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.cow.seeing import OTHER, USER, as_user, case, meanwhile, outcome
+from tests.cow.seeing import OTHER, PAST, USER, as_user, case, meanwhile, outcome
 
 if TYPE_CHECKING:
     from tests.cow.seeing import See
@@ -110,6 +110,7 @@ def fifos(see: See) -> None:
         see.value(f"{path} said", waiting.surely())
         see(f"{path} nobody", os.open, path, os.O_WRONLY | os.O_NONBLOCK)
         see.value(f"{path} size", os.stat(path).st_size)
+        see.value(f"{path} dated", os.stat(path).st_mtime_ns > PAST)
 
 
 @case

@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, and the access control lists they take."""
+"""Places in a directory, file handles and access control lists, which Python has nothing for."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
-from rootman.fsops import rename_with
+from tests.cow.syscalls import AT_FDCWD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-NOREPLACE: Final = 1
-EXCHANGE: Final = 2
-WHITEOUT: Final = 4
-AT_FDCWD: Final = -100
-AT_EMPTY_PATH: Final = 0x1000
-UTIME_NOW: Final = (1 << 30) - 1
-UTIME_OMIT: Final = (1 << 30) - 2
 _HANDLE_BYTES: Final = 128
 
 libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -38,17 +31,6 @@ def check(result: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
-
-
-def rename2(source: str, target: str, flags: int) -> None:
-    """renameat2(2) in the current directory."""
-    rename_with(flags, source, target, source_fd=AT_FDCWD, target_fd=AT_FDCWD)
-
-
-def utimens(path: str, atime: tuple[int, int], mtime: tuple[int, int]) -> None:
-    """utimensat(2) of seconds and nanoseconds, with UTIME_NOW and UTIME_OMIT."""
-    times = (ctypes.c_long * 4)(*atime, *mtime)
-    check(libc.utimensat(AT_FDCWD, os.fsencode(path), times, 0))
 
 
 class _Handle(ctypes.Structure):
@@ -71,11 +53,6 @@ def handle_of(path: str) -> _Handle:
 def open_handle(mount_fd: int, handle: _Handle, flags: int) -> int:
     """open_by_handle_at(2)."""
     return check(libc.open_by_handle_at(mount_fd, ctypes.byref(handle), flags))
-
-
-def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    """fallocate(2), which posix_fallocate(3) hides."""
-    check(libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
 
 
 _Entry = tuple[str, int, int]

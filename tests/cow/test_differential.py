@@ -6,6 +6,7 @@ with another tree; an unmount or a kill of the guard may come between any two op
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -46,15 +47,18 @@ class Rig:
         """Return the name of a directory that no example has used."""
         if not self._left:
             self.unmount()
+            for kind in ("one", "other", "plain"):
+                shutil.rmtree(self._place(kind), ignore_errors=True)
             self._batch += 1
-            self._left = [f"{number:03}" for number in range(_BATCH)]
+            names = [f"{number:03}" for number in range(_BATCH)]
             one = self._place("one")
             one.mkdir()
-            for name in self._left:
+            for name in names:
                 furnish(one / name)
             subprocess.run(("cp", "-al", one, self._place("other")), check=True)
             subprocess.run(("cp", "-a", one, self._place("plain")), check=True)
             self.mount()
+            self._left = names
         return self._left.pop()
 
     def mount(self) -> None:
