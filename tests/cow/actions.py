@@ -199,7 +199,7 @@ def utime_by(fd: int) -> tuple[object, ...]:
 
 def fallocating(mode: int) -> Action:
     """fallocate(2) of one block, which every mode takes."""
-    return by_descriptor(os.O_RDWR, lambda fd: fallocate(fd, mode, 65_536, 4096))
+    return by_descriptor(os.O_RDWR, lambda fd: fallocate(fd, mode, HOLE, 4096))
 
 
 # --- from another file ------------------------------------------------------------------

@@ -32,8 +32,8 @@ GROUP: Final = 5678
 OTHER_GROUP: Final = 777  # a supplementary group of the owner
 FRIEND: Final = 42  # whom the access control list names
 MODE: Final = 0o6755  # of a file
-HOLE: Final = 1 << 16
-CONTENT: Final = b"sealed content\n" * 700
+HOLE: Final = 1 << 14
+CONTENT: Final = b"sealed content\n" * 350
 SOURCE: Final = bytes(range(256)) * 40
 
 # linux/posix_acl_xattr.h

@@ -102,6 +102,7 @@ class Matrix:
     _views: tuple[str, ...] = ()
     _below: str = ""
     _first: list[Snapshot] = field(default_factory=list)
+    _cells: list[dict[str, Snapshot]] = field(default_factory=list)
     _late: str = ""
     _linked: Snapshot = field(default_factory=dict)
     _sealed: dict[CellName, list[tuple[int, tuple[object, ...]]]] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class Matrix:
         self._views = tuple(self._stack.enter_context(unseen(one)) for one in self.others)
         self._late = self._stack.enter_context(unseen(self.late))
         self._first = [snapshot_of(view) for view in self._views]
+        self._cells = [_by_cell(first) for first in self._first]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,14 +133,15 @@ class Matrix:
         found: list[str] = []
         for view, first in zip(self._views, self._first, strict=True):
             found += _differences(snapshot_of(view), first)
-        return found
+        late = snapshot_of(self._late)
+        del late["."]
+        return found + _differences(late, self._linked)
 
     def violations(self, operation: Operation, situation: str, kind: str) -> list[str]:
         """Do the operation in its cell, and return what is wrong then."""
         cell = (situation, operation.name, kind)
         where = "/".join(cell)
         below = f"{self._below}/{where}"
-        others = [self._cell_of(at, where) for at in range(len(self.others))]
         links = [_links(f"{view}/{where}") for view in self._views]
         inodes = set(_inodes(below).values())
 
@@ -152,27 +155,30 @@ class Matrix:
             theirs = _perform(operation.on_plain or operation.act, on_plain)
         wrong = mine.differences(theirs)
         wrong += [f"below, {one}" for one in _differences(_described(below), mine.entries)]
-        for at, before in enumerate(others):
+        for at, first in enumerate(self._cells):
             now = self._cell_of(at, where)
-            wrong += [f"LEAK {at}: {one}" for one in _differences(now, before)]
+            wrong += [f"LEAK {at}: {one}" for one in _differences(now, first.get(where, {}))]
             for name, count in _links(f"{self._views[at]}/{where}").items():
                 if count > links[at][name]:
                     wrong.append(f"LEAK {at}: {name} has a further name")
         wrong += [f"SEALED: {one}" for one in self._sealed_changes(cell)]
-        wrong += [f"LEAK to a later tree: {one}" for one in self._late_changes()]
+        wrong += [f"LEAK to a later tree: {one}" for one in self._late_changes(where)]
         if operation.keeps and not inodes.issuperset(_inodes(below).values()):
             wrong.append("a copy was made for nothing")
         wrong += [f"litter: {name}" for name in os.listdir(self.scratch)]
         return [f"{where}: {one}" for one in wrong]
 
     def _share(self, where: str) -> None:
-        name = f"{len(self._linked)}"
+        name = where.replace("/", ".")
         os.link(self.tree / where / "subject", self.late / name)
         self._linked[name] = snapshot_entry(f"{self._late}/{name}")
 
-    def _late_changes(self) -> list[str]:
-        now = {name: snapshot_entry(f"{self._late}/{name}") for name in self._linked}
-        return _differences(now, self._linked)
+    def _late_changes(self, where: str) -> list[str]:
+        name = where.replace("/", ".")
+        if name not in self._linked:
+            return []
+        now = snapshot_entry(f"{self._late}/{name}")
+        return _differences({name: now}, {name: self._linked[name]})
 
     def _cell_of(self, at: int, where: str) -> Snapshot:
         path = f"{self._views[at]}/{where}"
@@ -184,6 +190,15 @@ class Matrix:
             for fd, first in self._sealed.get(cell, ())
             if _inode(fd) != first
         ]
+
+
+def _by_cell(found: Snapshot) -> dict[str, Snapshot]:
+    cells: dict[str, Snapshot] = {}
+    for name, row in found.items():
+        parts = name.split("/", 3)
+        if len(parts) >= 3:
+            cells.setdefault("/".join(parts[:3]), {})["".join(parts[3:]) or "."] = row
+    return cells
 
 
 def _perform(act: Action, cell: Cell) -> _Outcome:

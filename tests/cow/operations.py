@@ -146,9 +146,9 @@ OPENING: Final = (
 )  # fmt: skip
 
 WRITING: Final = (
-    Operation("write", by_descriptor(_WRITE, write(b"written", 70_000))),
+    Operation("write", by_descriptor(_WRITE, write(b"written", 17_000))),
     Operation("write into a hole", by_descriptor(_WRITE, write(b"written", 5_000))),
-    Operation("write past the end", by_descriptor(_WRITE, write(b"written", 200_000))),
+    Operation("write past the end", by_descriptor(_WRITE, write(b"written", 50_000))),
     Operation("write O_APPEND", by_descriptor(_WRITE | os.O_APPEND, append)),
     Operation("write O_DSYNC", by_descriptor(_WRITE | os.O_DSYNC, write(b"durable"))),
     Operation("write O_DIRECT", by_descriptor(_BOTH | os.O_DIRECT, write_direct)),
@@ -165,7 +165,7 @@ WRITING: Final = (
     Operation("mmap MAP_SHARED by an older descriptor", by_older_descriptor(write_through_map)),
     Operation("mmap MAP_PRIVATE", by_descriptor(_READ, write_to_private_map), keeps=True),
     Operation("copy_file_range",
-              from_source(lambda s, t: os.copy_file_range(s, t, 5000, 100, 66_000))),
+              from_source(lambda s, t: os.copy_file_range(s, t, 5000, 100, 16_500))),
     Operation("sendfile", from_source(lambda s, t: os.sendfile(t, s, 10, 5000))),
     Operation("splice", from_source(splice)),
     Operation("posix_fallocate", by_descriptor(_BOTH, lambda fd: os.posix_fallocate(fd, 0, 9000))),
@@ -185,18 +185,18 @@ WRITING: Final = (
 )  # fmt: skip
 
 CUTTING: Final = (
-    Operation("truncate to less", lambda at: os.truncate(at.subject, 70_001), (*FILES, SYMLINK)),
+    Operation("truncate to less", lambda at: os.truncate(at.subject, 17_001), (*FILES, SYMLINK)),
     Operation("truncate to nothing", lambda at: os.truncate(at.subject, 0)),
-    Operation("truncate to more", lambda at: os.truncate(at.subject, 300_000)),
+    Operation("truncate to more", lambda at: os.truncate(at.subject, 60_000)),
     Operation("truncate to its size",
               lambda at: os.truncate(at.subject, os.stat(at.subject).st_size)),
     Operation("truncate through a symlink", lambda at: os.truncate(at.link, 5)),
-    Operation("truncate by the owner", unprivileged(lambda at: os.truncate(at.subject, 66_000))),
+    Operation("truncate by the owner", unprivileged(lambda at: os.truncate(at.subject, 16_500))),
     Operation("truncate of no regular file",
               lambda at: os.truncate(at.subject, 0), (FIFO, DEVICE), keeps=True),
-    Operation("ftruncate", by_descriptor(_BOTH, cut(66_000))),
+    Operation("ftruncate", by_descriptor(_BOTH, cut(16_500))),
     Operation("ftruncate by a reader", by_descriptor(_READ, cut(5)), keeps=True),
-    Operation("ftruncate by an older descriptor", by_older_descriptor(cut(65_540))),
+    Operation("ftruncate by an older descriptor", by_older_descriptor(cut(16_390))),
     Operation("read after truncate", seen_by_readers(lambda at: os.truncate(at.subject, 7))),
 )  # fmt: skip
 
