@@ -23,11 +23,11 @@ BENCH_PACKAGES := e2fsprogs fuse-overlayfs git mergerfs mount ostree rsync strac
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test soak lint fuzz model bench venv clean
+.PHONY: help demo test soak soak-guard lint fuzz model bench venv clean
 .PHONY: packages packages-demo packages-test packages-model packages-bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-demo $(VENV)/runtime ## build two Debian trees, install, upgrade, roll back
 	@$(RUN) -m tests.demo
@@ -37,6 +37,9 @@ test: packages-test lint ## run the linters, then every test (ARGS='tests/unit -
 
 soak: packages-test $(VENV)/tools ## power cuts by new seeds, to the first violation (BUDGET=seconds)
 	@$(RUN) -m tests.crash soak $(BUDGET)
+
+soak-guard: packages-test $(VENV)/tools ## writers, upgrades and remounts of the guard (BUDGET=seconds)
+	@$(RUN) -m tests.cow $(BUDGET)
 
 lint: $(VENV)/tools ## run ruff and mypy
 	$(VENV)/bin/ruff check

@@ -1,173 +1,47 @@
 """An upgrade from the mounted current tree while programs change it through the guard.
 
-Writers do to the sealed files whatever programs do, without a pause, before, during and
-after the upgrade. The moments are chance; each race by itself is made to happen in
-``tests/fs/test_links_in_use``.
+The moments are chance; each race by itself is made to happen in ``tests/fs/test_links_in_use``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import random
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tests.builders import Tree, directory, file, hardlink, symlink
 from tests.commands import Machine
 from tests.cow.guarding import end, mount, snapshot
-from tests.fault.faulty import Forked
+from tests.cow.writers import at_work, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-_DIRECTORIES: Final = 20
-_FILES: Final = 250
-_WRITERS: Final = 3
+    from tests.conftest import MakeFs
 
 
-def _tree(version: int) -> Tree:
-    """Return a tree of files, in-tree hardlinks, symlinks and empty files."""
-    tree: Tree = {".": directory(), "version": file(f"{version:04}")}
-    for folder in range(_DIRECTORIES):
-        for number in range(_FILES):
-            name = f"d{folder}/sub/f{number}"
-            tree[name] = file(f"{folder} {number} sealed\n" * (1 + number % 7))
-        tree[f"d{folder}/sub/again"] = hardlink(f"d{folder}/sub/f0")
-        tree[f"d{folder}/sub/link"] = symlink("f1")
-        tree[f"d{folder}/empty"] = file()
-    tree[f"new.{version}"] = file(f"new in {version}")
-    return tree
-
-
-# --- what writers do ----------------------------------------------------------------------
-
-
-def _replace(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(text)
-    new.rename(path)
-
-
-def _replace_alike(path: Path, text: str) -> None:
-    """Replace by what lstat says the same of, but for the inode."""
-    status = path.stat()
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text((text * status.st_size)[: status.st_size])
-    new.chmod(status.st_mode & 0o7777)
-    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
-    new.rename(path)
-
-
-def _write_in_place(path: Path, text: str) -> None:
-    with path.open("r+") as opened:
-        opened.write(text)
-
-
-def _truncate(path: Path, _: str) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def _link(path: Path, _: str) -> None:
-    new = path.with_name(f"linked.{os.getpid()}")
-    os.link(path, new)
-    new.rename(path.with_name(f"linked.{os.getpid()}.too"))
-
-
-def _delete(path: Path, _: str) -> None:
-    path.unlink()
-
-
-def _create(path: Path, text: str) -> None:
-    path.with_name(f"created.{os.getpid()}").write_text(text)
-
-
-def _move_directory(path: Path, _: str) -> None:
-    folder = path.parent
-    new = folder.with_name(f"moved.{os.getpid()}")
-    folder.rename(new)
-    new.rename(folder)
-
-
-def _change_metadata(path: Path, _: str) -> None:
-    path.chmod(path.stat().st_mode ^ 0o011)
-
-
-_ACTS: Final = (
-    _replace, _replace_alike, _write_in_place, _truncate, _link, _delete, _create,
-    _move_directory, _change_metadata,
-)  # fmt: skip
-
-
-def _keep_writing(mnt: Path, seed: int, stop: Path) -> int:
-    """Change things until ``stop`` is there; return how many changes were made."""
-    chance = random.Random(seed)
-    # Opened while sealed: what is written through it is never to reach another tree.
-    early = [(mnt / f"d{one}/sub/f{seed}").open("r+b", buffering=0) for one in range(_DIRECTORIES)]
-    done = 0
-    for count in itertools.count():
-        if stop.exists():
-            break
-        folder, number = chance.randrange(_DIRECTORIES), chance.randrange(_FILES)
-        path = mnt / f"d{folder}/sub/f{number}"
-        # Another writer may have been there first.
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            chance.choice(_ACTS)(path, f"{seed} {count}\n")
-            done += 1
-        early[folder].seek(0)
-        early[folder].write(b"written early")
-    for one in early:
-        one.close()
-    return done
-
-
-@contextlib.contextmanager
-def _writers(mnt: Path, stop: Path) -> Iterator[None]:
-    """Have writers at work in the context, all of whom must come to a good end.
-
-    They are forks, so that nothing is to be open here that others wait for the end of.
-    """
-    writers = [Forked(partial(_keep_writing, mnt, seed, stop)) for seed in range(_WRITERS)]
-    try:
-        yield
-    finally:
-        stop.touch()
-        done = [one.surely() for one in writers]
-    assert min(done) > 0
-
-
-def _unread(tree: Path) -> dict[str, tuple[object, ...]]:
-    """Return its snapshot without access times, which verify moves as it reads."""
-    return {name: row[:-1] for name, row in snapshot(tree).items()}
-
-
-def test_an_upgrade_from_the_mounted_tree_under_writers(tmp_on_ext4: Path) -> None:
+def test_an_upgrade_from_the_mounted_tree_underat_work(make_fs: MakeFs) -> None:
     """ST-20, S5: the new trees are what their manifests say, and stay so.
 
     The first upgrade clones the mounted tree, the second is made from the spare.
     """
-    machine = Machine(tmp_on_ext4)
+    # Who verifies a tree reads its symlinks, and would move the access times of the others'.
+    home = make_fs(options="noatime").path
+    machine = Machine(home)
     machine.run("init")
     for version in (1, 2, 3):
-        machine.publish(version, _tree(version))
+        machine.publish(version, tree_of(version))
     machine.run("upgrade", machine.release(1))
-    mnt = tmp_on_ext4 / "mnt"
+    mnt = home / "mnt"
     guard = mount("--rootfs", machine.store, "mount", tree=machine.tree(1), mnt=mnt)
     made = {}
     try:
-        with _writers(mnt, tmp_on_ext4 / "stop"):
+        with at_work(mnt, home / "stop"):
             for version in (2, 3):
                 done = machine.attempt("upgrade", machine.release(version))
                 assert done.code == 0, done.err
-                made[version] = _unread(machine.tree(version))
+                made[version] = snapshot(machine.tree(version))
                 assert machine.document("verify", version)["verdict"] == "pristine"
         guard.unmount()
     finally:
         end(guard)
     for version, was in made.items():
-        assert _unread(machine.tree(version)) == was
+        assert snapshot(machine.tree(version)) == was
         assert machine.document("verify", version)["verdict"] == "pristine"
     # 11, where a private file was given the number of the sealed inode that it replaced.
     assert machine.attempt("verify", 1).code in (10, 11)
