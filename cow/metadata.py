@@ -56,7 +56,8 @@ class MetadataRequests(Requests):
         """truncate(2), chown(2), chmod(2), utimensat(2): each changes what later ones set.
 
         A request to set nothing is chown(2) of nothing, which dates the inode, or comes
-        before a write that takes setgid away where the kernel's FUSE knows no rule for it.
+        before a write that takes setgid away where the kernel's FUSE knows no rule for it,
+        or a capability, which the kernel asks for besides.
         """
         node = self.tree.node(number)
         keep = attr.st_size if fields.update_size else None

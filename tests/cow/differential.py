@@ -55,6 +55,7 @@ def furnish(home: Path) -> None:
     (home / "void").mkdir()
     for number, name in enumerate(("a", "b", "d/b", "d/e/a", "w/a")):
         (home / name).write_bytes(b"%d sealed\n" % number * (1 + 700 * number))
+        os.chmod(home / name, 0o644)
     os.link(home / "a", home / "a2")
     os.link(home / "d" / "b", home / "d" / "e" / "again")
     os.link(home / "d" / "b", home / "again")
@@ -67,6 +68,8 @@ def furnish(home: Path) -> None:
     os.setxattr(home / "a", "user.x", b"sealed")
     for name in ("w", "w/a", "d/e/a"):
         os.chown(home / name, _STRANGER, _STRANGER)
+    for name in (".", "d", "d/e", "d/e/f", "void", "p"):
+        os.chmod(home / name, 0o755)
     os.chmod(home / "d" / "e" / "a", 0o6755)
     os.chmod(home / "w", 0o1777)
     for path in (*home.rglob("*"), home):

@@ -102,6 +102,26 @@ def kinds_in_a_listing(see: See) -> None:
 
 
 @case
+def attributes_by_a_listing(see: See) -> None:
+    """What a listing tells of its entries is of now, whatever an earlier one told."""
+    fd = os.open("dir/inner", os.O_RDWR)
+    os.write(fd, b"broken")
+    changes: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("write", lambda: os.pwrite(fd, b"far", 9000)),
+        ("truncate", lambda: os.ftruncate(fd, 3)),
+        ("chmod", lambda: os.fchmod(fd, 0o640)),
+        ("link", lambda: os.link("dir/inner", "dir/linked")),
+        ("unlink", lambda: os.unlink("dir/inner")),
+    )
+    for label, change in changes:
+        os.listdir("dir")
+        change()
+        with os.scandir("dir") as found:
+            entries = sorted((entry.name, entry.stat(follow_symlinks=False)) for entry in found)
+        see.value(label, [(name, s.st_size, s.st_nlink, oct(s.st_mode)) for name, s in entries])
+
+
+@case
 def links_of_directories(see: See) -> None:
     def links() -> list[int]:
         return [os.stat(one).st_nlink for one in (".", "dir", "empty", "open")]

@@ -161,6 +161,19 @@ def capabilities_go_with_a_change(see: See) -> None:
 
 
 @case
+def setuid_stays_where_a_capability_goes(see: See) -> None:
+    """What root writes takes the one and leaves the other."""
+    for way in (*_WAYS, _chown, _chmod):
+        for mode in (0o6755, 0o2745):
+            with open("tool", "wb") as file:
+                file.write(b"some content")
+            os.chmod("tool", mode)
+            os.setxattr("tool", "security.capability", _CAPABILITY)
+            see(f"{way.__name__} {mode:o}", way, "tool")
+            see.value(f"{way.__name__} {mode:o} leaves", _mode("tool"))
+
+
+@case
 def capabilities_need_root(see: See) -> None:
     see.by(USER, "set", os.setxattr, "mine", "security.capability", _CAPABILITY)
     see("root", os.setxattr, "mine", "security.capability", _CAPABILITY)

@@ -115,13 +115,16 @@ def furnish(home: Path) -> None:
     (home / "empty").mkdir()
     for name in ("file", "mine", "tool", "dir/inner", "pair"):
         (home / name).write_bytes(b"sealed content\n")
+    os.mkfifo(home / "fifo")
     os.link(home / "pair", home / "dir" / "pair")
-    os.chmod(home / "tool", 0o755)
+    for name in ("file", "mine", "dir/inner", "pair", "fifo"):
+        os.chmod(home / name, 0o644)
+    for name in (".", "dir", "empty", "tool"):
+        os.chmod(home / name, 0o755)
     os.setxattr(home / "file", "user.mark", b"sealed")
     (home / "link").symlink_to("file")
     (home / "dangling").symlink_to("nowhere")
     (home / "loop").symlink_to("loop")
-    os.mkfifo(home / "fifo")
     os.mknod(home / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     os.mkdir(home / "open")
     os.chmod(home / "open", 0o777)
