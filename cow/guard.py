@@ -34,7 +34,8 @@ _SUBTYPE: Final = GUARD_KIND.removeprefix("fuse.")
 _UNORDERED: Final = frozenset({"noauto_da_alloc", "data=writeback"})
 _WORKERS: Final = 16
 _READ_AHEAD_KIB: Final = 1024
-_MIN_POOL: Final = 32
+_MAX_POOL: Final = 1024
+_POOLED: Final = 4  # of the descriptors one in so many is of a directory
 _GARBAGE: Final = 100_000
 
 _log: Final = logging.getLogger(__name__)
@@ -72,50 +73,69 @@ def mounted(
     # Nothing here refers to itself, and to look for that takes longer than most answers.
     gc.freeze()
     gc.set_threshold(_GARBAGE)
-    limit = _raise_limit()
-    disk = disk or Disk()
     try:
         with ExitStack() as stack:
-            base = _closing(stack, open_view(subject.base))
-            root = _closing(stack, open_dir(subject.tree, dir_fd=base))
-            _lock(root, subject)
-            scratch = _closing(stack, _scratch(stack, base, subject.scratch))
-            finish_breaks(disk, scratch, root)
-            stack.callback(_tidy, disk, scratch, root)
-            tree = GuardedTree(root, sealed, pool=max(_MIN_POOL, limit // 8))
-            find_groups(tree)
-            loop = Loop()
-            breaker = Breaker(tree, disk, scratch, loop, ordered=_is_ordered(subject.base))
-            operations = GuardOperations(tree, breaker)
+            loop, operations = _prepare(stack, subject, sealed, disk or Disk())
             options = {
                 f"fsname={_escaped(subject.source)}", f"subtype={_SUBTYPE}",
                 "allow_other", "default_permissions", "suid", "dev",
             }  # fmt: skip
             pyfuse3.init(operations, mountpoint, options)
-            stack.callback(pyfuse3.close, unmount=True)
+            session = _Session(loop, mountpoint)
+            stack.callback(session.close)
             _read_ahead(mountpoint)
-            yield lambda ready: _serve(loop, mountpoint, ready)
+            yield session.serve
     except RuntimeError as error:  # of pyfuse3.init, which says why on standard error
         raise SystemFailure(f"{mountpoint}: {error}", hint="is fuse in the kernel?") from error
     except OSError as error:
         raise SystemFailure(f"{subject.source}: {error.strerror}") from error
 
 
-def _serve(loop: Loop, mountpoint: str, ready: Callable[[], None]) -> None:
-    """Answer until nothing uses the mount any more; a second signal does not wait for that."""
+def _prepare(
+    stack: ExitStack, subject: Subject, sealed: SealedInodes, disk: Disk
+) -> tuple[Loop, GuardOperations]:
+    """Open and lock the tree, finish what a killed guard left, and learn its hardlinks."""
+    base = _closing(stack, open_view(subject.base))
+    root = _closing(stack, open_dir(subject.tree, dir_fd=base))
+    _lock(root, subject)
+    scratch = _closing(stack, _scratch(stack, base, subject.scratch))
+    finish_breaks(disk, scratch, root)
+    stack.callback(_tidy, disk, scratch, root)
+    pool = min(_raise_limit() // _POOLED, _MAX_POOL)
+    tree = GuardedTree(root, sealed, pool=pool)
+    find_groups(tree)
+    loop = Loop()
+    breaker = Breaker(tree, disk, scratch, loop, ordered=_is_ordered(subject.base))
+    return loop, GuardOperations(tree, breaker)
 
-    def stop() -> None:
-        if not stopping:
-            stopping.append(True)
+
+class _Session:
+    """The mount at ``mountpoint``, until it is unmounted or a signal ends it."""
+
+    def __init__(self, loop: Loop, mountpoint: str) -> None:
+        self._loop = loop
+        self._mountpoint = mountpoint
+        self._detached = False
+
+    def serve(self, ready: Callable[[], None]) -> None:
+        """Call ``ready``, and answer until nothing uses the mount any more."""
+        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        with self._loop.stopping_on(*signals, stop=self._stop):
+            ready()
+            self._loop.run(workers=_WORKERS)
+
+    def _stop(self) -> None:
+        """Detach the mount; who uses it may go on to, until a second signal."""
+        if not self._detached:
             with suppress(OSError):
-                unmount(mountpoint, lazily=True)
+                unmount(self._mountpoint, lazily=True)
+                self._detached = True
                 return
-        loop.stop()
+        self._loop.stop()
 
-    stopping: list[bool] = []
-    with loop.stopping_on(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, stop=stop):
-        ready()
-        loop.run(workers=_WORKERS)
+    def close(self) -> None:
+        """End the session. What was detached may have made room for another mount."""
+        pyfuse3.close(unmount=not self._detached)
 
 
 def _closing(stack: ExitStack, fd: int) -> int:
