@@ -100,8 +100,8 @@ class Loop:
         """
         job = _Job(self, work, self._current)
         job.start()
-        while not job.done:
-            await self._let_others()
+        # Once, also if it is done already: its end has this task go on, and only once.
+        await self._let_others()
         if job.error is not None:
             raise job.error
 
@@ -230,7 +230,6 @@ class _Job(Thread):
         self._loop = loop
         self._work = work
         self._task = task
-        self.done = False
         self.error: Exception | None = None
 
     def run(self) -> None:
@@ -238,7 +237,6 @@ class _Job(Thread):
             self._work()
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             self.error = error
-        self.done = True
         self._loop._finish(self._task)  # noqa: SLF001 - one unit with the loop
 
 
