@@ -191,3 +191,31 @@ def _is_changed(tree: Path, change: _Change) -> None:
         assert content.endswith(b"endmore")
         assert os.getxattr(tree / change.name, "user.kept") == b"value"
         assert status.st_blocks * 512 < status.st_size
+
+
+class _OutOfMemory(Disk):
+    """A disk before whose first file the memory is gone."""
+
+    def __init__(self) -> None:
+        self._gone = False
+
+    def create(self, name: bytes, *, dir_fd: int) -> int:
+        if self._gone:
+            return super().create(name, dir_fd=dir_fd)
+        self._gone = True
+        raise MemoryError
+
+
+def test_a_break_without_memory_changes_nothing(tmp_on_ext4: Path) -> None:
+    """GD-12: ENOMEM, and it works when there is some again."""
+    one, other = _farm(tmp_on_ext4)
+    mine, theirs = snapshot(one), snapshot(other)
+
+    with serving(one, _mountpoint(tmp_on_ext4), _OutOfMemory) as end:
+        assert _attempt(CHANGES[0], tmp_on_ext4 / "mnt") == errno.ENOMEM
+        assert snapshot(one) == mine
+        assert _attempt(CHANGES[0], tmp_on_ext4 / "mnt") == 0
+        assert end()
+
+    _is_changed(one, CHANGES[0])
+    assert snapshot(other) == theirs
