@@ -134,12 +134,14 @@ def _compare(scratch: Path, configuration: Configuration) -> None:
 @pytest.mark.crash
 def test_what_is_killed_leaves_nothing(scratch: Path) -> None:
     told, tell = os.pipe()
+    home = scratch / "killed"  # where nothing of other tests is
+    home.mkdir()
 
     def work() -> None:
-        enter_namespace(scratch, size="256m")
-        disk = Disk(scratch, EXT4.size)
+        enter_namespace(home, size="256m")
+        disk = Disk(home, EXT4.size)
         EXT4.make(disk.loop.path)
-        mounted = scratch / "mnt"
+        mounted = home / "mnt"
         mounted.mkdir()
         mount(disk.loop.path, mounted, "ext4")
         os.write(tell, b"mounted")
@@ -151,18 +153,18 @@ def test_what_is_killed_leaves_nothing(scratch: Path) -> None:
     process.kill()
 
     # The kernel takes a moment; the test has a timeout.
-    while _remains(scratch):
+    while _remains(home):
         time.sleep(0.01)
     os.close(told)
     os.close(tell)
 
 
-def _remains(scratch: Path) -> list[str]:
-    """Return the devices and the processes that have to do with files in ``scratch``."""
+def _remains(home: Path) -> list[str]:
+    """Return the devices and the processes that have to do with files in ``home``."""
     found: list[str] = []
     for kind in ("block/loop*/loop/backing_file", "../proc/[0-9]*/cmdline"):
         for path in Path("/sys").glob(kind):
             with contextlib.suppress(OSError):
-                if os.fsencode(scratch) in path.read_bytes():
+                if os.fsencode(home) in path.read_bytes():
                     found.append(str(path))
     return found
