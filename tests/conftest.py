@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,8 @@ class MakeFs(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's job in the background is started with this ignored, and what it starts, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes says something about the machine, not about rootman. What
     # fails is printed so that it can be pasted above the test.
     hypothesis.settings.register_profile("rootman", deadline=None, print_blob=True)
