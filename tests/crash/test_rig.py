@@ -20,7 +20,7 @@ from tests.crash.recorder import record
 from tests.crash.recording import Epoch, Recording, apply, split_epochs
 from tests.crash.replica import Replica
 from tests.crash.scenarios import BY_NAME as SCENARIOS
-from tests.crash.trials import pack, unpack
+from tests.crash.trials import look_again, pack, unpack
 from tests.crash.writelog import BLOCK, Piece, Write, read_log
 from tests.fault.faulty import Forked
 from tests.loopdevices import enter_namespace, mount
@@ -129,6 +129,17 @@ def _compare(scratch: Path, configuration: Configuration) -> None:
     size = configuration.marks_at
     assert replica.image.read_bytes()[:size] == disk[:size]
     replica.close()
+
+
+@pytest.mark.crash
+def test_a_disk_that_cannot_be_mounted_comes_with_what_the_kernel_says(scratch: Path) -> None:
+    nothing = recording(Epoch([piece(1, "a")], ["begun"] * 2))
+
+    (trial,) = Forked(partial(look_again, scratch, nothing, 1)).surely()
+
+    assert any(one.startswith("unreadable: S4: OSError") for one in trial.wrong)
+    assert any("tests/crash/replica.py" in one for one in trial.wrong)
+    assert any(one.startswith("kernel: EXT4-fs") for one in trial.wrong)
 
 
 @pytest.mark.crash

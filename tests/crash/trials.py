@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
@@ -12,6 +13,7 @@ import zstandard
 
 from tests.crash.configurations import BY_NAME as CONFIGURATIONS
 from tests.crash.cuts import count_cuts, cuts
+from tests.crash.kernellog import KernelLog
 from tests.crash.mutants import BY_NAME as MUTANTS
 from tests.crash.recorder import record
 from tests.crash.replica import Replica
@@ -51,7 +53,7 @@ class Trial:
     wrong: tuple[str, ...]
 
     def __str__(self) -> str:
-        return "\n    ".join((f"state {self.number}, {self.phase}: {self.how}", *self.wrong[:8]))
+        return "\n    ".join((f"state {self.number}, {self.phase}: {self.how}", *self.wrong[:16]))
 
 
 @dataclass(slots=True)
@@ -107,12 +109,17 @@ def _look_at(replica: Replica, recording: Recording, cut: Cut) -> list[str]:
     scenario = SCENARIOS[recording.scenario]
     replica.become(cut)
     wrong = scenario.load(replica.image, cut.phase)
-    try:
-        with replica.mounted() as path:
-            lab = Lab(path, make_fs=Hasty)
-            wrong += scenario.check(lab, recording.told, cut.phase, number=cut.number)
-    except Exception as error:  # noqa: BLE001 - a store that cannot be looked at is a finding
-        wrong.append(f"unreadable: S4: {type(error).__name__}: {error}")
+    with closing(KernelLog()) as log:
+        try:
+            with replica.mounted() as path:
+                lab = Lab(path, make_fs=Hasty)
+                wrong += scenario.check(lab, recording.told, cut.phase, number=cut.number)
+        except Exception as error:  # noqa: BLE001 - a store that cannot be looked at is a finding
+            wrong.append(f"unreadable: S4: {type(error).__name__}: {error}")
+            # It may be gone when the disk is looked at again: a fault of this very run.
+            calls = reversed(traceback.extract_tb(error.__traceback__))
+            wrong += [f"in {call.name}, {call.filename}:{call.lineno}" for call in calls][:4]
+            wrong += [f"kernel: {line}" for line in log.warnings()]
     return wrong
 
 
