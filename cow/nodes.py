@@ -150,18 +150,26 @@ class Nodes:
 
     def drop_unused(self, node: Node) -> None:
         """Forget the node if nobody holds on to it, and those above that it alone held."""
+        above: Node | None = node
+        while above is not None:  # in a loop, since trees are deeper than Python's stack
+            above = self._drop(above)
+
+    def _drop(self, node: Node) -> Node | None:
+        """Forget the node if nobody holds on to it; return the directory that it held."""
         if node.lookups > 0 or node.pins > 0 or node.reader >= 0 or node.writer >= 0:
-            return
+            return None
         if self._nodes.pop(node.number, None) is None:
-            return
+            return None
         if node.orphan >= 0:
             self._free_number(node.inode)
         self._dropped(node)
         # What is kept for the next listing must not keep nodes.
         node.listing = None
-        if node.parent is not None:
-            node.parent.listing = None
-        self._unplace(node)
+        above, node.parent, node.name = node.parent, None, b""
+        if above is not None:
+            above.listing = None
+            above.pins -= 1
+        return above
 
     def add_name(self, inode: int, node: Node | None, place: Place) -> None:
         """Note a further name of an inode below."""

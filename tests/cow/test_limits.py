@@ -233,6 +233,20 @@ def test_numbers_are_never_of_two_inodes() -> None:
     assert all(one != two for one, two in pairwise(numbers))
 
 
+def test_a_deep_path_is_forgotten_at_once() -> None:
+    """GD-16: when its end is, all of it, however deep."""
+    dropped: list[int] = []
+    nodes = Nodes(2, lambda node: dropped.append(node.number))
+    node = nodes.root
+    for inode in range(10, 5010):
+        node = nodes.at(node, b"d", inode)
+
+    nodes.drop_unused(node)
+
+    assert dropped == list(range(5009, 9, -1))
+    assert list(nodes) == [nodes.root]
+
+
 def test_a_large_directory_is_listed_whole(
     tmp_on_ext4: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
