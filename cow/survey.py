@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 from array import array
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rootman.seal import INODE_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cow.nodes import Node
     from cow.tree import GuardedTree
+
+_LISTING: Final = os.O_RDONLY | os.O_DIRECTORY
 
 
 def find_groups(tree: GuardedTree) -> None:
@@ -26,15 +29,15 @@ def find_groups(tree: GuardedTree) -> None:
         OSError: a directory cannot be read.
     """
     inodes = array(INODE_TYPE)
-    for _, entries in _walk(tree.root_fd):
+    for _, entries in _walk(tree):
         inodes.extend(inode for _, inode in entries)
     twice = _repeated(inodes)
     if not twice:
         return
-    for path, entries in _walk(tree.root_fd):
+    for directory, entries in _walk(tree):
         for name, inode in entries:
             if inode in twice:
-                _note(tree, path, name, inode)
+                tree.nodes.add_name(inode, None, (directory, name))
 
 
 def _repeated(inodes: array[int]) -> set[int]:
@@ -42,28 +45,25 @@ def _repeated(inodes: array[int]) -> set[int]:
     return {one for one, other in pairwise(ordered) if one == other}
 
 
-def _note(tree: GuardedTree, path: bytes, name: bytes, inode: int) -> None:
-    node = tree.nodes.root
-    for part in path.split(b"/") if path else ():
-        node, _ = tree.look(node, part)
-    tree.nodes.add_name(inode, None, (node, name))
+def _walk(tree: GuardedTree) -> Iterator[tuple[Node, list[tuple[bytes, int]]]]:
+    """Yield each directory, and the names and inodes of what else is in it.
 
-
-def _walk(root_fd: int) -> Iterator[tuple[bytes, list[tuple[bytes, int]]]]:
-    """Yield the path of each directory and the names and inodes of what else is in it."""
-    pending = [b""]
+    Who wants to keep a directory pins it; the others are forgotten when all below is read.
+    """
+    pending = [tree.nodes.root]
     while pending:
-        path = pending.pop()
-        fd = os.open(b"./" + path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root_fd)
+        directory = pending.pop()
         entries = []
+        fd = tree.open(directory, _LISTING)
         try:
             with os.scandir(fd) as found:
                 for entry in found:
                     name = os.fsencode(entry.name)
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(path + b"/" + name if path else name)
+                        pending.append(tree.nodes.at(directory, name, entry.inode()))
                     else:
                         entries.append((name, entry.inode()))
         finally:
             os.close(fd)
-        yield path, entries
+        yield directory, entries
+        tree.nodes.drop_unused(directory)

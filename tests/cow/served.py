@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import signal
 import subprocess
 from functools import partial
@@ -89,3 +90,9 @@ def serving(
         yield end
     finally:
         end()
+
+
+def few_descriptors(number: int) -> Disk:
+    """Return a disk for a guard that may have so many descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+    return Disk()

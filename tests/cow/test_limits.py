@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import resource
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,7 @@ from cow.naming import NameRequests
 from cow.nodes import Nodes
 from cow.operations import GuardOperations
 from tests.cow.guarding import snapshot
-from tests.cow.served import serving
+from tests.cow.served import few_descriptors, serving
 from tests.fault.faulty import Forked, interposed
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def test_descriptors_are_pooled(tmp_on_ext4: Path) -> None:
     one, mnt = _farm(tmp_on_ext4)
     _many(one)
 
-    with serving(one, mnt, partial(_few_descriptors, 100)) as end:
+    with serving(one, mnt, partial(few_descriptors, 100)) as end:
         opened = [os.open(mnt / "file", os.O_RDONLY) for _ in range(200)]
         assert len(list(mnt.rglob("*"))) == DIRECTORIES * (FILES + 1) + 1
         with pytest.raises(OSError, match="Too many open files"):
@@ -94,16 +93,11 @@ def test_descriptors_are_pooled(tmp_on_ext4: Path) -> None:
         assert end()
 
 
-def _few_descriptors(number: int) -> Disk:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
-    return Disk()
-
-
 def test_a_directory_deeper_than_the_pool_is_reached(tmp_on_ext4: Path) -> None:
     """GD-5, GD-16: a path longer than PATH_MAX, with few descriptors."""
     one, mnt = _farm(tmp_on_ext4)
 
-    with serving(one, mnt, partial(_few_descriptors, 100)) as end:
+    with serving(one, mnt, partial(few_descriptors, 100)) as end:
         assert Forked(partial(_go_deep, mnt)).surely()
         assert end()
 
