@@ -26,6 +26,8 @@ from contextlib import ExitStack, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from cow.scratch import begin_group, link_to_copy, remove
+
 if TYPE_CHECKING:
     from cow.disk import Disk
     from cow.loop import Loop
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
 
 _LARGE: Final = 4 << 20
 """Bytes of content from which on others are answered meanwhile."""
-_GROUP: Final = b"group."
-_COPY: Final = b"copy"
-_NEW: Final = b"new."
 # A name or value that this filesystem does not take, though it gave it.
 _NOT_SETTABLE: Final = (errno.EOPNOTSUPP, errno.EPERM)
 
@@ -208,22 +207,12 @@ class Breaker:
     def _rename_group(self, name: bytes, node: Node, places: list[Place]) -> None:
         """Rename over every name of a group, in a way that the next mount can go on with."""
         disk, scratch = self._disk, self._scratch
-        group = _GROUP + name
-        making = _NEW + group
-        try:
-            disk.mkdir(making, dir_fd=scratch)
-            disk.rename(name, making + b"/" + _COPY, source_fd=scratch, target_fd=scratch)
-            self._list_group(making, places)
-            disk.rename(making, group, source_fd=scratch, target_fd=scratch)
-        except BaseException:
-            with suppress(OSError):
-                remove_scratch(disk, making, scratch)
-            raise
+        group = begin_group(disk, name, [_path(*place) for place in places], scratch)
         original = self._tree.open(node, os.O_PATH)
         renamed: list[Place] = []
         try:
             for number, place in enumerate(places):
-                self._rename(b"%b/%b.%d" % (group, _COPY, number), place)
+                self._rename(link_to_copy(group, number), place)
                 renamed.append(place)
         except BaseException:
             self._restore(original, renamed, group)
@@ -231,20 +220,7 @@ class Breaker:
         finally:
             os.close(original)
         with suppress(OSError):  # the next mount finds nothing to do, and removes it
-            remove_scratch(disk, group, scratch)
-
-    def _list_group(self, making: bytes, places: list[Place]) -> None:
-        """Have a link to the copy for each name, and the name's path."""
-        disk, scratch = self._disk, self._scratch
-        for number, (parent, there) in enumerate(places):
-            path = b"/".join([*_path(parent), there])
-            disk.symlink(path, b"%b/%d" % (making, number), dir_fd=scratch)
-            disk.link(
-                making + b"/" + _COPY,
-                b"%b/%b.%d" % (making, _COPY, number),
-                source_fd=scratch,
-                target_fd=scratch,
-            )
+            remove(disk, group, scratch)
 
     def _restore(self, original: int, renamed: list[Place], group: bytes) -> None:
         """Give the names that were changed back to the sealed inode."""
@@ -253,69 +229,16 @@ class Breaker:
         for place in renamed:
             os.link(b"/proc/self/fd/%d" % original, back, dst_dir_fd=scratch)
             self._rename(back, place)
-        remove_scratch(disk, group, scratch)
+        remove(disk, group, scratch)
 
 
 def _access(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
 
 
-def _path(node: Node) -> list[bytes]:
-    names: list[bytes] = []
+def _path(node: Node, name: bytes) -> list[bytes]:
+    names = [name]
     while node.parent is not None:
         names.append(node.name)
         node = node.parent
     return names[::-1]
-
-
-def finish_breaks(disk: Disk, scratch: int, root_fd: int) -> None:
-    """Finish what a guard that was killed had begun in ``scratch``, and remove the rest.
-
-    Raises:
-        OSError: the system refused; it can be tried again.
-    """
-    for name in sorted(os.listdir(scratch)):
-        entry = os.fsencode(name)
-        if entry.startswith(_GROUP):
-            _finish_group(disk, entry, scratch, root_fd)
-        remove_scratch(disk, entry, scratch)
-
-
-def _finish_group(disk: Disk, group: bytes, scratch: int, root_fd: int) -> None:
-    wanted = os.stat(group + b"/" + _COPY, dir_fd=scratch, follow_symlinks=False)
-    for entry in os.listdir(_path_of(group, scratch)):
-        if not entry.isdigit():
-            continue
-        path = os.readlink(b"%b/%b" % (group, os.fsencode(entry)), dir_fd=scratch)
-        try:
-            there = os.stat(path, dir_fd=root_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if there.st_ino == wanted.st_ino:
-            continue
-        copy = b"%b/%b.%b" % (group, _COPY, os.fsencode(entry))
-        disk.rename(copy, path, source_fd=scratch, target_fd=root_fd)
-
-
-def _path_of(name: bytes, dir_fd: int) -> bytes:
-    return b"/proc/self/fd/%d/%b" % (dir_fd, name)
-
-
-def remove_scratch(disk: Disk, name: bytes, scratch: int) -> None:
-    """Remove a copy or a group in scratch.
-
-    Raises:
-        OSError: the system refused.
-    """
-    try:
-        disk.unlink(name, dir_fd=scratch)
-    except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError):
-        # The names first: without them there is nothing that the next mount would finish.
-        gone = _NEW + name.removeprefix(_NEW)
-        if gone != name:
-            disk.rename(name, gone, source_fd=scratch, target_fd=scratch)
-        for entry in os.listdir(_path_of(gone, scratch)):
-            disk.unlink(b"%b/%b" % (gone, os.fsencode(entry)), dir_fd=scratch)
-        disk.rmdir(gone, dir_fd=scratch)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import pyfuse3
 
-from cow.breaking import Breaker, finish_breaks
+from cow.breaking import Breaker
 from cow.detached import open_view, unmount
 from cow.disk import Disk
 from cow.loop import Loop
 from cow.operations import GuardOperations
+from cow.scratch import finish_breaks
 from cow.survey import find_groups
 from cow.tree import GuardedTree
 from rootman.errors import Busy, SystemFailure
