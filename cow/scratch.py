@@ -1,26 +1,31 @@
 """The scratch directory, where breaks are made: what a killed guard left there is finished.
 
 A break of several names is a directory there, made by one rename: ``group.N`` with the copy,
-for each name a link to the copy, and a symlink that tells the path of the name. Out of scope:
-making a break (``breaking``).
+for each name a link to the copy, and the path of the name in the target of a symlink, or of
+several where it is long. Out of scope: making a break (``breaking``).
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from rootman.fsops import opened
+from rootman.walk import join
 from rootman.xattrs import path_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from cow.disk import Disk
 
 _GROUP: Final = b"group."
 _COPY: Final = b"copy"
 _NEW: Final = b"new."
+_LONGEST: Final = 1000
+"""Bytes of a symlink on any filesystem: XFS, and ext4 in blocks of 1 KiB, take hardly more."""
 
 
 def link_to_copy(group: bytes, number: int) -> bytes:
@@ -42,7 +47,8 @@ def begin_group(disk: Disk, copy: bytes, paths: Iterable[list[bytes]], scratch: 
         disk.mkdir(making, dir_fd=scratch)
         disk.rename(copy, making + b"/" + _COPY, source_fd=scratch, target_fd=scratch)
         for number, path in enumerate(paths):
-            disk.symlink(b"/".join(path), b"%b/%d" % (making, number), dir_fd=scratch)
+            for part, piece in enumerate(_pieces(path)):
+                disk.symlink(piece, _piece(making, number, part), dir_fd=scratch)
             disk.link(
                 making + b"/" + _COPY,
                 link_to_copy(making, number),
@@ -72,18 +78,40 @@ def finish_breaks(disk: Disk, scratch: int, root_fd: int) -> None:
 
 def _finish_group(disk: Disk, group: bytes, scratch: int, root_fd: int) -> None:
     wanted = os.stat(group + b"/" + _COPY, dir_fd=scratch, follow_symlinks=False)
-    for entry in os.listdir(path_at(scratch, group)):
-        if not entry.isdigit():
-            continue
-        path = os.readlink(b"%b/%b" % (group, os.fsencode(entry)), dir_fd=scratch)
-        try:
-            there = os.stat(path, dir_fd=root_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if there.st_ino == wanted.st_ino:
-            continue
-        copy = link_to_copy(group, int(entry))
-        disk.rename(copy, path, source_fd=scratch, target_fd=root_fd)
+    for number in count():
+        pieces = list(_read_path(group, number, scratch))
+        if not pieces:
+            break
+        with ExitStack() as descriptors, suppress(FileNotFoundError):
+            dir_fd = root_fd
+            for piece in pieces[:-1]:
+                dir_fd = descriptors.enter_context(opened(piece, dir_fd=dir_fd))
+            name = pieces[-1]
+            if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino != wanted.st_ino:
+                copy = link_to_copy(group, number)
+                disk.rename(copy, name, source_fd=scratch, target_fd=dir_fd)
+
+
+def _piece(group: bytes, number: int, part: int) -> bytes:
+    return b"%b/%d.%d" % (group, number, part)
+
+
+def _read_path(group: bytes, number: int, scratch: int) -> Iterator[bytes]:
+    """Yield the pieces of the path of a name; of a number that no name has there are none."""
+    with suppress(FileNotFoundError):
+        for part in count():
+            yield os.readlink(_piece(group, number, part), dir_fd=scratch)
+
+
+def _pieces(path: list[bytes]) -> Iterator[bytes]:
+    """Yield a path in pieces that are short enough for a symlink."""
+    piece = b""
+    for name in path:
+        if piece and len(piece) + 1 + len(name) > _LONGEST:
+            yield piece
+            piece = b""
+        piece = join(piece, name)
+    yield piece
 
 
 def remove(disk: Disk, name: bytes, scratch: int) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from cow.disk import Disk
 from tests.cow.guarding import end, guarding, mount
 from tests.cow.served import few_descriptors, serving
-from tests.fault.faulty import Forked
+from tests.fault.faulty import Forked, KillBefore, interposed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rootman.fsops import Fs
 
 T = TypeVar("T")
 
@@ -33,11 +39,12 @@ def _deep(top: Path, do: Callable[[], T]) -> T:
 
 
 def _farm(home: Path) -> tuple[Path, Path]:
-    """Return a tree, in whose depth is a file that another shares, and a mount point."""
+    """Return a tree, in whose depth is what another shares, and a mount point."""
     one, other, mnt = home / "one", home / "other", home / "mnt"
     for directory in (one, other, mnt):
         directory.mkdir(parents=True)
-    (other / "file").write_text("sealed")
+    for name in ("file", "group"):
+        (other / name).write_text("sealed")
 
     def fill() -> bool:
         os.chdir(one)
@@ -46,6 +53,8 @@ def _farm(home: Path) -> tuple[Path, Path]:
             os.mkdir(NAME)
             os.chdir(NAME)
         os.link(other / "file", "file")
+        for name in ("group", "again", one / "top"):
+            os.link(other / "group", name)
         return True
 
     assert Forked(fill).surely()
@@ -82,3 +91,36 @@ def test_it_is_mounted_again_after_a_kill(tmp_on_ext4: Path) -> None:
             assert _deep(mnt, Path("file").read_text) == "sealed and changed"
     finally:
         end(guard)
+
+
+def test_a_group_is_broken_whatever_kills_the_guard(tmp_on_ext4: Path) -> None:
+    """GD-7, GD-13: of names in depth, too, the next mount changes all that are left."""
+    for renames in count():
+        one, mnt = _farm(tmp_on_ext4 / str(renames))
+        with serving(one, mnt, partial(_deadly, renames)) as unmount:
+            done = _deep(mnt, partial(_chmod, "group"))
+            assert unmount() is done
+        with serving(one, mnt) as unmount:
+            assert unmount()
+
+        inodes = _deep(one, lambda: {os.stat(name).st_ino for name in ("group", "again")})
+        assert inodes == {(one / "top").stat().st_ino}
+        assert not stat.S_IMODE((one.parent / "other/group").stat().st_mode) & 0o111
+        if done:
+            break
+    assert renames > 3
+
+
+def _deadly(renames: int) -> Disk:
+    """Return a disk that kills the guard at a rename, after so many of them."""
+    kill = KillBefore(lambda call: call.op == "rename", renames)
+    return cast("Disk", interposed(cast("Fs", Disk()), kill))
+
+
+def _chmod(name: str) -> bool:
+    try:
+        os.chmod(name, 0o755)
+    except OSError as error:
+        assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED)  # noqa: PT017 - not of pytest
+        return False
+    return True
