@@ -8,9 +8,9 @@ power cut leaves behind after each step:
 |---|---|
 | copy in scratch: data, owner, xattrs, mode, times | a file in scratch, removed by the next mount |
 | rename over the name | nothing; the tree has the copy |
-| of several: ``group.N/`` with the copy, a link for each name, the paths | as after the copy |
+| of several: a directory with the copy, a link for each name, the paths | as after the copy |
 | rename of such a link over each name | the next mount renames the others |
-| ``group.N/`` removed | nothing |
+| the directory removed | nothing |
 
 The data is on its way to the disk before its name is: ext4 sees to it by itself where a
 file is renamed over another, shared extents need no writing, and anything else is synced.
@@ -207,7 +207,8 @@ class Breaker:
     def _rename_group(self, name: bytes, node: Node, places: list[Place]) -> None:
         """Rename over every name of a group, in a way that the next mount can go on with."""
         disk, scratch = self._disk, self._scratch
-        group = begin_group(disk, name, [_path(*place) for place in places], scratch)
+        paths = [_path(*place) for place in places]
+        group = begin_group(disk, name, node.inode, paths, scratch)
         original = self._tree.open(node, os.O_PATH)
         renamed: list[Place] = []
         try:

@@ -1,8 +1,9 @@
 """The scratch directory, where breaks are made: what a killed guard left there is finished.
 
-A break of several names is a directory there, made by one rename: ``group.N`` with the copy,
-for each name a link to the copy, and the path of the name in the target of a symlink, or of
-several where it is long. Out of scope: making a break (``breaking``).
+A break of several names is a directory there, made by one rename: ``group.N.INODE`` with the
+copy, for each name a link to the copy, and the path of the name in the target of a symlink, or
+of several where it is long. INODE is the sealed one: a name that has another by then was
+renamed over, or a program has changed it since. Out of scope: making a break (``breaking``).
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ def link_to_copy(group: bytes, number: int) -> bytes:
     return b"%b/%b.%d" % (group, _COPY, number)
 
 
-def begin_group(disk: Disk, copy: bytes, paths: Iterable[list[bytes]], scratch: int) -> bytes:
+def begin_group(
+    disk: Disk, copy: bytes, sealed: int, paths: Iterable[list[bytes]], scratch: int
+) -> bytes:
     """Have a directory in scratch from which the copy can be renamed over names; return it.
 
-    ``paths`` are the names, each with those of the directories above it in the tree.
+    ``sealed`` is the inode that the names have, ``paths`` are the names, each with those of
+    the directories above it in the tree.
 
     Raises:
         OSError: the system refused; the copy is gone.
     """
-    group = _GROUP + copy
+    group = b"%b%b.%d" % (_GROUP, copy, sealed)
     making = _NEW + group
     try:
         disk.mkdir(making, dir_fd=scratch)
@@ -77,7 +81,7 @@ def finish_breaks(disk: Disk, scratch: int, root_fd: int) -> None:
 
 
 def _finish_group(disk: Disk, group: bytes, scratch: int, root_fd: int) -> None:
-    wanted = os.stat(group + b"/" + _COPY, dir_fd=scratch, follow_symlinks=False)
+    sealed = int(group.rpartition(b".")[2])
     for number in count():
         pieces = list(_read_path(group, number, scratch))
         if not pieces:
@@ -87,7 +91,7 @@ def _finish_group(disk: Disk, group: bytes, scratch: int, root_fd: int) -> None:
             for piece in pieces[:-1]:
                 dir_fd = descriptors.enter_context(opened(piece, dir_fd=dir_fd))
             name = pieces[-1]
-            if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino != wanted.st_ino:
+            if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino == sealed:
                 copy = link_to_copy(group, number)
                 disk.rename(copy, name, source_fd=scratch, target_fd=dir_fd)
 

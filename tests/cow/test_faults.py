@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rootman.fsops import Fs
-    from tests.fault.faulty import Mode
+    from tests.fault.faulty import Call, Mode
 
 Snapshot = dict[str, tuple[object, ...]]
 
@@ -219,3 +219,41 @@ def test_a_break_without_memory_changes_nothing(tmp_on_ext4: Path) -> None:
 
     _is_changed(one, CHANGES[0])
     assert snapshot(other) == theirs
+
+
+@pytest.mark.parametrize(
+    ("beginning", "granted"), [(b"group.", 1), (b"new.", 2)], ids=["a name", "the removal"]
+)
+def test_what_a_program_changed_since_is_not_finished(
+    tmp_on_ext4: Path, beginning: bytes, granted: int
+) -> None:
+    """GD-13: a group that could not be removed is left for the next mount, but not its names."""
+    one, other = _farm(tmp_on_ext4)
+    theirs = snapshot(other)
+
+    with serving(one, _mountpoint(tmp_on_ext4), partial(_refusing, beginning, granted)) as end:
+        _attempt(_Change("group", chmod), tmp_on_ext4 / "mnt")
+        for name in KEPT:
+            (tmp_on_ext4 / "mnt/new").write_text("new\n")
+            (tmp_on_ext4 / "mnt/new").rename(tmp_on_ext4 / "mnt" / name)
+        assert end()
+    with serving(one, tmp_on_ext4 / "mnt") as end:
+        assert end()
+
+    assert [(one / name).read_text() for name in KEPT] == ["new\n"] * len(KEPT)
+    assert snapshot(other) == theirs
+    assert _litter(tmp_on_ext4) == []
+
+
+def _refusing(beginning: bytes, granted: int) -> Disk:
+    """Return a disk that refuses renames from and to such names, but for the first ones."""
+    seen: list[Call] = []
+
+    def tap(call: Call) -> None:
+        names = [call.arguments[one] for one in ("source", "target")] if call.op == "rename" else []
+        if any(name.startswith(beginning) for name in names):
+            seen.append(call)
+            if len(seen) > granted:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    return cast("Disk", interposed(cast("Fs", Disk()), tap))
