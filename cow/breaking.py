@@ -104,11 +104,10 @@ class Breaker:
             disk.mknod(name, mode, status.st_rdev, dir_fd=scratch)
         where = self._tree.where(node)  # what waited may find the pool changed
         disk.chown(name, status.st_uid, status.st_gid, dir_fd=scratch)
-        path = b"/proc/self/fd/%d/%b" % (scratch, name)
         for attribute in os.listxattr(where.path, follow_symlinks=where.follow):
             value = os.getxattr(where.path, attribute, follow_symlinks=where.follow)
             try:
-                disk.set_xattr(path, attribute, value)
+                disk.set_xattr(name, os.fsencode(attribute), value, dir_fd=scratch)
             except OSError as error:
                 if error.errno not in _NOT_SETTABLE or attribute.startswith(("user.", "system.")):
                     raise

@@ -48,7 +48,7 @@ def begin_group(
     group = b"%b%b.%d" % (_GROUP, copy, sealed)
     making = _NEW + group
     try:
-        disk.mkdir(making, dir_fd=scratch)
+        disk.mkdir(making, 0o700, dir_fd=scratch)
         disk.rename(copy, making + b"/" + _COPY, source_fd=scratch, target_fd=scratch)
         for number, path in enumerate(paths):
             for part, piece in enumerate(_pieces(path)):

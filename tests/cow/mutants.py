@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyfuse3 import EntryAttributes
 
     from cow.nodes import Node, Place
+    from rootman.fsops import Name
 
     Patch = pytest.MonkeyPatch
 
@@ -125,7 +126,7 @@ def _copy_all(self: Breaker, source: int, target: int, size: int, *, whole: bool
 def _owner_after_mode(patch: Patch) -> None:
     chmod = Disk.chmod
 
-    def mutated(self: Disk, name: bytes, mode: int, *, dir_fd: int) -> None:
+    def mutated(self: Disk, name: Name, mode: int, *, dir_fd: int) -> None:
         chmod(self, name, mode, dir_fd=dir_fd)
         status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         self.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd)
@@ -136,7 +137,7 @@ def _owner_after_mode(patch: Patch) -> None:
 def _times_of_files(patch: Patch) -> None:
     set_times = Disk.set_times
 
-    def mutated(self: Disk, name: bytes, times: tuple[int, int], *, dir_fd: int) -> None:
+    def mutated(self: Disk, name: Name, times: tuple[int, int], *, dir_fd: int) -> None:
         if name == b".":
             set_times(self, name, times, dir_fd=dir_fd)
 
@@ -146,7 +147,7 @@ def _times_of_files(patch: Patch) -> None:
 def _times_of_directories(patch: Patch) -> None:
     set_times = Disk.set_times
 
-    def mutated(self: Disk, name: bytes, times: tuple[int, int], *, dir_fd: int) -> None:
+    def mutated(self: Disk, name: Name, times: tuple[int, int], *, dir_fd: int) -> None:
         if name != b".":
             set_times(self, name, times, dir_fd=dir_fd)
 

@@ -18,7 +18,6 @@ from tests.fault.faulty import Forked, KillBefore, interposed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rootman.fsops import Fs
 
 T = TypeVar("T")
 
@@ -114,7 +113,7 @@ def test_a_group_is_broken_whatever_kills_the_guard(tmp_on_ext4: Path) -> None:
 def _deadly(renames: int) -> Disk:
     """Return a disk that kills the guard at a rename, after so many of them."""
     kill = KillBefore(lambda call: call.op == "rename", renames)
-    return cast("Disk", interposed(cast("Fs", Disk()), kill))
+    return cast("Disk", interposed(Disk(), kill))
 
 
 def _chmod(name: str) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rootman.fsops import Fs
+    from rootman.fsops import Name
     from tests.fault.faulty import Call, Mode
 
 Snapshot = dict[str, tuple[object, ...]]
@@ -82,7 +82,7 @@ def _farm(home: Path) -> tuple[Path, Path]:
 
 
 def _faulty(mode: Mode, at: int) -> Disk:
-    return cast("Disk", interposed(cast("Fs", Disk()), Fault(mode, at)))
+    return cast("Disk", interposed(Disk(), Fault(mode, at)))
 
 
 def _attempt(change: _Change, mnt: Path) -> int:
@@ -105,7 +105,7 @@ def _calls(change: _Change, home: Path) -> int:
         counted.append(call)
         os.truncate(shared, len(counted))
 
-    disk = cast("Disk", interposed(cast("Fs", Disk()), tap))
+    disk = cast("Disk", interposed(Disk(), tap))
     with serving(one, _mountpoint(home), lambda: disk):
         assert _attempt(change, home / "mnt") == 0
     return shared.stat().st_size
@@ -197,11 +197,12 @@ class _OutOfMemory(Disk):
     """A disk before whose first file the memory is gone."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._gone = False
 
-    def create(self, name: bytes, *, dir_fd: int) -> int:
+    def create(self, name: Name, *, dir_fd: int, mode: int = 0o600) -> int:
         if self._gone:
-            return super().create(name, dir_fd=dir_fd)
+            return super().create(name, dir_fd=dir_fd, mode=mode)
         self._gone = True
         raise MemoryError
 
@@ -256,4 +257,4 @@ def _refusing(beginning: bytes, granted: int) -> Disk:
             if len(seen) > granted:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    return cast("Disk", interposed(cast("Fs", Disk()), tap))
+    return cast("Disk", interposed(Disk(), tap))

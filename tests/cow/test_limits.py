@@ -24,7 +24,6 @@ from tests.fault.faulty import Forked, interposed
 if TYPE_CHECKING:
     import pyfuse3
 
-    from rootman.fsops import Fs
     from tests.conftest import MakeFs
     from tests.fault.faulty import Call
 
@@ -124,7 +123,7 @@ def test_a_large_break_keeps_nobody_waiting(tmp_on_ext4: Path) -> None:
             os.write(begun[1], b"x")
             os.read(go_on[0], 1)
 
-    disk = cast("Disk", interposed(cast("Fs", _NoClone()), tap))
+    disk = cast("Disk", interposed(_NoClone(), tap))
     with serving(one, mnt, lambda: disk) as end:
         writer = Forked(partial(_append, mnt / "file"))
         os.read(begun[0], 1)
@@ -200,7 +199,7 @@ def test_data_is_written_before_its_name(
     def tap(call: Call) -> None:
         shared.write(call.op.ljust(64).encode())
 
-    disk = cast("Disk", interposed(cast("Fs", _NoClone()), tap))
+    disk = cast("Disk", interposed(_NoClone(), tap))
     with serving(one, mnt, lambda: disk) as end:
         (mnt / "file").chmod(0o600)
         assert end()
