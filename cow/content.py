@@ -29,7 +29,7 @@ class ContentRequests(MetadataRequests):
             await self.breaker.make_private(node, keep=0 if cutting else None)
         if cutting:
             node.changed()
-            self._truncate(node, 0, None)
+            self._truncate(node, 0)
             self._strip(node, ctx)
         handle = self.files.open(node, write=writing)
         return FileInfo(fh=handle, keep_cache=True)

@@ -50,7 +50,7 @@ class MetadataRequests(Requests):
         number: int,
         attr: EntryAttributes,
         fields: pyfuse3.SetattrFields,
-        handle: int | None,
+        _: object,
         ctx: pyfuse3.RequestContext,
     ) -> EntryAttributes:
         """truncate(2), chown(2), chmod(2), utimensat(2): each changes what later ones set.
@@ -67,12 +67,11 @@ class MetadataRequests(Requests):
         await self.breaker.make_private(node, keep=keep)
         node.changed()
         if fields.update_size:
-            self._truncate(node, attr.st_size, handle)
-        where = self.tree.where(node)
+            self._truncate(node, attr.st_size)
         if fields.update_uid or fields.update_gid:
             uid = attr.st_uid if fields.update_uid else -1
             gid = attr.st_gid if fields.update_gid else -1
-            dir_fd, name, follow = where
+            dir_fd, name, follow = self.tree.where(node)
             os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=follow)
         if fields.update_size or nothing:
             self._strip(node, ctx)
@@ -84,10 +83,9 @@ class MetadataRequests(Requests):
         node.strips = status.st_mode & SPECIAL != 0
         return self.attributes(node, status)
 
-    def _truncate(self, node: Node, size: int, handle: int | None) -> None:
-        fd = handle if handle is not None and handle == node.writer else node.writer
-        if fd >= 0:
-            os.ftruncate(fd, size)
+    def _truncate(self, node: Node, size: int) -> None:
+        if node.writer >= 0:
+            os.ftruncate(node.writer, size)
             return
         fd = self.tree.open(node, os.O_WRONLY)
         try:
