@@ -94,15 +94,13 @@ class Breaker:
         capabilities and the setuid bit.
         """
         disk, scratch, mode = self._disk, self._scratch, status.st_mode
-        where = self._tree.where(node)
         if stat.S_ISREG(mode):
             await self._copy_content(node, name, status, keep)
         elif stat.S_ISLNK(mode):
-            target = os.readlink(b"" if where.follow else where.name, dir_fd=self._fd_of(node))
-            disk.symlink(target, name, dir_fd=scratch)
+            disk.symlink(self._tree.readlink(node), name, dir_fd=scratch)
         else:
             disk.mknod(name, mode, status.st_rdev, dir_fd=scratch)
-        where = self._tree.where(node)  # what waited may find the pool changed
+        where = self._tree.where(node)  # only now: what waited may find the pool changed
         disk.chown(name, status.st_uid, status.st_gid, dir_fd=scratch)
         for attribute in os.listxattr(where.path, follow_symlinks=where.follow):
             value = os.getxattr(where.path, attribute, follow_symlinks=where.follow)
@@ -114,10 +112,6 @@ class Breaker:
         if not stat.S_ISLNK(mode):
             disk.chmod(name, stat.S_IMODE(mode), dir_fd=scratch)
         disk.set_times(name, (status.st_atime_ns, status.st_mtime_ns), dir_fd=scratch)
-
-    def _fd_of(self, node: Node) -> int | None:
-        where = self._tree.where(node)
-        return node.orphan if where.follow else where.dir_fd
 
     async def _copy_content(
         self, node: Node, name: bytes, status: os.stat_result, keep: int

@@ -221,11 +221,7 @@ class NameRequests(Requests):
     @answered
     def readlink(self, number: int, _: object) -> bytes:
         """readlink(2)."""
-        node = self.tree.node(number)
-        dir_fd, name, follow = self.tree.where(node)
-        if follow:
-            return os.readlink(b"", dir_fd=node.orphan)
-        return os.readlink(name, dir_fd=dir_fd)
+        return self.tree.readlink(self.tree.node(number))
 
 
 def _stat_or_none(name: bytes, dir_fd: int) -> os.stat_result | None:

@@ -160,6 +160,17 @@ class GuardedTree:
         flags |= os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         return os.open(name, flags, dir_fd=dir_fd)
 
+    def readlink(self, node: Node) -> bytes:
+        """Return where a symlink leads to.
+
+        Raises:
+            OSError: it cannot be reached, or is no symlink.
+        """
+        dir_fd, name, follow = self.where(node)
+        if follow:
+            return os.readlink(b"", dir_fd=node.orphan)
+        return os.readlink(name, dir_fd=dir_fd)
+
     def is_shared(self, node: Node, status: os.stat_result) -> bool:
         """Return whether the inode of a node may be another tree's, too, and must not change.
 
