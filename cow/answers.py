@@ -69,12 +69,7 @@ class Requests:
         found.entry_timeout = FOREVER
         found.attr_timeout = FOREVER
         found.st_mode = mode = status.st_mode
-        if stat.S_ISDIR(mode):
-            found.st_nlink = status.st_nlink
-        elif node.orphan >= 0:
-            found.st_nlink = 0
-        else:
-            found.st_nlink = self.tree.nodes.links(status.st_ino)
+        found.st_nlink = status.st_nlink if stat.S_ISDIR(mode) else self.tree.nodes.links(node)
         found.st_uid = status.st_uid
         found.st_gid = status.st_gid
         found.st_rdev = status.st_rdev

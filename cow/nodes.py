@@ -116,9 +116,11 @@ class Nodes:
             self._place(node, parent, name)
         return node
 
-    def links(self, inode: int) -> int:
-        """Return how many names in the tree an inode below has, which has any."""
-        names = self.groups.get(inode)
+    def links(self, node: Node) -> int:
+        """Return how many names in the tree what is no directory has."""
+        if node.orphan >= 0:
+            return 0
+        names = self.groups.get(node.inode)
         return len(names) if names is not None else 1
 
     def places(self, node: Node) -> list[Place]:

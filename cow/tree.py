@@ -179,8 +179,7 @@ class GuardedTree:
         """
         if stat.S_ISDIR(status.st_mode):
             return False
-        names = 0 if node.orphan >= 0 else self.nodes.links(status.st_ino)
-        return status.st_nlink > names or status.st_ino in self.sealed
+        return status.st_nlink > self.nodes.links(node) or status.st_ino in self.sealed
 
     def keep(self, parent: Node, name: bytes, status: os.stat_result) -> int:
         """Return a descriptor to reach what is about to lose its last name, or -1.
@@ -191,7 +190,7 @@ class GuardedTree:
         node = self.nodes.of_inode(status.st_ino)
         if node is None or node.orphan >= 0:
             return -1
-        if not stat.S_ISDIR(status.st_mode) and self.nodes.links(status.st_ino) > 1:
+        if not stat.S_ISDIR(status.st_mode) and self.nodes.links(node) > 1:
             return -1
         return os.open(name, _ITSELF, dir_fd=self.dir_fd(parent))
 

@@ -85,8 +85,8 @@ def _does_nothing(where: type[Any], method: str) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(where, method, lambda *_, **__: None)
 
 
-def _by_link_count(self: GuardedTree, _node: Node, status: os.stat_result) -> bool:
-    return not stat.S_ISDIR(status.st_mode) and status.st_nlink > self.nodes.links(status.st_ino)
+def _by_link_count(self: GuardedTree, node: Node, status: os.stat_result) -> bool:
+    return not stat.S_ISDIR(status.st_mode) and status.st_nlink > self.nodes.links(node)
 
 
 def _not_shared(is_kind: Callable[[int], bool]) -> Callable[[Patch], None]:
