@@ -63,6 +63,7 @@ class Requests:
 
     def attributes(self, node: Node, status: os.stat_result) -> EntryAttributes:
         """Return what is to be said of a node."""
+        node.strips = status.st_mode & SPECIAL != 0
         node.facts = found = EntryAttributes()
         found.st_ino = node.number
         found.generation = node.generation

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pyfuse3
 from pyfuse3 import FUSEError
 
-from cow.answers import SPECIAL, Requests, answered
+from cow.answers import Requests, answered
 
 if TYPE_CHECKING:
     from pyfuse3 import EntryAttributes
@@ -79,9 +79,7 @@ class MetadataRequests(Requests):
             self._set_mode(node, attr.st_mode, ctx)
         if fields.update_atime or fields.update_mtime or nothing:
             self._set_times(node, attr, fields)
-        status = self.tree.stat(node)
-        node.strips = status.st_mode & SPECIAL != 0
-        return self.attributes(node, status)
+        return self.attributes(node, self.tree.stat(node))
 
     def _truncate(self, node: Node, size: int) -> None:
         if node.writer >= 0:

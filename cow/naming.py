@@ -67,7 +67,7 @@ class NameRequests(Requests):
     def _found(self, parent: Node, name: bytes, status: os.stat_result) -> EntryAttributes:
         """Return what is to be said of an entry that was just made."""
         parent.renamed()
-        node = self.tree.meet(parent, name, status)
+        node = self.tree.nodes.at(parent, name, status.st_ino)
         node.lookups += 1
         return self.attributes(node, status)
 

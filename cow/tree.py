@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ITSELF: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_STRIPPED: Final = stat.S_ISUID | stat.S_ISGID
 
 
 class Where(NamedTuple):
@@ -142,13 +141,7 @@ class GuardedTree:
             OSError: nothing, ENOENT.
         """
         status = os.stat(name, dir_fd=self.dir_fd(parent), follow_symlinks=False)
-        return self.meet(parent, name, status), status
-
-    def meet(self, parent: Node, name: bytes, status: os.stat_result) -> Node:
-        """Return the node of what stands under a name, which ``status`` is of."""
-        node = self.nodes.at(parent, name, status.st_ino)
-        node.strips = status.st_mode & _STRIPPED != 0
-        return node
+        return self.nodes.at(parent, name, status.st_ino), status
 
     def open(self, node: Node, flags: int) -> int:
         """Open what stands at a node, never what a symlink there leads to.
