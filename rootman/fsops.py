@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.freezing import Freezer
+from rootman.xattrs import path_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,13 +208,13 @@ class RealFs:
         import xattr
 
         # There is no setxattrat(2) before Linux 6.13: the descriptor's own path serves.
-        xattr.setxattr(_path_at(dir_fd, name), attribute, value, symlink=True)
+        xattr.setxattr(path_at(dir_fd, os.fsencode(name)), attribute, value, symlink=True)
 
     def remove_xattr(self, name: Name, attribute: bytes, *, dir_fd: int) -> None:
         """lremovexattr(2)."""
         import xattr
 
-        xattr.removexattr(_path_at(dir_fd, name), attribute, symlink=True)
+        xattr.removexattr(path_at(dir_fd, os.fsencode(name)), attribute, symlink=True)
 
     def rename(self, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
         """rename(2)."""
@@ -264,7 +265,3 @@ def rename_with(flags: int, source: Name, target: Name, *, source_fd: int, targe
         _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags),
         source,
     )
-
-
-def _path_at(dir_fd: int, name: Name) -> bytes:
-    return b"/proc/self/fd/%d/%b" % (dir_fd, os.fsencode(name))
