@@ -11,6 +11,8 @@ import ctypes
 import os
 from typing import Final
 
+from rootman.fsops import check
+
 _SYS_OPEN_TREE: Final = 428
 _SYS_MOUNT_SETATTR: Final = 442
 _AT_FDCWD: Final = -100
@@ -33,13 +35,6 @@ class _MountAttr(ctypes.Structure):
     )
 
 
-def _check(result: int, path: str) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-    return result
-
-
 def open_view(path: str) -> int:
     """Return a descriptor of ``path`` in a view of its own, which ends with its last descriptor.
 
@@ -47,10 +42,10 @@ def open_view(path: str) -> int:
         OSError: among others EPERM without CAP_SYS_ADMIN.
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
-    fd = _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), path)
+    fd = check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), path)
     quiet = _MountAttr(_ATTR_NOATIME | _ATTR_NODIRATIME, _ATTR_ATIME, 0, 0)
     try:
-        _check(
+        check(
             _libc.syscall(
                 _SYS_MOUNT_SETATTR, fd, b"", _AT_EMPTY_PATH,
                 ctypes.byref(quiet), ctypes.sizeof(quiet),
@@ -69,4 +64,4 @@ def unmount(path: str, *, lazily: bool = False) -> None:
     Raises:
         OSError: among others EBUSY where something uses it.
     """
-    _check(_libc.umount2(os.fsencode(path), _MS_DETACH if lazily else 0), path)
+    check(_libc.umount2(os.fsencode(path), _MS_DETACH if lazily else 0), path)

@@ -53,7 +53,12 @@ _HOW_POINTER: Final = ctypes.byref(_HOW)
 _HOW_SIZE: Final = ctypes.sizeof(_HOW)
 
 
-def _check(result: int, *names: Name) -> int:
+def check(result: int, *names: Name) -> int:
+    """Return what a function of libc returned, which was loaded with ``use_errno``.
+
+    Raises:
+        OSError: it was negative; the error is about the first of the names.
+    """
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), *(os.fsdecode(name) for name in names[:1]))
@@ -66,7 +71,7 @@ def open_dir(path: Name, *, dir_fd: int) -> int:
     Raises:
         OSError: among others ELOOP for a symlink on the way and EXDEV for a mount.
     """
-    return _check(
+    return check(
         _libc.syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), _HOW_POINTER, _HOW_SIZE), path
     )
 
@@ -242,7 +247,7 @@ class RealFs:
 
     def syncfs(self, fd: int) -> None:
         """syncfs(2)."""
-        _check(_libc.syncfs(fd))
+        check(_libc.syncfs(fd))
 
     def freeze_thaw(self, fd: int) -> None:
         """FIFREEZE and FITHAW; two syncfs(2) where the filesystem cannot be frozen."""
@@ -261,7 +266,7 @@ def rename_with(flags: int, source: Name, target: Name, *, source_fd: int, targe
     Raises:
         OSError: it failed.
     """
-    _check(
+    check(
         _libc.renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags),
         source,
     )
