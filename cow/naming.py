@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import stat
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import pyfuse3
@@ -160,17 +161,10 @@ class NameRequests(Requests):
         self._remove(parent, name, os.rmdir)
 
     def _remove(self, parent: int, name: bytes, remove: Callable[..., None]) -> None:
-        tree = self.tree
         above, dir_fd = self._directory(parent)
         status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-        kept = tree.keep(above, name, status)
-        try:
+        with self.tree.losing(above, name, status):
             remove(name, dir_fd=dir_fd)
-        except BaseException:
-            if kept >= 0:
-                os.close(kept)
-            raise
-        tree.lose(above, name, status, kept)
 
     @answered
     def rename(
@@ -189,15 +183,10 @@ class NameRequests(Requests):
             rename_with(flags, name, new_name, source_fd=old_fd, target_fd=new_fd)
             return
         exchanging = flags & pyfuse3.RENAME_EXCHANGE
-        kept = -1 if replaced is None or exchanging else tree.keep(new, new_name, replaced)
-        try:
+        with ExitStack() as losing:
+            if replaced is not None and not exchanging:
+                losing.enter_context(tree.losing(new, new_name, replaced))
             rename_with(flags, name, new_name, source_fd=old_fd, target_fd=new_fd)
-        except BaseException:
-            if kept >= 0:
-                os.close(kept)
-            raise
-        if replaced is not None and not exchanging:
-            tree.lose(new, new_name, replaced, kept)
         tree.nodes.move_name(moved.st_ino, (old, name), (new, new_name))
         if replaced is not None and exchanging:
             tree.nodes.move_name(replaced.st_ino, (new, new_name), (old, name))

@@ -10,12 +10,15 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cow.nodes import Node, Nodes
 from rootman.xattrs import path_at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cow.seal import SealedInodes
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -174,12 +177,24 @@ class GuardedTree:
             return False
         return status.st_nlink > self.nodes.links(node) or status.st_ino in self.sealed
 
-    def keep(self, parent: Node, name: bytes, status: os.stat_result) -> int:
-        """Return a descriptor to reach what is about to lose its last name, or -1.
+    @contextmanager
+    def losing(self, parent: Node, name: bytes, status: os.stat_result) -> Iterator[None]:
+        """Have a name go in the context; who holds on to what stood there can still reach it.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: what is about to lose its last name cannot be opened.
         """
+        kept = self._keep(parent, name, status)
+        try:
+            yield
+        except BaseException:
+            if kept >= 0:
+                os.close(kept)
+            raise
+        self._lose(parent, name, status, kept)
+
+    def _keep(self, parent: Node, name: bytes, status: os.stat_result) -> int:
+        """Return a descriptor to reach what is about to lose its last name, or -1."""
         node = self.nodes.of_inode(status.st_ino)
         if node is None or node.orphan >= 0:
             return -1
@@ -187,8 +202,8 @@ class GuardedTree:
             return -1
         return os.open(name, _ITSELF, dir_fd=self.dir_fd(parent))
 
-    def lose(self, parent: Node, name: bytes, status: os.stat_result, kept: int) -> None:
-        """Note that a name is gone; ``kept`` is what ``keep`` returned."""
+    def _lose(self, parent: Node, name: bytes, status: os.stat_result, kept: int) -> None:
+        """Note that a name is gone; ``kept`` is what ``_keep`` returned."""
         node = self.nodes.of_inode(status.st_ino)
         last = self.nodes.remove_name(status.st_ino, (parent, name))
         if node is None or not last or kept < 0:
