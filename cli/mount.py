@@ -33,20 +33,19 @@ def command(rootfs: str, what: tuple[str, ...], tree: str | None, foreground: bo
     """
     from cow.mounts import Request, mount
 
-    wanted, mountpoint = _arguments(what, tree)
-    source = mount(Request(rootfs, wanted, tree, mountpoint), foreground=foreground)
+    version, mountpoint = _arguments(what, tree)
+    source = mount(Request(rootfs, version, tree, mountpoint), foreground=foreground)
     if not foreground:
         emit((printable(f"{source} is mounted at {mountpoint}"),))
 
 
-def _arguments(what: tuple[str, ...], tree: str | None) -> tuple[str, str]:
+def _arguments(what: tuple[str, ...], tree: str | None) -> tuple[int | None, str]:
     *first, mountpoint = what
-    wanted = first[0] if first else "current"
     context = click.get_current_context()
     if len(first) > 1 or (first and tree is not None):
         raise click.UsageError("there is one MOUNTPOINT, and --tree or a version", context)
-    if wanted != "current":
-        from cli.options import VERSION
+    if first in ([], ["current"]):
+        return None, mountpoint
+    from cli.options import VERSION
 
-        wanted = str(VERSION.convert(wanted, None, context))
-    return wanted, mountpoint
+    return VERSION.convert(first[0], None, context), mountpoint

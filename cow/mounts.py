@@ -21,7 +21,7 @@ from cow.detached import unmount
 from cow.guard import Subject, mounted
 from cow.seal import SealedInodes
 from rootman.errors import Busy, InvalidInput, NotFound, RootmanError, SystemFailure
-from rootman.names import CONTROL, CURRENT, tree_name
+from rootman.names import CONTROL, CURRENT
 from rootman.store import open_store, require_tree, scan
 from rootman.usage import Guarded, guards, refuse_users, wait_until_unguarded
 from rootman.verify import open_tree
@@ -36,10 +36,10 @@ _KMSG: Final = "/dev/kmsg"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be mounted: ``wanted`` in a store, a version or ``current``, or a directory."""
+    """What is to be mounted: a version of a store, by default the current one, or a directory."""
 
     rootfs: str
-    wanted: str
+    version: int | None
     directory: str | None
     mountpoint: str
 
@@ -70,19 +70,12 @@ def mount(request: Request, *, foreground: bool) -> str:
 
 def _of_store(request: Request) -> tuple[Subject, SealedInodes]:
     with open_store(request.rootfs) as store:
-        state = scan(store)
-        if request.wanted == CURRENT:
-            if state.current is None:
-                raise NotFound(f"{request.rootfs}: no tree is current", hint="rootman upgrade REPO")
-            version = state.current
-        else:
-            version = int(request.wanted)
-        tree = require_tree(state, version)
+        tree = require_tree(scan(store), request.version)
         with open_tree(store, tree) as (_, record):
             sealed = SealedInodes(record.inodes())
     base = os.path.realpath(request.rootfs)
-    name = tree_name(state.settings.os_name, version)
-    return Subject(base, name, f"{CONTROL}/guard/{version}", f"{base}/{name}"), sealed
+    path = f"{base}/{tree.name}"
+    return Subject(base, tree.name, f"{CONTROL}/guard/{tree.version}", path), sealed
 
 
 def _of_directory(directory: str) -> tuple[Subject, SealedInodes]:
@@ -220,6 +213,8 @@ def _meant(rootfs: str, wanted: str) -> list[Guarded]:
         return found[-1:]
     with open_store(rootfs) as store:
         state = scan(store)
-    version = state.current if wanted == CURRENT else int(wanted)
-    tree = f"{os.path.realpath(rootfs)}/{state.settings.os_name}.{version}"
-    return [one for one in guards() if one.tree == tree]
+    tree = state.tree(state.current if wanted == CURRENT else int(wanted))
+    if tree is None:
+        return []
+    path = f"{os.path.realpath(rootfs)}/{tree.name}"
+    return [one for one in guards() if one.tree == path]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman.difference import Differing, PathDifference, differing
-from rootman.errors import NotFound
 from rootman.execute import Executor, explained
 from rootman.objects import NoOrigin, Objects
 from rootman.repair import repair_tree
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from rootman.objects import Origin
     from rootman.session import Session, View
-    from rootman.state import StoreState, Tree
+    from rootman.state import Tree
     from rootman.verify import Difference, Verdict
 
 # What the quick check says of a path that is as sealed, because another name of its
@@ -67,7 +66,7 @@ def examine(
         NotFound: there is no such tree.
         RootmanError: it cannot be read.
     """
-    tree = _choose(view.state, version)
+    tree = require_tree(view.state, version)
     on_progress = on_tree(tree)
     with explained(tree.name):
         if quick:
@@ -90,7 +89,7 @@ def mend(opened: Session, version: int | None, origin: Origin | None) -> Examina
     store = opened.store
     with explained(f"{store.path}: reading the store"):
         state = scan(store)
-        tree = _choose(state, version)
+        tree = require_tree(state, version)
     objects = Objects(opened.fs, store.objects, origin or NoOrigin())
     opened.reporter.step(f"repair {tree.name}")
     result = repair_tree(opened, tree, objects)
@@ -103,14 +102,6 @@ def mend(opened: Session, version: int | None, origin: Origin | None) -> Examina
         _findings(result.left),
         _findings(result.repaired),
     )
-
-
-def _choose(state: StoreState, version: int | None) -> Tree:
-    if version is None:
-        version = state.current
-    if version is None:
-        raise NotFound("no tree is current", hint="name a version; rootman status lists them")
-    return require_tree(state, version)
 
 
 def _findings(found: Sequence[Difference]) -> tuple[Finding, ...]:

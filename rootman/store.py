@@ -244,13 +244,17 @@ def open_below(name: str, dir_fd: int) -> BinaryIO:
     return open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd), "rb")
 
 
-def require_tree(state: StoreState, version: int) -> Tree:
-    """Return the sealed tree ``version``.
+def require_tree(state: StoreState, version: int | None) -> Tree:
+    """Return the sealed tree ``version``, the current one for None.
 
     Raises:
         NotFound: there is none; the message lists those there are.
         InvalidInput: the directory was not sealed by rootman.
     """
+    if version is None:
+        version = state.current
+    if version is None:
+        raise NotFound("no tree is current", hint="name a version; rootman status lists them")
     tree = state.tree(version)
     name = tree_name(state.settings.os_name, version)
     if tree is None:
