@@ -209,7 +209,7 @@ def take_down(rootfs: str, wanted: str) -> list[Guarded]:
 def _meant(rootfs: str, wanted: str) -> list[Guarded]:
     point = os.path.realpath(wanted)
     found = [one for one in guards() if one.mountpoint == point]
-    if found or not (wanted == CURRENT or wanted.isdigit()):
+    if found or not (wanted == CURRENT or wanted.isdecimal()):
         return found[-1:]
     with open_store(rootfs) as store:
         state = scan(store)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.render import printable
 from tests.builders import file
 from tests.commands import Machine
 from tests.cow.guarding import Guard, end, guarding, mount, snapshot
@@ -187,12 +188,16 @@ def test_who_uses_a_mount_is_named(machine: Machine, mnt: Path) -> None:
     machine.run("umount", mnt)
 
 
-def test_what_is_not_mounted_is_not_unmounted(machine: Machine, mnt: Path) -> None:
-    done = machine.attempt("umount", mnt)
+@pytest.mark.parametrize("what", ["MNT", "1", "9", "current", "²"])
+def test_what_is_not_mounted_is_not_unmounted(machine: Machine, mnt: Path, what: str) -> None:
+    what = what.replace("MNT", str(mnt))
+
+    done = machine.attempt("umount", what)
 
     assert done.code == MISSING
     assert done.err == (
-        f"rootman: umount: {mnt}: no guard is mounted there (hint: rootman status lists them)\n"
+        f"rootman: umount: {printable(what)}: no guard is mounted there "
+        "(hint: rootman status lists them)\n"
     )
 
 
