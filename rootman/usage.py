@@ -63,14 +63,28 @@ def unguarded(store_path: str, tree: str) -> Iterator[None]:
                 f"{tree} is in use: it is guarded at {guard.mountpoint}",
                 hint=f"rootman umount {guard.mountpoint}",
             )
+    with _keeping_guards_out(path) as is_free:
+        if not is_free:  # one is there, in a mount namespace that is not ours
+            what = f"{tree} is in use by a guard"
+            raise Busy(what, hint="unmount it where it is mounted")
+        yield
+
+
+@contextmanager
+def _keeping_guards_out(path: str) -> Iterator[bool]:
+    """Have no guard begin with the tree in the context; yield False if one has it already.
+
+    Raises:
+        OSError: the tree cannot be opened.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a guard has it exclusively
-        except BlockingIOError as error:  # from a mount namespace that is not ours
-            what = f"{tree} is in use by a guard"
-            raise Busy(what, hint="unmount it where it is mounted") from error
-        yield
+            is_free = True
+        except BlockingIOError:
+            is_free = False
+        yield is_free
     finally:
         os.close(fd)
 
@@ -108,14 +122,8 @@ def is_guarded(path: str) -> bool:
     Raises:
         OSError: the tree cannot be opened.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    with _keeping_guards_out(path) as is_free:
+        return not is_free
 
 
 def wait_until_unguarded(path: str) -> None:
