@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import logging
 import os
 import resource
 import signal
@@ -38,8 +37,6 @@ _READ_AHEAD_KIB: Final = 1024
 _MAX_POOL: Final = 1024
 _POOLED: Final = 4  # of the descriptors one in so many is of a directory
 _GARBAGE: Final = 100_000
-
-_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,13 +67,8 @@ class ListingRequests(Requests):
         entries, reply = listing.entries, pyfuse3.readdir_reply
         for index in range(max(start - _DOTS, 0), len(entries)):
             name, found = entries[index]
-            # One that the kernel holds on to, while no name in the directory was changed.
-            if (
-                found is None
-                or found.facts is None
-                or found.lookups <= 0
-                or entries is not node.listing
-            ):
+            # What is kept of the listing is true while no name in the directory was changed.
+            if found is None or not _is_told(found) or entries is not node.listing:
                 found = self._look(node, name)
                 if found is None:
                     continue
@@ -120,3 +115,8 @@ class ListingRequests(Requests):
             (os.fdatasync if datasync else os.fsync)(fd)
         finally:
             os.close(fd)
+
+
+def _is_told(node: Node) -> bool:
+    """Return whether the kernel holds on to a node, whose attributes are as it was told."""
+    return node.facts is not None and node.lookups > 0

@@ -1,7 +1,7 @@
 """What drives pyfuse3's handlers: a plain loop in place of trio, plugged in as its asyncio is.
 
 The handlers of the guard hardly ever wait, so an event loop around them is pure cost: one
-request costs half of what it costs on trio (HACKING.md). A handler that does wait, for a
+request costs half of what it costs on trio (ADR 0009). A handler that does wait, for a
 ``Job`` in a thread, lets the others go on. Out of scope: what the handlers do.
 """
 
@@ -21,8 +21,6 @@ import pyfuse3
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-
-Task = "Coroutine[Any, Any, object]"
 
 _SPIN_NS: Final = 50_000
 """How long to look for the next request before sleeping: to be woken takes longer than to

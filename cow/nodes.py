@@ -2,7 +2,7 @@
 
 A node is an inode as programs see it. Behind it stands an inode of the filesystem
 below, which a break exchanges for another; the number that programs see stays. Of an
-inode with several names in the tree all are known (``Groups``), of any other the one.
+inode with several names in the tree all are known (``groups``), of any other the one.
 """
 
 from __future__ import annotations
