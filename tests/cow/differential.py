@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from tests.cow.posix_syscalls import acl
 from tests.cow.seeing import PAST, outcome
-from tests.cow.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, renameat2
+from tests.cow.syscalls import RENAME_EXCHANGE, RENAME_NOREPLACE, acl, renameat2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

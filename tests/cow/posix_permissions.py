@@ -7,9 +7,8 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.cow.posix_syscalls import acl
 from tests.cow.seeing import GROUP, OTHER, SECOND_GROUP, USER, as_user, case
-from tests.cow.syscalls import UTIME_NOW, UTIME_OMIT, renameat2, utimensat
+from tests.cow.syscalls import UTIME_NOW, UTIME_OMIT, acl, renameat2, utimensat
 
 if TYPE_CHECKING:
     from tests.cow.seeing import See
