@@ -66,16 +66,11 @@ class Machine:
         found = {name: self.store / name for name in ("current", "previous")}
         return {name: os.readlink(path) for name, path in found.items() if path.is_symlink()}
 
-    def attempt(
-        self,
-        *arguments: object,
-        env: Mapping[str, str] | None = None,
-        through: tuple[str, ...] = (),
-    ) -> Done:
-        """Run ``rootman ARGUMENTS`` with this store, ``through`` another command if any."""
+    def attempt(self, *arguments: object, env: Mapping[str, str] | None = None) -> Done:
+        """Run ``rootman ARGUMENTS`` with this store."""
         environment = {"PATH": os.environ["PATH"], "ROOTMAN_ROOTFS": str(self.store)}
         done = subprocess.run(
-            [*through, ROOTMAN, *map(str, arguments)],
+            [ROOTMAN, *map(str, arguments)],
             check=False,
             capture_output=True,
             env={**environment, **(env or {})},

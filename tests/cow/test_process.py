@@ -159,25 +159,6 @@ def test_a_tree_has_one_guard(machine: Machine, mnt: Path, tmp_on_ext4: Path) ->
     machine.run("umount", "1")
 
 
-def test_a_guarded_tree_is_not_deleted(machine: Machine, mnt: Path) -> None:
-    """GD-15: the mount is named; from another mount namespace it cannot be."""
-    machine.run("pin", 1)
-    machine.publish(3, {"etc/issue": file("3\n")})
-    machine.run("upgrade", machine.release(3))
-    machine.run("rollback", "--to", 1)
-    machine.run("mount", "2", mnt)
-
-    here = machine.attempt("prune", "2")
-    namespace = ("unshare", "--mount", "sh", "-c", f'umount {mnt}; exec "$@"', "sh")
-    elsewhere = machine.attempt("prune", "2", through=namespace)
-
-    assert (here.code, elsewhere.code) == (BUSY, BUSY)
-    assert f"it is guarded at {mnt} (hint: rootman umount {mnt})" in here.err
-    assert "olpc.2 is in use by a guard" in elsewhere.err
-    machine.run("umount", mnt)
-    machine.run("prune", "2")
-
-
 def test_who_uses_a_mount_is_named(machine: Machine, mnt: Path) -> None:
     machine.run("mount", mnt)
     with (mnt / "same").open():
