@@ -200,7 +200,7 @@ class Breaker:
     def _rename_group(self, name: bytes, node: Node, places: list[Place]) -> None:
         """Rename over every name of a group, in a way that the next mount can go on with."""
         disk, scratch = self._disk, self._scratch
-        paths = [_path(*place) for place in places]
+        paths = [[*parent.path(), there] for parent, there in places]
         group = begin_group(disk, name, node.inode, paths, scratch)
         original = self._tree.open(node, os.O_PATH)
         renamed: list[Place] = []
@@ -228,11 +228,3 @@ class Breaker:
 
 def _access(fd: int) -> int:
     return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-
-
-def _path(node: Node, name: bytes) -> list[bytes]:
-    names = [name]
-    while node.parent is not None:
-        names.append(node.name)
-        node = node.parent
-    return names[::-1]

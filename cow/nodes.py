@@ -54,6 +54,15 @@ class Node:
         self.facts: Any = None
         self.listing: list[tuple[bytes, Node | None]] | None = None
 
+    def path(self) -> list[bytes]:
+        """Return the names that lead to a directory, from the root."""
+        names: list[bytes] = []
+        node = self
+        while node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return names[::-1]
+
     def changed(self) -> None:
         """Note that attributes are no longer what they were."""
         self.facts = None

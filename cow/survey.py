@@ -11,6 +11,7 @@ from array import array
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from rootman.reading import other_filesystem
 from rootman.seal import INODE_TYPE
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def find_groups(tree: GuardedTree) -> None:
     """Have the tree know every name of the inodes that have several in it.
 
     Raises:
+        InvalidInput: a part of the tree is on another filesystem, whose inodes have the same
+            numbers: a subvolume of btrfs.
         OSError: a directory cannot be read.
     """
     inodes = array(INODE_TYPE)
@@ -50,20 +53,33 @@ def _walk(tree: GuardedTree) -> Iterator[tuple[Node, list[tuple[bytes, int]]]]:
 
     Who wants to keep a directory pins it; the others are forgotten when all below is read.
     """
+    device = os.fstat(tree.root_fd).st_dev
     pending = [tree.nodes.root]
     while pending:
         directory = pending.pop()
-        entries = []
-        fd = tree.open(directory, _LISTING)
-        try:
-            with os.scandir(fd) as found:
-                for entry in found:
-                    name = os.fsencode(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(tree.nodes.at(directory, name, entry.inode()))
-                    else:
-                        entries.append((name, entry.inode()))
-        finally:
-            os.close(fd)
-        yield directory, entries
+        below, others = _read(tree, directory, device)
+        pending += below
+        yield directory, others
         tree.nodes.drop_unused(directory)
+
+
+def _read(
+    tree: GuardedTree, directory: Node, device: int
+) -> tuple[list[Node], list[tuple[bytes, int]]]:
+    """Return the directories in one, and the names and inodes of what else is in it."""
+    directories, others = [], []
+    fd = tree.open(directory, _LISTING)
+    try:
+        with os.scandir(fd) as found:
+            for entry in found:
+                name = os.fsencode(entry.name)
+                if not entry.is_dir(follow_symlinks=False):
+                    others.append((name, entry.inode()))
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if status.st_dev != device:
+                    raise other_filesystem(b"/".join([*directory.path(), name]))
+                directories.append(tree.nodes.at(directory, name, status.st_ino))
+    finally:
+        os.close(fd)
+    return directories, others

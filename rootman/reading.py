@@ -43,7 +43,7 @@ def refuse_mounts(root_fd: int) -> None:
     for written in fields:
         point = _OCTAL.sub(lambda octal: bytes([int(octal[1], 8)]), written)
         if point.startswith(root) and point != root:
-            raise _mounted(point[len(root) :])
+            raise other_filesystem(point[len(root) :])
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def open_directory(root_fd: int, path: bytes, device: int) -> Iterator[int]:
         fd = open_dir(path, dir_fd=root_fd)
         try:
             if os.fstat(fd).st_dev != device:  # a subvolume of btrfs is no mount
-                raise _mounted(path)
+                raise other_filesystem(path)
             yield fd
         finally:
             os.close(fd)
@@ -72,7 +72,7 @@ def tree_failure(error: OSError, path: bytes) -> RootmanError:
     if error.errno in _GONE:
         return changed(path)
     if error.errno == errno.EXDEV:
-        return _mounted(path)
+        return other_filesystem(path)
     return SystemFailure(f"{show(path)}: {error.strerror}")
 
 
@@ -81,7 +81,8 @@ def changed(path: bytes) -> Busy:
     return Busy(f"{show(path)}: changed while it was read", hint=QUIET)
 
 
-def _mounted(path: bytes) -> InvalidInput:
+def other_filesystem(path: bytes) -> InvalidInput:
+    """Return the error that ``path`` of a tree is on another filesystem."""
     return InvalidInput(
         f"{show(path)}: another filesystem begins here; a tree must be all on one",
         hint="unmount it, or copy the tree without it",

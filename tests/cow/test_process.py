@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from tests.filesystems import run
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.conftest import MakeFs
 
 BUSY, WRONG, MISSING, USAGE = 5, 3, 8, 2
 
@@ -145,6 +148,22 @@ def test_wrong_input_is_named(
     assert (done.code, len(done.err.splitlines())) == (code, 1)
     assert words in done.err
     assert not mnt.is_mount()
+
+
+def test_a_tree_with_a_subvolume_is_refused(make_fs: MakeFs) -> None:
+    """GD-6: its inodes have the numbers of others."""
+    home = make_fs("btrfs").path
+    for name in ("tree", "mnt"):
+        (home / name).mkdir()
+    for name in ("one", "other"):
+        subprocess.run(("btrfs", "-q", "subvolume", "create", home / "tree" / name), check=True)
+
+    done = Machine(home).attempt("mount", "--tree", home / "tree", home / "mnt")
+
+    assert done.code == WRONG
+    assert re.search("(one|other): another filesystem begins here", done.err)
+    assert not (home / "mnt").is_mount()
+    assert sorted(os.listdir(home)) == ["mnt", "tree"]
 
 
 def test_a_tree_has_one_guard(machine: Machine, mnt: Path, tmp_on_ext4: Path) -> None:
