@@ -16,6 +16,8 @@ LOCK: Final = "lock"
 FOLDERS: Final = (TEMPORARY, OBJECTS, MANIFESTS, RELEASES)
 
 _RELEASE_SUFFIX: Final = ".json"
+INDEX_FILE: Final = "index.json"
+INDEX: Final = f"{RELEASES}/{INDEX_FILE}"
 
 
 def release_file(version: int) -> str:

@@ -1,7 +1,7 @@
 """Publishing a tree: from a directory to a release in a repository.
 
-The order is the promise: objects, then the manifest, then the release, each durable
-before the next is begun. So whatever interrupts it, readers see the releases that
+The order is the promise: objects, then the manifest, then the release, then the index,
+each durable before the next is begun. So whatever interrupts it, readers see the releases that
 there were, and the next publish goes on with the objects that are there already.
 Out of scope: how files get into the repository (``writer``, ``objects``).
 """
@@ -20,14 +20,15 @@ from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
 from rootman.names import DEFAULT_OS
 from rootman.release import BASE, Bundle, Release, serialise
 from rootman.repo import layout
+from rootman.repo.index import serialise_index
 from rootman.repo.objects import LEVEL, store_objects
-from rootman.repo.repository import LocalRepository
+from rootman.repo.repository import Repository
 from rootman.repo.writer import open_writer
 from rootman.scanner import scan_tree
 from rootman.textstream import decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rootman.fsops import Fs
     from rootman.repo.writer import Writer
@@ -116,13 +117,15 @@ def publish(
         _refuse_overlap(tree, repository)
         job = _Job(tree_fd, publication.clamp_time_ns, on_progress)
         name = publication.name
-        with open_writer(fs, repository, name) as writer, LocalRepository(repository) as reader:
+        with open_writer(fs, repository, name) as writer, Repository.open(repository) as reader:
             if name not in (None, reader.name):
                 raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
             draft = replace(draft, name=reader.name)
-            if draft.version in reader.versions():
-                return _compare(job, draft, reader)
-            return _add(job, draft, writer)
+            versions = reader.versions()
+            known = draft.version in versions
+            result = _compare(job, draft, reader) if known else _add(job, draft, writer)
+            renew_index(writer, {*versions, draft.version})
+            return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class _Job:
         return None if report is None else lambda done: report(what, done)
 
 
-def _compare(job: _Job, draft: Release, reader: LocalRepository) -> PublishResult:
+def _compare(job: _Job, draft: Release, reader: Repository) -> PublishResult:
     """Accept what is published already if it is the same; a published version is immutable."""
     published = reader.read_release(draft.version)
     digest = hashlib.sha256()
@@ -181,9 +184,19 @@ def _add(job: _Job, draft: Release, writer: Writer) -> PublishResult:
     writer.write(_RELEASE, [serialise(release)])
     writer.sync()
     writer.rename(_RELEASE, layout.RELEASES, layout.release_file(release.version))
-    writer.fs.fsync(writer.folder(layout.RELEASES))
-    writer.fs.freeze_thaw(writer.fd)
     return PublishResult(release, tally.objects_new, tally.bytes_new, tally.bytes_stored)
+
+
+def renew_index(writer: Writer, versions: Iterable[int]) -> None:
+    """Have the index list ``versions``, whose releases are there (RL-13).
+
+    Raises:
+        OSError: the repository cannot be written.
+    """
+    data = serialise_index(versions)
+    if writer.content(layout.INDEX, len(data) + 1) != data:
+        writer.replace(layout.RELEASES, layout.INDEX_FILE, data)
+        writer.fs.freeze_thaw(writer.fd)
 
 
 def _write_manifest(job: _Job, writer: Writer) -> Bundle:

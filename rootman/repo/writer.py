@@ -58,6 +58,15 @@ class Writer:
             return False
         return True
 
+    def content(self, path: str, limit: int) -> bytes | None:
+        """Return the first ``limit`` bytes of the file ``path``, None where there is none."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        with open(fd, "rb") as file:
+            return file.read(limit)
+
     def create(self, name: str) -> int:
         """Create a file in ``tmp/``; return a descriptor for writing."""
         return self.fs.create(name, dir_fd=self.folder(layout.TEMPORARY), mode=_FILE_MODE)
@@ -86,6 +95,17 @@ class Writer:
             source_fd=self.folder(layout.TEMPORARY),
             target_fd=self.folder(folder),
         )
+
+    def replace(self, folder: str, name: str, data: bytes) -> None:
+        """Have the small file ``name`` say ``data``: readers see the old one or the new one.
+
+        What was written and renamed before is durable before the new one is seen, and
+        the new one when this returns.
+        """
+        self.write(name, [data])
+        self.sync()
+        self.rename(name, folder, name)
+        self.fs.fsync(self.folder(folder))
 
     def make_folder(self, name: str) -> None:
         """Make a folder if it is missing; ``sync`` makes it durable."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 import zstandard
 
 from rootman.manifest import parse_line
-from rootman.repo.repository import LocalRepository
+from rootman.repo import layout
+from rootman.repo.index import parse_index
+from rootman.repo.repository import Repository
 from tests.builders import build, differences, published, snapshot
 from tests.fault.faulty import Hasty, attempt
 from tests.fault.states import names_of, settled_violations, shape, shape_of
@@ -73,15 +75,17 @@ def leftovers(repo: Path) -> list[str]:
 
 def reader_violations(lab: Lab, old: Files, version: int, *, done: bool = False) -> Iterator[str]:
     now = read_files(lab.repo) if lab.repo.exists() else {}
-    changed = [name for name in old if now.get(name) != old[name]]
+    changed = [name for name in old if name != layout.INDEX and now.get(name) != old[name]]
     if changed:
         yield f"RL-7: {changed} changed"
-    before = {int(name[9:-5]) for name in old if name.startswith("releases/")}
-    after = {int(name[9:-5]) for name in now if name.startswith("releases/")}
+    before, after = _releases(old), _releases(now)
+    listed = set(parse_index(now[layout.INDEX], layout.INDEX)) if layout.INDEX in now else set()
+    if listed not in (before, after) or (done and listed != after):
+        yield f"RL-13: the index lists {sorted(listed)} of {sorted(after)}"
     if after != before | {version} and (done or after != before):
         yield f"RL-7: releases {sorted(after)}"
     if "repository.json" in now:
-        with LocalRepository(str(lab.repo)) as repository:
+        with Repository.open(str(lab.repo)) as repository:
             for known in sorted(after):
                 yield from _release_violations(repository, known)
     for name, data in now.items():
@@ -91,7 +95,13 @@ def reader_violations(lab: Lab, old: Files, version: int, *, done: bool = False)
                 yield f"RL-7: {name} has another content"
 
 
-def _release_violations(repository: LocalRepository, version: int) -> Iterator[str]:
+def _releases(files: Files) -> set[int]:
+    """Return the versions that are published in ``files``."""
+    versions = (layout.parse_release_file(name.removeprefix("releases/")) for name in files)
+    return {version for version in versions if version is not None}
+
+
+def _release_violations(repository: Repository, version: int) -> Iterator[str]:
     """Yield what a release names and its repository has not."""
     release = repository.read_release(version)
     with repository.open_manifest(release.base.manifest) as file:

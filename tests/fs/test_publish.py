@@ -27,6 +27,7 @@ from rootman.errors import (
 from rootman.fsops import RealFs
 from rootman.manifest import parse_line
 from rootman.repo import objects
+from rootman.repo.index import parse_index
 from rootman.repo.publish import Publication, PublishResult, publish
 from rootman.repo.repository import Repository
 from rootman.textstream import decompress
@@ -75,12 +76,19 @@ def run(tree: Path, repo: Path, wanted: Publication = V1, fs: Fs | None = None) 
 
 
 def snapshot(repo: Path) -> dict[str, bytes]:
-    """Return what readers see: everything but ``tmp/`` and the lock."""
+    """Return what readers see and nothing changes: all but ``tmp/``, the lock and the index."""
+    mutable = (repo / "lock", repo / "releases/index.json")
     return {
         str(path.relative_to(repo)): path.read_bytes()
         for path in repo.rglob("*")
-        if path.is_file() and path.parent != repo / "tmp" and path != repo / "lock"
+        if path.is_file() and path.parent != repo / "tmp" and path not in mutable
     }
+
+
+def indexed(repo: Path) -> list[int]:
+    """Return the versions that the index lists."""
+    path = repo / "releases/index.json"
+    return parse_index(path.read_bytes(), str(path)) if path.exists() else []
 
 
 def check(repo: Path, versions: list[int]) -> dict[int, dict[bytes, bytes]]:
@@ -502,7 +510,10 @@ def test_no_fault_changes_what_readers_see(
     kind: str,
     first: bool,  # noqa: FBT001
 ) -> None:
-    """RL-8: each call of the Fs fails in turn; readers find what was, and publishing goes on."""
+    """RL-8, RL-13: each call of the Fs fails in turn.
+
+    Readers find what was, and publishing goes on.
+    """
     monkeypatch.setattr(objects, "_BATCH_FILES", 2)
     monkeypatch.setattr(objects, "_SMALL", 4096)
     monkeypatch.setattr(objects, "_PIECE", 4096)
@@ -527,10 +538,13 @@ def test_no_fault_changes_what_readers_see(
         seen = snapshot(repo) if repo.exists() else {}
         done = "releases/2.json" in seen
         assert before.items() <= seen.items()
+        assert indexed(repo) in (published, [*published, 2])
+        assert done or indexed(repo) == published
         if "repository.json" in seen:
             check(repo, [*published, 2] if done else published)
         assert run(tree, repo, wanted).already_published is done
         assert check(repo, [*published, 2])[2][b"large"] == (tree / "large").read_bytes()
+        assert indexed(repo) == [*published, 2]
         assert list((repo / "tmp").iterdir()) == []
         at += 1
     assert at > 15

@@ -9,7 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rootman import apply, comparison, delta, edits, entries, manifest, release, seal, sizes
+from rootman import (
+    apply,
+    comparison,
+    delta,
+    document,
+    edits,
+    entries,
+    manifest,
+    release,
+    seal,
+    sizes,
+)
 from rootman.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -93,7 +104,7 @@ def _any_number() -> None:
 def _any_day() -> None:
     """Leave it to others that a month has no 31st day."""
 
-    def timestamp(fields: release._Fields) -> str:
+    def timestamp(fields: document.Fields) -> str:
         text = fields.text("timestamp", release._TIMESTAMP)
         datetime.fromisoformat(text)
         return text

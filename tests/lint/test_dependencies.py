@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
-    "names", "errors", "manifest", "comparison", "edits", "delta", "release", "state", "steps",
-    "plan",
+    "names", "errors", "manifest", "comparison", "edits", "delta", "document", "release", "state",
+    "steps", "plan", "repo.index", "repo.layout",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 
@@ -47,7 +47,7 @@ def test_dependencies_point_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("name", PURE)
 def test_pure_modules_know_no_syscall(name: str) -> None:
-    found = imports((ROOT / "rootman" / f"{name}.py").read_text())
+    found = imports((ROOT / "rootman" / f"{name.replace('.', '/')}.py").read_text())
 
     assert not {module for module in found if module in IMPURE or module.startswith("os.")}
 
@@ -57,7 +57,7 @@ def test_pure_modules_build_on_pure_ones(name: str) -> None:
     ours = {path.stem for path in modules("rootman")}
     found = {
         module.split(".")[1]
-        for module in imports((ROOT / "rootman" / f"{name}.py").read_text())
+        for module in imports((ROOT / "rootman" / f"{name.replace('.', '/')}.py").read_text())
         if module.startswith("rootman.")
     }
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput
 from rootman.release import (
-    SIZE_LIMIT,
     Bundle,
     Release,
     parse_release,

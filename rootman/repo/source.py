@@ -1,0 +1,71 @@
+"""What a repository is read through: its files by their paths, wherever they are.
+
+``FolderSource`` (``folder``) and ``HttpSource`` (``http``) are sources. What comes out
+of one is not trusted. Out of scope: what the files mean (``repository``).
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO, Protocol
+
+from rootman.errors import InvalidInput
+
+
+class Missing(InvalidInput):
+    """A repository has not a file that it should have; one that cannot be read is another error."""
+
+
+class Catalogue(Protocol):
+    """The small files that say what a repository has: ``repository.json`` and the releases.
+
+    Every source is one that is taken at its word. Signed metadata make another, which
+    lists and gives nothing that was not signed.
+    """
+
+    def versions(self) -> list[int]:
+        """Return the versions published, in ascending order.
+
+        Raises:
+            InvalidInput: what lists them is not what it must be.
+            SystemFailure, Unreachable: it cannot be read.
+        """
+        ...
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the whole of the small file ``path`` of the repository (``layout``).
+
+        Raises:
+            Missing: there is no such file.
+            InvalidInput: it has more than ``limit`` bytes, or is no file.
+            SystemFailure, Unreachable: it cannot be read.
+        """
+        ...
+
+
+class Source(Catalogue, Protocol):
+    """The files of a repository. ``location`` is what the user named, fit to be shown."""
+
+    @property
+    def location(self) -> str:
+        """What the user named, without secrets."""
+        ...
+
+    def name_of(self, path: str) -> str:
+        """Return the full name of the file ``path``, for messages."""
+        ...
+
+    def open(self, path: str, offset: int = 0) -> BinaryIO:
+        """Return the file ``path`` open for reading, from the byte ``offset`` on.
+
+        It is as long as it likes: whoever reads sets a limit. What is read from a network
+        goes on after an interruption by itself, and can be read once, without seeking.
+
+        Raises:
+            Missing: there is no such file.
+            InvalidInput: it is no file.
+            SystemFailure, Unreachable: it cannot be read; reading may raise them, too.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what reading needed; safe to call twice."""
