@@ -1,0 +1,143 @@
+"""The outer form of a pack: a header, then chunks of its streams (spec/37-packs.md). Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, Literal, cast, get_args
+
+from rootman.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT: Final = 1
+MAGIC: Final = b"rootman pack "
+HEADER_LIMIT: Final = 1 << 16
+CHUNK: Final = 1 << 15
+"""Bytes of a stream in a chunk, at most; few, so that nothing is sent long before its use."""
+CHUNK_HEAD: Final = 3
+MEMORY_LIMIT: Final = 40 << 20
+"""What all decoders of a pack may need together."""
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+Codec = Literal["lzma2", "x86+lzma2", "zstd"]
+
+
+class Role(IntEnum):
+    """What a stream is for; its number in the pack."""
+
+    MANIFEST = 0
+    """Edits of the old manifest."""
+    FILES = 1
+    """A record for each file: how it is made, and of what."""
+    COPY = 2
+    """Of each operation: how many bytes are copied from the source."""
+    ADD = 3
+    """How many are copied and have bytes of ``DIFF`` added."""
+    INSERT = 4
+    """How many come from ``LITERAL`` or ``CODE``."""
+    SEEK = 5
+    """How far the place in the source moves then."""
+    DIFF = 6
+    LITERAL = 7
+    CODE = 8
+    """As ``LITERAL``, of files that are programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How a stream is compressed; ``window`` is the memory to decode it, in bytes."""
+
+    codec: Codec
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a pack is: ``old`` and ``new`` are SHA-256 of manifests, "" for no tree at all."""
+
+    old: str
+    new: str
+    codings: tuple[Coding, ...]
+    """One for each ``Role``, in their order."""
+
+    def serialise(self) -> bytes:
+        """Return the header as it is in a pack, its newline included."""
+        document = {
+            "format": FORMAT,
+            "from": self.old,
+            "to": self.new,
+            "streams": [{"codec": one.codec, "window": one.window} for one in self.codings],
+        }
+        return MAGIC + json.dumps(document, sort_keys=True).encode() + b"\n"
+
+
+def parse_header(line: bytes, what: str) -> Header:
+    """Return the header that ``line`` is; ``what`` names the pack in errors.
+
+    Raises:
+        InvalidInput: it is none, of an unknown format, or asks for too much memory.
+    """
+    if not line.startswith(MAGIC) or not line.endswith(b"\n"):
+        raise InvalidInput(f"{what}: not a pack")
+    try:
+        document = json.loads(line.removeprefix(MAGIC))
+        found = document["format"]
+        if isinstance(found, int) and found > FORMAT:
+            raise InvalidInput(f"{what}: format {found} is unknown", hint="update rootman")
+        codings = tuple(_coding(one) for one in document["streams"])
+        header = Header(document["from"], document["to"], codings)
+        sound = (
+            found == FORMAT
+            and (header.old == "" or _DIGEST.fullmatch(header.old) is not None)
+            and _DIGEST.fullmatch(header.new) is not None
+            and len(codings) == len(Role)
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise InvalidInput(f"{what}: its header is damaged")
+    if sum(one.window for one in codings) > MEMORY_LIMIT:
+        raise InvalidInput(f"{what}: asks for more memory than {MEMORY_LIMIT >> 20} MiB")
+    return header
+
+
+def _coding(document: dict[str, object]) -> Coding:
+    codec, window = document["codec"], document["window"]
+    if codec not in get_args(Codec) or not isinstance(window, int) or window < 1:
+        raise ValueError
+    return Coding(cast("Codec", codec), window)
+
+
+def chunk(role: Role, data: bytes) -> bytes:
+    """Return ``data`` of a stream as it is in a pack: at most ``CHUNK`` bytes."""
+    return bytes([role]) + len(data).to_bytes(CHUNK_HEAD - 1, "little") + data
+
+
+def chunks(data: bytes) -> Iterator[bytes]:
+    """Cut the compressed bytes of a stream."""
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
+
+
+def number(value: int) -> bytes:
+    """Return a number from 0 as LEB128: seven bits a byte, the lowest first."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def zigzag(value: int) -> int:
+    """Return a number from 0 for a whole one: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    return value * 2 if value >= 0 else -value * 2 - 1
+
+
+def unzigzag(value: int) -> int:
+    """Return the number that ``zigzag`` made ``value`` of."""
+    return -(value + 1) // 2 if value & 1 else value // 2

@@ -1,0 +1,215 @@
+"""Making a pack: what turns one manifest's tree into another's, by what is in a repository."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+
+from rootman.comparison import known_lines
+from rootman.errors import SystemFailure
+from rootman.manifest import parse_line
+from rootman.packs.differences import best, expand
+from rootman.packs.format import Header, Role, chunk, number
+from rootman.packs.pairing import Content, OldFiles
+from rootman.packs.recipe import Method
+from rootman.packs.revision import revise, revised
+from rootman.packs.spool import Compressed, Spool
+from rootman.packs.streams import Streams
+from rootman.packs.unpacking import unpack
+from rootman.parallel import ordered_map
+from rootman.textstream import Hashed, decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from rootman.packs.differences import Made
+    from rootman.packs.recipe import Recipe
+
+_AHEAD: Final = 4
+EMPTY: Final = b"#mtree\n"
+"""The manifest of no tree at all."""
+
+
+class Contents(Protocol):
+    """The manifests and objects of a repository, in this machine's own folder."""
+
+    def open_manifest(self, digest: str) -> BinaryIO:
+        """Return the zstd-compressed manifest ``digest``, open for reading."""
+        ...
+
+    def open_object(self, digest: str) -> BinaryIO:
+        """Return the zstd-compressed object ``digest``, open for reading."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A pack to be made: the manifests it leads from ("" for no tree) and to.
+
+    ``folder`` is for what is in between, ``keep`` the descriptors that ``contents`` needs.
+    """
+
+    contents: Contents
+    old: str
+    new: str
+    folder: str
+    keep: frozenset[int]
+    on_progress: Callable[[int], None] | None = None
+
+    def manifest(self, digest: str) -> Iterator[bytes]:
+        """Return a manifest as a stream of bytes."""
+        if not digest:
+            return iter([EMPTY])
+        return decompress(self.contents.open_manifest(digest), f"manifest {digest}")
+
+    def object(self, digest: str) -> bytes:
+        """Return the content of a file."""
+        with self.contents.open_object(digest) as file:
+            return b"".join(decompress(file, f"object {digest}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file of the new tree whose content the old one has not, and what it may be made of."""
+
+    index: int
+    content: Content
+    source: Content | None
+
+
+def pack(task: Task) -> Iterator[bytes]:
+    """Yield the bytes of the pack, in which every file has been made once for a test.
+
+    Raises:
+        InvalidInput: the repository is damaged.
+        SystemFailure: what was made is not what it should be.
+        OSError: the repository cannot be read, or ``folder`` written.
+    """
+    spool = Spool(task.folder)
+    try:
+        for line in revise(task.manifest(task.old), task.manifest(task.new)):
+            spool.append(Role.MANIFEST, line)
+        old = _contents(known_lines(task.manifest(task.old)))
+        _spool_files(task, spool, old)
+        compressed = Compressed(spool, task.folder, "lzma2" if task.old else "zstd")
+    finally:
+        spool.close()
+    try:
+        header = Header(task.old, task.new, compressed.codings)
+        yield header.serialise()
+        yield from _in_order_of_use(task, header, compressed, old)
+    finally:
+        compressed.close()
+
+
+def _contents(lines: Iterable[bytes]) -> dict[bytes, Content]:
+    """Return the files with content, by path."""
+    return {content.path: content for _, content in _files(lines)}
+
+
+def _files(lines: Iterable[bytes]) -> Iterator[tuple[int, Content]]:
+    """Yield the files with content and the number of the line of each."""
+    for index, line in enumerate(lines):
+        if b" type=file " in line:  # spaces are encoded in names
+            entry = parse_line(line)
+            if entry.size:
+                yield index, Content(entry.path, entry.size, entry.sha256)
+
+
+def _wanted(task: Task, old: dict[bytes, Content]) -> Iterator[_Wanted]:
+    known = {content.sha256 for content in old.values()}
+    sources = OldFiles(old.values())
+    for index, content in _files(known_lines(task.manifest(task.new))):
+        if content.sha256 not in known:
+            known.add(content.sha256)
+            yield _Wanted(index, content, sources.source(content))
+
+
+def _spool_files(task: Task, spool: Spool, old: dict[bytes, Content]) -> None:
+    wanted = list(_wanted(task, old))
+    spool.append(Role.FILES, number(len(wanted)))
+    work = partial(_make, task)
+    workers = min(len(os.sched_getaffinity(0)), len(wanted))
+    found = ordered_map(work, iter(wanted), workers, keep=task.keep, ahead=_AHEAD)
+    last = -1
+    for done, (one, made) in enumerate(zip(wanted, found, strict=True), 1):
+        spool.append(Role.FILES, number(one.index - last - 1) + _record(made.recipe))
+        for role, data in made.streams.items():
+            spool.append(role, data)
+        last = one.index
+        if task.on_progress is not None:
+            task.on_progress(done)
+
+
+def _make(task: Task, wanted: _Wanted) -> Made:
+    """Find the best way to one file; in a process of its own."""
+    new, source = wanted.content, wanted.source
+    if source is None:
+        return best(new.path, task.object(new.sha256), b"", None)
+    old = task.object(source.sha256)
+    return best(new.path, task.object(new.sha256), source.path, old)
+
+
+def _record(recipe: Recipe) -> bytes:
+    """Return how a recipe stands in ``FILES``."""
+    record = number(recipe.method)
+    if recipe.method.compressed:
+        record += number(len(recipe.head)) + recipe.head + number(recipe.size)
+    if recipe.method & Method.DELTA:
+        record += number(len(recipe.source)) + recipe.source + number(recipe.operations)
+    return record
+
+
+def _in_order_of_use(
+    task: Task, header: Header, compressed: Compressed, old: dict[bytes, Content]
+) -> Iterator[bytes]:
+    """Unpack what was made, which tests it, and yield each chunk when it was needed."""
+    what = "the pack just made"
+    streams = Streams(compressed, header, what)
+    manifest = Hashed(revised(known_lines(task.manifest(task.old)), streams[Role.MANIFEST]))
+    manifest.verify(task.new, what)
+    yield from _chunks(compressed)
+    lines = known_lines(task.manifest(task.new))
+    for entry, content in unpack(lines, streams, _Objects(task, old)):
+        hasher = hashlib.sha256()
+        for piece in content:
+            hasher.update(piece)
+        if hasher.hexdigest() != entry.sha256:
+            path = entry.path.decode("ascii", "backslashreplace")
+            raise SystemFailure(f"{what} does not make {path} again")
+        yield from _chunks(compressed)
+
+
+def _chunks(compressed: Compressed) -> Iterator[bytes]:
+    return (chunk(role, data) for role, data in compressed.sent())
+
+
+class _Objects:
+    """The old tree's files, from the repository."""
+
+    def __init__(self, task: Task, old: dict[bytes, Content]) -> None:
+        self._task = task
+        self._old = old
+
+    @contextmanager
+    def open(self, path: bytes, *, expanded: bool) -> Iterator[Memory]:
+        """Open a file, or what is in it where it is a gzip file."""
+        content = b""
+        with suppress(KeyError):
+            content = self._task.object(self._old[path].sha256)
+        yield Memory((expand(content) or b"") if expanded else content)
+
+
+class Memory:
+    """A source in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return ``size`` bytes at ``offset``, zeros where there are none."""
+        return self._content[offset : offset + size].ljust(size, b"\0")

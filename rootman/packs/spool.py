@@ -1,0 +1,147 @@
+"""The raw streams of a pack that is being made, in unnamed files, and their compression."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+from rootman.packs.format import CHUNK, Coding, Role
+from rootman.parallel import ordered_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootman.packs.format import Codec
+
+BLOCK: Final = 32 << 20
+"""Bytes of a stream that are compressed at a time, by one processor."""
+
+_AHEAD: Final = 2
+_LONGEST_MATCH: Final = 273
+_NUMBERS: Final = (Role.FILES, Role.COPY, Role.ADD, Role.INSERT, Role.SEEK)
+_MIB: Final = 1 << 20
+_WINDOWS: Final = {Role.LITERAL: 16 * _MIB, Role.CODE: 8 * _MIB}
+_ZSTD_LEVEL: Final = 12
+_ZSTD_WINDOW: Final = 16 * _MIB
+
+
+class Spool:
+    """What is appended to each stream, on the disk."""
+
+    def __init__(self, folder: str) -> None:
+        self._files = [tempfile.TemporaryFile(dir=folder) for _ in Role]  # noqa: SIM115 - close()
+
+    def append(self, role: Role, data: bytes) -> None:
+        """Add to the end of a stream.
+
+        Raises:
+            OSError: the disk is full, or fails.
+        """
+        self._files[role].write(data)
+
+    def size(self, role: Role) -> int:
+        """Return the bytes of a stream."""
+        return self._files[role].tell()
+
+    def read(self, role: Role, size: int, offset: int) -> bytes:
+        """Return up to ``size`` bytes of a stream; what was appended has been flushed."""
+        return os.pread(self._files[role].fileno(), size, offset)
+
+    def flush(self) -> None:
+        """Have all that was appended where ``read`` and other processes see it."""
+        for file in self._files:
+            file.flush()
+
+    def descriptors(self) -> frozenset[int]:
+        """Return the descriptors of the files, for processes that are to read them."""
+        return frozenset(file.fileno() for file in self._files)
+
+    def close(self) -> None:
+        """Remove it."""
+        for file in self._files:
+            file.close()
+
+
+class Compressed:
+    """The streams as they are in the pack, given out in chunks; ``sent`` has those given out."""
+
+    def __init__(self, spool: Spool, folder: str, codec: Codec) -> None:
+        spool.flush()
+        self.codings = tuple(_coding(role, spool.size(role), codec) for role in Role)
+        self._spool = Spool(folder)
+        self._places = dict.fromkeys(Role, 0)
+        self._sent = list[tuple[Role, bytes]]()
+        blocks = [(role, start) for role in Role for start in range(0, spool.size(role), BLOCK)]
+
+        def work(block: tuple[Role, int]) -> tuple[Role, bytes]:
+            role, start = block
+            data = spool.read(role, BLOCK, start)
+            return role, _compress(role, self.codings[role], data)
+
+        workers = min(len(os.sched_getaffinity(0)), len(blocks))
+        for role, data in ordered_map(
+            work, iter(blocks), workers, keep=spool.descriptors(), ahead=_AHEAD
+        ):
+            self._spool.append(role, data)
+        self._spool.flush()
+
+    def take(self, role: Role) -> bytes:
+        """Return the next chunk of a stream, b"" after its last."""
+        data = self._spool.read(role, CHUNK, self._places[role])
+        self._places[role] += len(data)
+        if data:
+            self._sent.append((role, data))
+        return data
+
+    def sent(self) -> Iterator[tuple[Role, bytes]]:
+        """Yield the chunks that were taken since the last time, in their order."""
+        sent, self._sent = self._sent, []
+        return iter(sent)
+
+    def close(self) -> None:
+        """Remove it."""
+        self._spool.close()
+
+
+def _coding(role: Role, size: int, codec: Codec) -> Coding:
+    """Return how a stream is compressed: literals by ``codec``, the others by LZMA2."""
+    if role in _WINDOWS:
+        if codec == "zstd":
+            return Coding(codec, _ZSTD_WINDOW)
+        codec = "x86+lzma2" if role == Role.CODE else codec
+    else:
+        codec = "lzma2"
+    # A window beyond the stream's end would only cost the reader memory.
+    wanted = 1 << max((size - 1).bit_length(), 12)
+    return Coding(codec, min(wanted, _WINDOWS.get(role, _MIB)))
+
+
+def _compress(role: Role, coding: Coding, data: bytes) -> bytes:
+    if coding.codec == "zstd":
+        import zstandard
+
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            _ZSTD_LEVEL, window_log=coding.window.bit_length() - 1, enable_ldm=True
+        )
+        return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+    filters: list[dict[str, object]] = [
+        {
+            "id": lzma.FILTER_LZMA2,
+            "preset": 6,
+            "dict_size": coding.window,
+            "nice_len": _LONGEST_MATCH,
+            **_model(role),
+        }
+    ]
+    if coding.codec == "x86+lzma2":
+        filters.insert(0, {"id": lzma.FILTER_X86})
+    return lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters)
+
+
+def _model(role: Role) -> dict[str, int]:
+    """Return what LZMA is to expect of a stream: of single numbers, no text and no alignment."""
+    if role in _NUMBERS:
+        return {"lc": 0, "lp": 0, "pb": 0}
+    return {"pb": 0} if role == Role.DIFF else {}

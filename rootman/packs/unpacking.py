@@ -1,0 +1,107 @@
+"""The files of a pack, made one after the other in the order of the new manifest."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rootman.errors import InvalidManifest
+from rootman.manifest import field_path, parse_line, path_field
+from rootman.packs.format import Role
+from rootman.packs.recipe import EXPANDED_LIMIT, Method, Recipe, made
+from rootman.packs.streams import Damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from rootman.manifest import Entry
+    from rootman.packs.recipe import Source
+    from rootman.packs.streams import Streams
+
+_HEAD_LIMIT: Final = 1 << 12
+_PATH_LIMIT: Final = 1 << 16
+_METHODS: Final = sum(Method)
+
+
+class Sources(Protocol):
+    """The old tree's files."""
+
+    def open(self, path: bytes, *, expanded: bool) -> AbstractContextManager[Source]:
+        """Open a file, or what is in it where it is a gzip file (``expanded``).
+
+        Where there is no such file it is an empty one.
+        """
+        ...
+
+
+def unpack(
+    lines: Iterator[bytes], streams: Streams, sources: Sources
+) -> Iterator[tuple[Entry, Iterator[bytes]]]:
+    """Yield the entry of each file of the pack and its content, which is still to be verified.
+
+    ``lines`` are those of the new manifest without its header, verified. What the
+    caller leaves of a content is passed over.
+
+    Raises:
+        Damaged: the pack is not what it must be.
+        OSError: it cannot be read.
+    """
+    files = streams[Role.FILES]
+    for _ in range(files.number()):
+        entry = _entry(lines, files.number(), streams.what)
+        recipe = _recipe(entry, streams)
+        with sources.open(recipe.source, expanded=bool(recipe.method & Method.EXPANDED)) as source:
+            content = made(recipe, source, streams)
+            yield entry, content
+            for _ in content:
+                pass
+
+
+def _entry(lines: Iterator[bytes], skipped: int, what: str) -> Entry:
+    """Return the entry of the next line but ``skipped``."""
+    for line in islice(lines, skipped, None):
+        entry = parse_line(line)
+        if entry.type == "file":
+            return entry
+        break
+    raise Damaged(f"{what}: damaged: names a file that its manifest has not")
+
+
+def _recipe(entry: Entry, streams: Streams) -> Recipe:
+    files = streams[Role.FILES]
+    found = files.number()
+    if found & ~_METHODS:
+        raise Damaged(f"{streams.what}: damaged: an unknown method")
+    method = Method(found)
+    source, operations, head, size = b"", 0, b"", entry.size
+    if method.compressed:
+        head = _bytes(streams, _HEAD_LIMIT)
+        size = files.number()
+        if size > EXPANDED_LIMIT:
+            raise Damaged(f"{streams.what}: damaged: a gzip file of more than is allowed")
+    if method & Method.DELTA:
+        source = _path(streams) or entry.path
+        operations = files.number()
+    return Recipe(method, size, source, operations, head)
+
+
+def _path(streams: Streams) -> bytes:
+    """Return a path that leads nowhere out of a tree, b"" where there is none."""
+    path = _bytes(streams, _PATH_LIMIT)
+    try:
+        if path and field_path(path_field(path)) == path:
+            return path
+    except InvalidManifest:
+        path = b"."
+    if path:
+        raise Damaged(f"{streams.what}: damaged: a source outside of the tree")
+    return b""
+
+
+def _bytes(streams: Streams, limit: int) -> bytes:
+    files = streams[Role.FILES]
+    size = files.number()
+    if size > limit:
+        raise Damaged(f"{streams.what}: damaged: too long a name")
+    return files.read(size)
