@@ -73,7 +73,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """A file of the new tree whose content the old one has not, and what it may be made of."""
 
     index: int
@@ -81,8 +81,25 @@ class _Wanted:
     source: Content | None
 
 
-def pack(task: Task) -> Iterator[bytes]:
-    """Yield the bytes of the pack, in which every file has been made once for a test.
+def wanted(task: Task) -> list[Wanted]:
+    """Return the files that the pack has to make, in their order.
+
+    Raises:
+        InvalidInput: the repository is damaged.
+    """
+    old = _contents(known_lines(task.manifest(task.old)))
+    known = {content.sha256 for content in old.values()}
+    sources = OldFiles(old.values())
+    found = list[Wanted]()
+    for index, content in _files(known_lines(task.manifest(task.new))):
+        if content.sha256 not in known:
+            known.add(content.sha256)
+            found.append(Wanted(index, content, sources.source(content)))
+    return found
+
+
+def pack(task: Task, files: list[Wanted]) -> Iterator[bytes]:
+    """Yield the bytes of the pack of ``files``, each of which has been made once for a test.
 
     Raises:
         InvalidInput: the repository is damaged.
@@ -93,15 +110,14 @@ def pack(task: Task) -> Iterator[bytes]:
     try:
         for line in revise(task.manifest(task.old), task.manifest(task.new)):
             spool.append(Role.MANIFEST, line)
-        old = _contents(known_lines(task.manifest(task.old)))
-        _spool_files(task, spool, old)
+        _spool_files(task, spool, files)
         compressed = Compressed(spool, task.folder, "lzma2" if task.old else "zstd")
     finally:
         spool.close()
     try:
         header = Header(task.old, task.new, compressed.codings)
         yield header.serialise()
-        yield from _in_order_of_use(task, header, compressed, old)
+        yield from _in_order_of_use(task, header, compressed, _Objects(task, files))
     finally:
         compressed.close()
 
@@ -120,23 +136,13 @@ def _files(lines: Iterable[bytes]) -> Iterator[tuple[int, Content]]:
                 yield index, Content(entry.path, entry.size, entry.sha256)
 
 
-def _wanted(task: Task, old: dict[bytes, Content]) -> Iterator[_Wanted]:
-    known = {content.sha256 for content in old.values()}
-    sources = OldFiles(old.values())
-    for index, content in _files(known_lines(task.manifest(task.new))):
-        if content.sha256 not in known:
-            known.add(content.sha256)
-            yield _Wanted(index, content, sources.source(content))
-
-
-def _spool_files(task: Task, spool: Spool, old: dict[bytes, Content]) -> None:
-    wanted = list(_wanted(task, old))
-    spool.append(Role.FILES, number(len(wanted)))
+def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
+    spool.append(Role.FILES, number(len(files)))
     work = partial(_make, task)
-    workers = min(len(os.sched_getaffinity(0)), len(wanted))
-    found = ordered_map(work, iter(wanted), workers, keep=task.keep, ahead=_AHEAD)
+    workers = min(len(os.sched_getaffinity(0)), len(files))
+    found = ordered_map(work, iter(files), workers, keep=task.keep, ahead=_AHEAD)
     last = -1
-    for done, (one, made) in enumerate(zip(wanted, found, strict=True), 1):
+    for done, (one, made) in enumerate(zip(files, found, strict=True), 1):
         spool.append(Role.FILES, number(one.index - last - 1) + _record(made.recipe))
         for role, data in made.streams.items():
             spool.append(role, data)
@@ -145,7 +151,7 @@ def _spool_files(task: Task, spool: Spool, old: dict[bytes, Content]) -> None:
             task.on_progress(done)
 
 
-def _make(task: Task, wanted: _Wanted) -> Made:
+def _make(task: Task, wanted: Wanted) -> Made:
     """Find the best way to one file; in a process of its own."""
     new, source = wanted.content, wanted.source
     if source is None:
@@ -165,7 +171,7 @@ def _record(recipe: Recipe) -> bytes:
 
 
 def _in_order_of_use(
-    task: Task, header: Header, compressed: Compressed, old: dict[bytes, Content]
+    task: Task, header: Header, compressed: Compressed, sources: _Objects
 ) -> Iterator[bytes]:
     """Unpack what was made, which tests it, and yield each chunk when it was needed."""
     what = "the pack just made"
@@ -174,7 +180,7 @@ def _in_order_of_use(
     manifest.verify(task.new, what)
     yield from _chunks(compressed)
     lines = known_lines(task.manifest(task.new))
-    for entry, content in unpack(lines, streams, _Objects(task, old)):
+    for entry, content in unpack(lines, streams, sources):
         hasher = hashlib.sha256()
         for piece in content:
             hasher.update(piece)
@@ -191,21 +197,23 @@ def _chunks(compressed: Compressed) -> Iterator[bytes]:
 class _Objects:
     """The old tree's files, from the repository."""
 
-    def __init__(self, task: Task, old: dict[bytes, Content]) -> None:
+    def __init__(self, task: Task, files: list[Wanted]) -> None:
         self._task = task
-        self._old = old
+        self._digests = {one.source.path: one.source.sha256 for one in files if one.source}
 
     @contextmanager
     def open(self, path: bytes, *, expanded: bool) -> Iterator[Memory]:
         """Open a file, or what is in it where it is a gzip file."""
         content = b""
         with suppress(KeyError):
-            content = self._task.object(self._old[path].sha256)
+            content = self._task.object(self._digests[path])
         yield Memory((expand(content) or b"") if expanded else content)
 
 
 class Memory:
     """A source in memory."""
+
+    __slots__ = ("_content",)
 
     def __init__(self, content: bytes) -> None:
         self._content = content

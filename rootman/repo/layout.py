@@ -10,11 +10,13 @@ REPOSITORY: Final = "repository.json"
 RELEASES: Final = "releases"
 MANIFESTS: Final = "manifests"
 OBJECTS: Final = "objects"
+PACKS: Final = "packs"
 TEMPORARY: Final = "tmp"
 LOCK: Final = "lock"
 
-FOLDERS: Final = (TEMPORARY, OBJECTS, MANIFESTS, RELEASES)
+FOLDERS: Final = (TEMPORARY, OBJECTS, MANIFESTS, PACKS, RELEASES)
 
+_NO_TREE: Final = "empty"
 _RELEASE_SUFFIX: Final = ".json"
 INDEX_FILE: Final = "index.json"
 INDEX: Final = f"{RELEASES}/{INDEX_FILE}"
@@ -55,3 +57,18 @@ def manifest_path(digest: str) -> str:
 def object_path(digest: str) -> str:
     """Return the path of the object ``digest`` in a repository."""
     return f"{OBJECTS}/{object_folder(digest)}/{compressed_file(digest)}"
+
+
+def pack_file(old: str) -> str:
+    """Return the name of the pack that leads from the manifest ``old``, "" for no tree."""
+    return f"{old or _NO_TREE}.pack"
+
+
+def pack_folder(new: str) -> str:
+    """Return the path of the folder of the packs that lead to the manifest ``new``."""
+    return f"{PACKS}/{new}"
+
+
+def pack_path(old: str, new: str) -> str:
+    """Return the path of the pack that leads from one manifest to another."""
+    return f"{pack_folder(new)}/{pack_file(old)}"
