@@ -73,6 +73,7 @@ class Compressed:
         self._spool = Spool(folder)
         self._places = dict.fromkeys(Role, 0)
         self._sent = list[tuple[Role, bytes]]()
+        self._ended = set[Role]()
         blocks = [(role, start) for role in Role for start in range(0, spool.size(role), BLOCK)]
 
         def work(block: tuple[Role, int]) -> tuple[Role, bytes]:
@@ -88,11 +89,13 @@ class Compressed:
         self._spool.flush()
 
     def take(self, role: Role) -> bytes:
-        """Return the next chunk of a stream, b"" after its last."""
+        """Return the next chunk of a stream, b"" after its last, which is sent as well."""
         data = self._spool.read(role, CHUNK, self._places[role])
         self._places[role] += len(data)
-        if data:
+        if data or role not in self._ended:
             self._sent.append((role, data))
+        if not data:
+            self._ended.add(role)
         return data
 
     def sent(self) -> Iterator[tuple[Role, bytes]]:

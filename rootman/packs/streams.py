@@ -56,6 +56,7 @@ class PackFile:
         self.header: Header = parse_header(file.readline(HEADER_LIMIT), what)
         self._early = [deque[bytes]() for _ in Role]
         self._kept = 0
+        self._ended = set[Role]()
 
     def take(self, role: Role) -> bytes:
         """Return the next chunk of a stream, b"" after its last.
@@ -68,7 +69,7 @@ class PackFile:
             data = early.popleft()
             self._kept -= len(data)
             return data
-        while True:
+        while role not in self._ended:
             found, data = self._read()
             if found in (role, None):
                 return data
@@ -76,18 +77,24 @@ class PackFile:
             self._kept += len(data)
             if self._kept > _EARLY_LIMIT:
                 raise Damaged(f"{self.what}: damaged: not in the order of use")
+        return b""
 
     def _read(self) -> tuple[Role | None, bytes]:
+        """Return the next chunk of any stream, none at the end of the file."""
         head = self._exactly(CHUNK_HEAD)
         if not head:
             return None, b""
         size = int.from_bytes(head[1:], "little")
-        if head[0] >= len(Role) or not 0 < size <= CHUNK:
+        if head[0] >= len(Role) or size > CHUNK or head[0] in self._ended:
             raise Damaged(f"{self.what}: damaged: not a chunk")
+        role = Role(head[0])
+        if not size:
+            self._ended.add(role)
+            return role, b""
         data = self._exactly(size)
         if not data:
             raise Damaged(f"{self.what}: cut off")
-        return Role(head[0]), data
+        return role, data
 
     def _exactly(self, size: int) -> bytes:
         """Read ``size`` bytes, or b"" at the end of the file."""
