@@ -27,7 +27,9 @@ READER_GONE: Final = 141  # and SIGPIPE
 # In the order of a store's life. Each is the first line of the command's own help.
 COMMANDS: Final[Mapping[str, str]] = {
     "publish": "Publish a tree as a release in a repository.",
+    "repo": "Look after a repository.",
     "init": "Make a store, or take a tree into it.",
+    "check-update": "Say whether there is a newer release.",
     "upgrade": "Install a release and make it current.",
     "rollback": "Go back to the previous version.",
     "status": "Show the versions of a store.",
@@ -47,9 +49,10 @@ Exit codes:
   0  done                      6  not enough space
   1  a bug in rootman          7  the system refused
   2  wrong usage               8  no such store, version or release
-  3  invalid input            10  verify: locally modified
-  4  refused                  11  verify: damaged
-  5  busy
+  3  invalid input             9  a server cannot be reached
+  4  refused                  10  verify: locally modified
+  5  busy                     11  verify: damaged
+                              12  check-update: there is a newer release
 """
 
 
@@ -68,7 +71,7 @@ class Commands(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = import_module(f"cli.{cmd_name}").command
+        command: click.Command = import_module(f"cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,6 +20,18 @@ as_json: Final = click.option(
 )
 
 
+mirrors: Final = click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="URL",
+    help="Another server with the same files, for what the first cannot give; may be given again.",
+)
+insecure: Final = click.option(
+    "--insecure", is_flag=True, help="Take what a server sends without any trust in it."
+)
+
+
 class Version(click.ParamType):
     """A version number, as the core takes it."""
 

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from cli.render import count, printable
+from cli.render import count, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ class Progress:
         self._shown = False
         self._step = ""
         self._next = 0.0
+        self._fetching: tuple[float, int] | None = None  # when it began, and with how much
         self._width = _terminal_width()
 
     def __enter__(self) -> Self:
@@ -49,6 +50,16 @@ class Progress:
         """Tell how much of the step is done."""
         if self._width and total:
             self._tick(lambda: f"{self._step}: {min(done * 100 // total, 100)}%")
+
+    def fetched(self, done: int, total: int) -> None:
+        """Tell how many bytes came over a network, how fast, and how long the rest takes."""
+        if not self._width:
+            return
+        if self._fetching is None:
+            self._fetching = (time.monotonic(), done)
+        began, before = self._fetching
+        rate = (done - before) / max(time.monotonic() - began, _INTERVAL)
+        self._tick(lambda: f"fetch: {_fetched(done, total, rate)}")
 
     def reading(self, tree: Tree) -> Callable[[int], None]:
         """Begin to read ``tree`` and return what takes the number of entries done so far."""
@@ -94,6 +105,15 @@ class Progress:
         with suppress(OSError):
             sys.stderr.write(text)
             sys.stderr.flush()
+
+
+def _fetched(done: int, total: int, rate: float) -> str:
+    """Return how far a fetch is: bytes, bytes per second, time left."""
+    text = f"{size(done)} of {size(total)}, {size(int(rate))}/s"
+    if rate < 1:
+        return text
+    minutes, seconds = divmod(int(max(total - done, 0) / rate), 60)
+    return f"{text}, {minutes}:{seconds:02} left"
 
 
 def _terminal_width() -> int:

@@ -6,57 +6,85 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import as_json, changing, rehearsing
+from cli.options import as_json, changing, insecure, mirrors, rehearsing
 from cli.render import emit, emit_json, size
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from rootman.session import Session
-    from rootman.upgrade import UpgradeResult
+    from rootman.upgrade import Options, UpgradeResult
 
 
 @click.command
-@click.argument("manifest")
+@click.argument("manifest", required=False)
 @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @click.option(
     "--allow-downgrade", is_flag=True, help="Take a release that is older than current, too."
 )
+@click.option("--download-only", is_flag=True, help="Fetch all that is needed; install it later.")
+@mirrors
+@insecure
 @as_json
 @click.pass_obj
 def command(
-    rootfs: str, manifest: str, dry_run: bool, allow_downgrade: bool, as_json: bool
+    rootfs: str,
+    manifest: str | None,
+    dry_run: bool,
+    allow_downgrade: bool,
+    download_only: bool,
+    mirrors: tuple[str, ...],
+    insecure: bool,
+    as_json: bool,
 ) -> None:
     """Install a release and make it current.
 
     MANIFEST is a release file in a repository, or the repository itself for its
-    newest release. The new version is built beside the others, of what does not
-    change by links, and becomes current by one rename; what was current is
-    previous then. The running system is not touched: it runs from its own tree
-    until the next boot. On an empty store this installs the first version.
+    newest release; a folder, or a URL. Without it, what --download-only fetched is
+    installed. An interrupted download goes on where it was.
+
+    The new version is built beside the others, of what does not change by links,
+    and becomes current by one rename; what was current is previous then. The
+    running system is not touched: it runs from its own tree until the next boot.
+    On an empty store this installs the first version.
 
     \b
       rootman upgrade /srv/repo --dry-run
       rootman upgrade /srv/repo
       rootman upgrade /srv/repo/releases/7.json
+      rootman upgrade https://example.org/repo --download-only
+      rootman upgrade                             what was downloaded
       rootman rollback                            to go back
 
     Exit codes: rootman --help lists them.
     """
+    from contextlib import ExitStack
+
     from rootman.accounting import bytes_written
+    from rootman.downloads import Downloads
     from rootman.repo.repository import Repository
     from rootman.upgrade import Options, upgrade
 
-    options = Options(allow_downgrade=allow_downgrade, dry_run=dry_run)
+    if manifest is None and (mirrors or download_only):
+        raise click.UsageError("say where from: MANIFEST", click.get_current_context())
+    options = Options(allow_downgrade, dry_run, download_only)
     before = bytes_written()
-    with Repository.open(manifest) as repository, _opened(rootfs, dry_run=dry_run) as opened:
+    with ExitStack() as stack:
+        repository = opened = None
+        if manifest is not None:
+            repository = stack.enter_context(Repository.open(manifest, mirrors, insecure=insecure))
+        opened = stack.enter_context(_opened(rootfs, dry_run=dry_run))
+        if repository is None:
+            repository = stack.enter_context(Repository(Downloads(opened.store)))
         result = upgrade(opened, repository, options)
         name = repository.name
     written = bytes_written() - before
     if as_json:
-        emit_json(_document(result, name, written, dry_run=dry_run))
+        emit_json(_document(result, name, written, options))
     elif dry_run:
         emit(_rehearsed(result, name))
+    elif download_only:
+        emit(_downloaded(result, name))
     else:
         emit(_done(result, name, written))
 
@@ -66,14 +94,15 @@ def _opened(rootfs: str, *, dry_run: bool) -> AbstractContextManager[Session]:
 
 
 def _document(
-    result: UpgradeResult, name: str, written: int, *, dry_run: bool
+    result: UpgradeResult, name: str, written: int, options: Options
 ) -> dict[str, object]:
     needs = result.needs
     return {
         "name": name,
         "version": result.version,
         "was": result.was,
-        "dry_run": dry_run,
+        "dry_run": options.dry_run,
+        "download_only": options.download_only,
         "plan": [str(step) for step in result.plan],
         "retired": result.retired,
         "added": needs.added if needs else 0,
@@ -83,7 +112,7 @@ def _document(
         "fetch_objects": needs.fetch_objects if needs else 0,
         "fetch_bytes": needs.fetch_bytes if needs else 0,
         "fetched": result.fetched,
-        "bytes_written": None if dry_run else written,
+        "bytes_written": None if options.dry_run else written,
         "seconds": round(result.seconds, 3),
     }
 
@@ -116,6 +145,15 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
     if result.was is not None:
         lines.append("to go back: rootman rollback")
     return lines
+
+
+def _downloaded(result: UpgradeResult, name: str) -> list[str]:
+    if not result.plan:
+        return [f"{name}.{result.version} is here already: nothing to download"]
+    return [
+        f"{name}.{result.version} downloaded: {size(result.fetched)}",
+        "to install it: rootman upgrade",
+    ]
 
 
 def _title(result: UpgradeResult, name: str) -> str:

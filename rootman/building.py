@@ -102,11 +102,26 @@ class Building:
 
     def fetch(self) -> None:
         """Have all content that the seed lacks in ``objects/``; count the bytes ``fetched``."""
-        if self.objects is None:
+        objects, total = self.objects, self.delta.needs.fetch_bytes
+        if objects is None:
             return
-        for entry in wanted_content(self.delta, self.delta.staying):
-            self.fetched += self.objects.ensure(entry)
-            self.reporter.progress(self.fetched, self.delta.needs.fetch_bytes)
+        wanted = wanted_content(self.delta, self.delta.staying)
+        if objects.origin.is_near:
+            for entry in wanted:
+                self.fetched += objects.ensure(entry)
+                self.reporter.progress(self.fetched, total)
+        else:
+            from rootman.fetching import fetch
+
+            report = self.reporter.fetched
+            self.fetched = fetch(self.fs, objects, wanted, lambda done: report(done, total))
+
+    def keep(self) -> None:
+        """Keep the release beside what was fetched."""
+        from rootman.downloads import keep_release
+
+        if self.objects is not None and self.release is not None:
+            keep_release(self.fs, self.store, self.objects, self.release)
 
     def take_spare(self, spare: str) -> None:
         """Make the stage ``spare`` this tree's own."""

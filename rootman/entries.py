@@ -100,17 +100,34 @@ def write_content(fs: Fs, fd: int, content: Iterator[bytes]) -> None:
     Raises:
         OSError: no space, or another failure of the disk.
     """
-    offset = 0
+    out = ContentWriter(fs, fd)
     for chunk in content:
+        out.add(chunk)
+    out.finish()
+
+
+class ContentWriter:
+    """What ``write_content`` does, chunk by chunk as they come. Methods raise ``OSError``."""
+
+    def __init__(self, fs: Fs, fd: int) -> None:
+        self._fs = fs
+        self._fd = fd
+        self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Write ``chunk`` behind what was written."""
         for start, block in _blocks(chunk):
             if block.count(0) == len(block):
                 continue
-            if start + offset != os.lseek(fd, 0, os.SEEK_CUR):
-                os.lseek(fd, start + offset, os.SEEK_SET)
-            fs.write(fd, block)
-        offset += len(chunk)
-    if os.lseek(fd, 0, os.SEEK_CUR) != offset:
-        fs.truncate(fd, offset)
+            if start + self.size != os.lseek(self._fd, 0, os.SEEK_CUR):
+                os.lseek(self._fd, start + self.size, os.SEEK_SET)
+            self._fs.write(self._fd, block)
+        self.size += len(chunk)
+
+    def finish(self) -> None:
+        """Give the file its size, where a hole is at its end."""
+        if os.lseek(self._fd, 0, os.SEEK_CUR) != self.size:
+            self._fs.truncate(self._fd, self.size)
 
 
 def _blocks(chunk: bytes) -> Iterator[tuple[int, bytes]]:

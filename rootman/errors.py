@@ -65,3 +65,9 @@ class NotFound(RootmanError):
     """There is no such store, version or release."""
 
     exit_code = 8
+
+
+class Unreachable(RootmanError):
+    """A server cannot be reached, or does not do its part."""
+
+    exit_code = 9

@@ -27,6 +27,7 @@ from rootman.steps import (
     DropRecord,
     Exchange,
     Fetch,
+    KeepRelease,
     PointCurrent,
     PointPrevious,
     Publish,
@@ -111,6 +112,9 @@ class Executor:
 
     def _fetch(self, _: Fetch) -> None:
         self._built().fetch()
+
+    def _keep_release(self, _: KeepRelease) -> None:
+        self._built().keep()
 
     def _take_spare(self, step: TakeSpare) -> None:
         self._built().take_spare(str(StageName(StageKind.SPARE, step.seed)))
@@ -215,6 +219,7 @@ _METHODS: Final = {
     Sweep: "_sweep",
     DropRecord: "_drop_record",
     Fetch: "_fetch",
+    KeepRelease: "_keep_release",
     TakeSpare: "_take_spare",
     CloneTree: "_clone_tree",
     StartEmpty: "_start_empty",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from rootman.delta import hash_prefix
 from rootman.entries import (
@@ -21,35 +21,58 @@ from rootman.entries import (
     write_content,
 )
 from rootman.errors import InvalidInput, NotFound
+from rootman.store import open_below
 from rootman.textstream import Hashed, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
 
 
+# Behind the name of what is on its way, and not verified yet.
+PART: Final = ".part"
+
+
 class Origin(Protocol):
     """Where objects come from: a repository, near or far."""
 
-    def open_object(self, digest: str) -> BinaryIO:
-        """Return the zstd-compressed content with this SHA-256."""
+    @property
+    def is_near(self) -> bool:
+        """Whether an object can be had at the speed of the disk."""
         ...
+
+    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+        """Give the zstd-compressed content with this SHA-256 to ``use``.
+
+        It may be given again, from another place, where ``use`` raises ``InvalidInput``.
+        Several threads may ask at once.
+        """
+        ...
+
+    def close(self) -> None:
+        """Have whoever waits for an object fail; safe to call twice."""
 
 
 class NoOrigin:
     """No repository at hand: only local content may be used."""
 
-    def open_object(self, digest: str) -> BinaryIO:
+    is_near = True
+
+    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
         """Refuse.
 
         Raises:
             NotFound: always.
         """
+        del use
         raise NotFound(
             f"object {digest}: not in this store", hint="give a repository that has it: --from REPO"
         )
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class Objects:
@@ -58,7 +81,7 @@ class Objects:
     def __init__(self, fs: Fs, objects_fd: int, origin: Origin) -> None:
         self._fs = fs
         self._fd = objects_fd
-        self._origin = origin
+        self.origin = origin
         # What is written here from now on is verified; only what was there is in doubt.
         self._doubtful = set(os.listdir(objects_fd))
 
@@ -70,15 +93,63 @@ class Objects:
             NotFound: the repository has no such object.
             OSError: it cannot be written.
         """
-        digest = entry.sha256
+        if self.has(entry.sha256):
+            return 0
+        self._fetch(entry.sha256, entry.size)
+        return entry.size
+
+    def has(self, digest: str) -> bool:
+        """Whether the verified content is here; what an earlier process left is hashed now.
+
+        Raises:
+            OSError: it cannot be read, or removed where it is damaged.
+        """
         if digest in self._doubtful:
             self._doubtful.discard(digest)
-            if self._is_whole(digest):
-                return 0
-        elif self._is_there(digest):
-            return 0
-        self._fetch(digest, entry.size)
-        return entry.size
+            return self._is_whole(digest)
+        return self._is_there(digest)
+
+    def open(self, name: str) -> BinaryIO:
+        """Return the file ``name``, open for reading.
+
+        Raises:
+            OSError: among others where it is not there.
+        """
+        return open_below(name, self._fd)
+
+    def remove(self, name: str) -> None:
+        """Remove the file ``name``.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._fs.unlink(name, dir_fd=self._fd)
+
+    def begin(self, name: str) -> int:
+        """Return a new file, for writing, that is to be ``finish``-ed or ``drop``-ped.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.drop(name)  # of an earlier process
+        return self._fs.create(name + PART, dir_fd=self._fd)
+
+    def drop(self, name: str) -> None:
+        """Remove the file that was begun under ``name``, if it is there.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        if self._is_there(name + PART):
+            self._fs.unlink(name + PART, dir_fd=self._fd)
+
+    def finish(self, name: str) -> None:
+        """Let the file that was begun, and is verified, be known as ``name``.
+
+        Raises:
+            OSError: it cannot be renamed.
+        """
+        self._fs.rename(name + PART, name, source_fd=self._fd, target_fd=self._fd)
 
     def _is_there(self, digest: str) -> bool:
         try:
@@ -104,21 +175,19 @@ class Objects:
     def _fetch(self, digest: str, size: int) -> None:
         """Write the object under its name at once: whoever finds it hashes it."""
         what = f"object {digest}"
-        with self._origin.open_object(digest) as source:
-            content = Hashed(_limited(decompress(source, what), size, what))
+
+        def write(source: BinaryIO) -> None:
+            content = verified_content(decompress(source, what), what, digest, size)
             fd = self._fs.create(digest, dir_fd=self._fd)
             try:
-                write_content(self._fs, fd, iter(content))
-                content.verify(digest, what)
-                if content.size != size:
-                    raise InvalidInput(
-                        f"{what} has {content.size} bytes; its manifest says {size} bytes"
-                    )
+                write_content(self._fs, fd, content)
             except BaseException:
                 self._fs.unlink(digest, dir_fd=self._fd)
                 raise
             finally:
                 os.close(fd)
+
+        self.origin.obtain_object(digest, write)
 
     def give(self, entry: Entry, name: bytes, *, dir_fd: int, keep: bool) -> None:
         """Make the file ``name`` of the content of ``entry``; ``keep`` it for another path too.
@@ -127,14 +196,17 @@ class Objects:
             InvalidInput, NotFound, OSError: as for ``ensure``.
         """
         self.ensure(entry)
-        if keep:
-            source = open_quietly(entry.sha256.encode(), dir_fd=self._fd)
-            try:
+        digest = entry.sha256
+        source = open_quietly(digest.encode(), dir_fd=self._fd)
+        try:
+            if keep or os.fstat(source).st_nlink > 1:  # a tree has this inode: it is no other's
                 make_file(self._fs, read_content(source), name, dir_fd=dir_fd)
-            finally:
-                os.close(source)
-        else:
-            self._fs.rename(entry.sha256, name, source_fd=self._fd, target_fd=dir_fd)
+            elif self.origin.is_near:
+                self._fs.rename(digest, name, source_fd=self._fd, target_fd=dir_fd)
+            else:  # fetched once, whatever becomes of the tree that is being built (HT-9)
+                self._fs.link(digest, name, source_fd=self._fd, target_fd=dir_fd)
+        finally:
+            os.close(source)
         set_metadata(self._fs, entry, name, dir_fd=dir_fd)
 
 
@@ -178,6 +250,19 @@ def copy_verified(fs: Fs, source: int, entry: Entry, name: bytes, *, dir_fd: int
         return False
     set_metadata(fs, entry, name, dir_fd=dir_fd)
     return True
+
+
+def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int) -> Iterator[bytes]:
+    """Pass on the content of ``what``; a wrong one fails, at the latest at its end.
+
+    Raises:
+        InvalidInput: it has another hash, or not the ``size`` bytes its manifest promised.
+    """
+    content = Hashed(_limited(stream, size, what))
+    yield from content
+    content.verify(digest, what)
+    if content.size != size:
+        raise InvalidInput(f"{what} has {content.size} bytes; its manifest says {size} bytes")
 
 
 def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:

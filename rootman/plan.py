@@ -21,6 +21,7 @@ from rootman.steps import (
     DropRecord,
     Exchange,
     Fetch,
+    KeepRelease,
     Plan,
     PointCurrent,
     PointPrevious,
@@ -275,6 +276,11 @@ def plan_upgrade(state: StoreState, version: int, seed: Seed, needs: Needs) -> P
         CloseStage(version),
         ClearObjects(),
     )
+
+
+def plan_download(version: int, needs: Needs) -> Plan:
+    """Return the steps that fetch what an upgrade to ``version`` needs, and leave it at that."""
+    return (Fetch(needs.fetch_objects, needs.fetch_bytes), KeepRelease(version))
 
 
 def plan_adoption(state: StoreState, version: int) -> Plan:

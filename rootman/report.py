@@ -14,6 +14,9 @@ class Reporter(Protocol):
     def progress(self, done: int, total: int) -> None:
         """Tell how much of the step is done, in whatever the step counts."""
 
+    def fetched(self, done: int, total: int) -> None:
+        """Tell how many bytes came over a network, of how many."""
+
     def warn(self, text: str) -> None:
         """Tell of something that does not stop the command."""
 
@@ -25,6 +28,9 @@ class Silent:
         """Say nothing."""
 
     def progress(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def fetched(self, done: int, total: int) -> None:
         """Say nothing."""
 
     def warn(self, text: str) -> None:

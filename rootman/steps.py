@@ -64,6 +64,16 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRelease:
+    """Keep the release beside its content, for an upgrade to come."""
+
+    version: int
+
+    def __str__(self) -> str:
+        return f"keep version {self.version} for a later upgrade"
+
+
+@dataclass(frozen=True, slots=True)
 class TakeSpare:
     """Make the spare the stage of the new tree."""
 
@@ -232,6 +242,7 @@ Step = (
     | Sweep
     | DropRecord
     | Fetch
+    | KeepRelease
     | TakeSpare
     | CloneTree
     | StartEmpty

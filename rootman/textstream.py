@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from functools import partial
 from queue import SimpleQueue
 from threading import Semaphore, Thread
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from rootman.errors import InvalidInput, InvalidManifest
 
@@ -18,12 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK: Final = 1 << 18
-# What a hostile frame may make the decompressor allocate.
+# What a hostile frame may make the decompressor allocate: alone, and with others beside it.
 _MAX_WINDOW: Final = 1 << 27
+_SMALL_WINDOW: Final = 1 << 23
 _CHUNKS_AHEAD: Final = 4
 
 
-def decompress(source: BinaryIO, what: str) -> Iterator[bytes]:
+class Readable(Protocol):
+    """What bytes can be read from: an open file, or what passes them on."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+        ...
+
+
+def decompress(source: Readable, what: str) -> Iterator[bytes]:
     """Yield the content of the zstd frames in ``source``; ``what`` names it in errors.
 
     A thread keeps a few chunks ahead, so that reading, decompressing and what is
@@ -34,17 +42,34 @@ def decompress(source: BinaryIO, what: str) -> Iterator[bytes]:
         InvalidInput: the frames are damaged.
         OSError: reading failed.
     """
+    chunks = _decompressed(source, what, _MAX_WINDOW)
+    first = next(chunks, b"")
+    if first:
+        yield first
+    if len(first) == CHUNK:
+        yield from _ahead(chunks)
+
+
+def decompress_alongside(source: Readable, what: str) -> Iterator[bytes]:
+    """Yield what ``decompress`` does, without a thread, and in little memory (HT-6).
+
+    Raises:
+        InvalidInput: the frames are damaged, or want more memory.
+        OSError: reading failed.
+    """
+    return _decompressed(source, what, _SMALL_WINDOW)
+
+
+def _decompressed(source: Readable, what: str, window: int) -> Iterator[bytes]:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=window)
     reader = decompressor.stream_reader(
-        source, read_size=CHUNK, read_across_frames=True, closefd=False
+        cast("BinaryIO", source), read_size=CHUNK, read_across_frames=True, closefd=False
     )
     try:
-        if first := reader.read(CHUNK):
-            yield first
-        if len(first) == CHUNK:
-            yield from _ahead(iter(partial(reader.read, CHUNK), b""))
+        while chunk := reader.read(CHUNK):
+            yield chunk
     except zstandard.ZstdError as error:
         raise InvalidInput(f"{what}: damaged: {error}") from error
 

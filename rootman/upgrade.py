@@ -6,10 +6,11 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman import VERSION
 from rootman.building import Building, SeedTree
+from rootman.downloads import copy_manifest, fetch_manifest, refuse_without_room
 from rootman.errors import Busy, InvalidInput, RootmanError
 from rootman.execute import Executor, explained
 from rootman.fsops import open_dir
@@ -23,6 +24,7 @@ from rootman.plan import (
     check_room,
     choose_seed,
     falling_out,
+    plan_download,
     plan_known,
     plan_spare,
     plan_upgrade,
@@ -57,6 +59,7 @@ class Options:
 
     allow_downgrade: bool = False
     dry_run: bool = False
+    download_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,14 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
     )
     plan = plan_known(state, release)
     if plan is not None:
+        if options.download_only:
+            plan = ()
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         return UpgradeResult(release.version, state.current, plan, None, time.monotonic() - began)
-    result = _build(opened, repository, release, state, dry_run=options.dry_run, began=began)
+    result = _build(opened, repository, release, state, options, began=began)
+    if options.download_only:
+        return result
     if options.dry_run:
         return replace(result, retired=falling_out(state, release.version))
     return replace(result, retired=leave_spare(opened, state, release.version))
@@ -110,13 +117,14 @@ def _build(
     repository: Repository,
     release: Release,
     state: StoreState,
+    options: Options,
     *,
-    dry_run: bool,
     began: float,
 ) -> UpgradeResult:
     base = release.base
     with ExitStack() as stack, explained(tree_name(release.name, release.version)):
-        file = stack.enter_context(repository.open_manifest(base.manifest))
+        objects = Objects(opened.fs, opened.store.objects, repository)
+        file = stack.enter_context(_manifest(opened, repository, objects, base, options))
         wanted = CompressedManifest(file, base.manifest)
         seed, tree, delta = _find_seed(opened, state, wanted, base, stack)
         directories = len(tree.digests) if tree else 0
@@ -127,8 +135,10 @@ def _build(
             directories=directories,
             manifest_size=base.manifest_size,
         )
-        plan = plan_upgrade(state, release.version, seed, delta.needs)
-        objects = Objects(opened.fs, opened.store.objects, repository)
+        if options.download_only:
+            plan = plan_download(release.version, delta.needs)
+        else:
+            plan = plan_upgrade(state, release.version, seed, delta.needs)
         building = Building(
             opened.store,
             opened.fs,
@@ -143,12 +153,38 @@ def _build(
             release=serialise(release),
             forks=opened.forks,
         )
-        if not dry_run:
+        if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     seconds = time.monotonic() - began
     return UpgradeResult(
         release.version, state.current, plan, delta.needs, seconds, fetched=building.fetched
     )
+
+
+def _manifest(
+    opened: Session, repository: Repository, objects: Objects, base: Bundle, options: Options
+) -> BinaryIO:
+    """Return the compressed manifest, open; what is far away, or to be kept, is fetched first."""
+    if repository.is_near and not options.download_only:
+        return repository.open_manifest(base.manifest)
+    room = _room(opened.store.fd).free_bytes
+    if not options.dry_run:
+        step = f"fetch the manifest {base.manifest}"
+        opened.reporter.step(step)
+        with explained(step):
+            return fetch_manifest(opened.fs, objects, repository, base, room=room)
+    refuse_without_room(base, room)
+    from tempfile import TemporaryFile
+
+    file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the caller closes it
+
+    def write(source: BinaryIO) -> None:
+        file.seek(0)
+        file.truncate()
+        copy_manifest(source, base, file.write)
+
+    repository.obtain_manifest(base.manifest, write)
+    return file
 
 
 def _find_seed(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rootman.delta import Drift
     from rootman.fsops import Fs
     from rootman.objects import Origin
+    from rootman.repo.source import Source
     from rootman.state import StoreState
     from tests.builders import Tree
 
@@ -51,6 +52,9 @@ class Listener:
         self.steps.append(text)
 
     def progress(self, done: int, total: int) -> None:
+        del done, total
+
+    def fetched(self, done: int, total: int) -> None:
         del done, total
 
     def warn(self, text: str) -> None:
@@ -122,6 +126,13 @@ class Lab:
             self.session(fs, forks=forks) as opened,
             Repository.open(f"{self.repo}/releases/{version}.json") as repository,
         ):
+            return upgrade(opened, repository, options or Options())
+
+    def upgrade_from(
+        self, source: Source, version: int, fs: Fs | None = None, options: Options | None = None
+    ) -> UpgradeResult:
+        """Upgrade to ``version`` of the repository that ``source`` has."""
+        with self.session(fs) as opened, Repository(source, version) as repository:
             return upgrade(opened, repository, options or Options())
 
     def rollback(self, to: int | None = None, fs: Fs | None = None) -> None:

@@ -29,6 +29,16 @@ class FolderSource:
         except OSError as error:
             raise SystemFailure(f"{path}: {error.strerror}") from error
 
+    @property
+    def is_near(self) -> bool:
+        """A folder is."""
+        return True
+
+    @property
+    def copies(self) -> tuple[FolderSource]:
+        """There is no other."""
+        return (self,)
+
     def name_of(self, path: str) -> str:
         """Return the full name of the file ``path``."""
         return f"{self.path}/{path}"
@@ -78,7 +88,7 @@ class FolderSource:
             self._fd = -1
 
 
-def locate(location: str) -> tuple[str, int | None]:
+def find_folder(location: str) -> tuple[str, int | None]:
     """Return the repository's folder, and the version if ``location`` is a release file.
 
     Raises:

@@ -11,13 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from rootman.document import SIZE_LIMIT
-from rootman.errors import InvalidInput, NotFound
+from rootman.errors import InvalidInput, NotFound, Refused
 from rootman.release import parse_release, parse_repository
 from rootman.repo import layout
-from rootman.repo.folder import FolderSource, locate, no_repository
+from rootman.repo.address import is_remote, parse_address
+from rootman.repo.folder import FolderSource, find_folder, no_repository
+from rootman.repo.mirrors import Mirrors, obtain
 from rootman.repo.source import Missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -49,21 +52,36 @@ class Repository:
             raise
 
     @staticmethod
-    def open(location: str) -> Repository:
-        """Return the repository at ``location``: its folder, or a release file in it.
+    def open(location: str, mirrors: Sequence[str] = (), *, insecure: bool = False) -> Repository:
+        """Return the repository at ``location``, taken at its word.
+
+        That is its folder, its URL, or that of a release in it. The URLs ``mirrors`` have
+        the same files.
 
         Raises:
             NotFound: there is nothing at ``location``.
+            Refused: it is on a web server, and ``insecure`` was not asked for.
             InvalidInput: what is there is no repository, or one of an unknown format.
-            SystemFailure: it cannot be read.
+            SystemFailure, Unreachable: it cannot be read.
         """
-        path, version = locate(location)
-        return Repository(FolderSource(path, location), version)
+        source, version = locate(location, mirrors)
+        if not source.is_near and not insecure:
+            source.close()
+            raise Refused(
+                f"{source.location}: there is no trust by which to know what comes from there",
+                hint="rootman trust root.json; --insecure takes whatever comes",
+            )
+        return Repository(source, version)
 
     @property
     def location(self) -> str:
         """What the user named."""
         return self.source.location
+
+    @property
+    def is_near(self) -> bool:
+        """Whether files can be read and searched at the speed of the disk."""
+        return self.source.is_near
 
     def versions(self) -> list[int]:
         """Return the versions published here, in ascending order.
@@ -130,14 +148,23 @@ class Repository:
         """
         return self.source.open(layout.manifest_path(digest))
 
-    def open_object(self, digest: str) -> BinaryIO:
-        """Return the zstd-compressed object ``digest``, open for reading.
+    def obtain_manifest(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+        """Give the zstd-compressed manifest ``digest`` to ``use``; another copy if it is refused.
 
         Raises:
-            InvalidInput: it is missing here.
+            InvalidInput: it is missing everywhere, or what ``use`` says of it.
             SystemFailure, Unreachable: it cannot be read.
         """
-        return self.source.open(layout.object_path(digest))
+        obtain(self.source, layout.manifest_path(digest), use)
+
+    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+        """Give the zstd-compressed object ``digest`` to ``use``; another copy if it is refused.
+
+        Raises:
+            InvalidInput: it is missing everywhere, or what ``use`` says of it.
+            SystemFailure, Unreachable: it cannot be read.
+        """
+        obtain(self.source, layout.object_path(digest), use)
 
     def close(self) -> None:
         """Close the source; safe to call twice."""
@@ -153,3 +180,24 @@ class Repository:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def locate(location: str, mirrors: Sequence[str] = ()) -> tuple[Source, int | None]:
+    """Return the source at ``location``, with its ``mirrors``, and the version that was named.
+
+    Raises:
+        NotFound, InvalidInput, SystemFailure: there is none.
+    """
+    if not is_remote(location):
+        if mirrors:
+            raise InvalidInput(f"{location}: only a repository on a web server has mirrors")
+        path, version = find_folder(location)
+        return FolderSource(path, location), version
+    from rootman.repo.http import HttpSource
+
+    address = parse_address(location)
+    source = HttpSource(address)
+    if not mirrors:
+        return source, address.version
+    others = [HttpSource(parse_address(one)) for one in mirrors]
+    return Mirrors(source, others), address.version

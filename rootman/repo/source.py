@@ -6,9 +6,12 @@ of one is not trusted. Out of scope: what the files mean (``repository``).
 
 from __future__ import annotations
 
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from rootman.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Missing(InvalidInput):
@@ -48,6 +51,19 @@ class Source(Catalogue, Protocol):
     @property
     def location(self) -> str:
         """What the user named, without secrets."""
+        ...
+
+    @property
+    def is_near(self) -> bool:
+        """Whether a file can be read and searched at the speed of the disk."""
+        ...
+
+    @property
+    def copies(self) -> Sequence[Source]:
+        """The places that have the files, the most promising first; usually the source itself.
+
+        What one of them lacks, or has damaged, another may have.
+        """
         ...
 
     def name_of(self, path: str) -> str:

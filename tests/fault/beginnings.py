@@ -110,7 +110,7 @@ def _release_violations(repository: Repository, version: int) -> Iterator[str]:
         entry = parse_line(line)
         if entry.size:
             try:
-                repository.open_object(entry.sha256).close()
+                repository.source.open(layout.object_path(entry.sha256)).close()
             except Exception as error:  # noqa: BLE001 - whatever it is, it is not there
                 yield f"RL-7: release {version} names {entry.path!r}: {error}"
 

@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rootman.repo.folder import FolderSource
 from rootman.upgrade import Options
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
@@ -166,6 +167,30 @@ def _downloads(lab: Lab) -> None:
     (lab.control / "objects" / ("0" * 64)).write_bytes(b"torn")
 
 
+class Far(FolderSource):
+    """A folder that is read as if it were far away; which network it is does not matter here."""
+
+    is_near = False
+
+
+def _fetch(lab: Lab, fs: Fs) -> object:
+    """``rootman upgrade URL``."""
+    return lab.upgrade_from(Far(str(lab.repo), "far"), 3, fs)
+
+
+def _download(lab: Lab, fs: Fs) -> object:
+    """``rootman upgrade URL --download-only``."""
+    return lab.upgrade_from(Far(str(lab.repo), "far"), 3, fs, Options(download_only=True))
+
+
+def _half_fetched(lab: Lab) -> None:
+    """Have an upgrade cut off while objects came, one of them torn since."""
+    _two(lab)
+    fs = interposed(lab.make_fs(), KillBefore(lambda call: call.op == "rename", 2))
+    assert Forked(lambda: _fetch(lab, fs)).result() is None
+    next(path for path in (lab.control / "objects").iterdir() if path.suffix == "").write_bytes(b"")
+
+
 _UPGRADE: Final = names("settled", "staged", "recorded", "sealed", "sealed+litter", "leaving")
 
 SCENARIOS: Final = (
@@ -291,6 +316,27 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(4, 3, 2, 3, 4),),
         interrupted=True,
+    ),
+    Scenario(
+        "upgrade from far away, one was cut off while it fetched",
+        _half_fetched,
+        _fetch,
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 3),
+            shape(2, 3, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+            shape(3, 2, 2, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "download, one was cut off while it fetched",
+        _half_fetched,
+        _download,
+        (shape(2, 1, 1, 2),),
+        names("settled"),
     ),
     Scenario(
         "rollback",

@@ -14,12 +14,16 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+import zstandard
+
 from rootman.names import StageKind
 from rootman.plan import plan_recovery
+from rootman.release import parse_release
 from tests.builders import Facts, Snapshot, differences, published, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
     from rootman.state import StoreState
     from tests.stores import Lab
@@ -28,6 +32,8 @@ Name = Literal["settled", "litter", "staged", "recorded", "sealed", "orphaned", 
 Names = frozenset[Name]
 
 _OBJECT: Final = re.compile(r"[0-9a-f]{64}")
+_OTHERS: Final = re.compile(r"[0-9a-f]{64}(\.zst)?\.part|release\.json\.part")
+"""What is on its way into ``objects``, and is not used."""
 
 
 class Shape(NamedTuple):
@@ -176,12 +182,31 @@ def settled_violations(lab: Lab, known: Known, *, torn: int = 1) -> list[str]:
 def _object_violations(lab: Lab, allowed: int) -> Iterator[str]:
     torn = 0
     for path in sorted((lab.control / "objects").iterdir()):
-        if _OBJECT.fullmatch(path.name) is None:
+        digest = path.name.removesuffix(".zst")
+        if path.name == "release.json":
+            yield from _download_violations(path)
+        elif _OTHERS.fullmatch(path.name):
+            continue
+        elif _OBJECT.fullmatch(digest) is None:
             yield f"ST-12: {path.name} in objects"
+        elif digest != path.name:
+            torn += sha256_of_manifest(path) != digest
         elif hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
             torn += 1
     if torn > allowed:
         yield f"ST-12: {torn} torn downloads"
+
+
+def _download_violations(release: Path) -> Iterator[str]:
+    """Yield what a release that was downloaded lacks."""
+    base = parse_release(release.read_bytes(), "release.json").base
+    if not release.with_name(f"{base.manifest}.zst").exists():
+        yield "ST-12: a release without its manifest"
+
+
+def sha256_of_manifest(path: Path) -> str:
+    content = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
+    return hashlib.sha256(content).hexdigest()
 
 
 def repair_violations(now: Snapshot, before: Snapshot, wanted: Snapshot) -> Iterator[str]:

@@ -65,7 +65,7 @@ def test_the_version_is_told(machine: Machine) -> None:
             "status: no such option: --rootfs",
             "it stands before the command: rootman --rootfs DIR COMMAND",
         ),
-        ("upgrade", "upgrade: missing argument 'MANIFEST'", "rootman upgrade --help"),
+        ("publish", "publish: missing argument 'TREE'", "rootman publish --help"),
         ("publish a b", "publish: missing option '--version'", "rootman publish --help"),
         ("init tree", "init: TREE and --version go together", "rootman init --help"),
         ("prune --keep 1 2", "prune: give versions, or --keep", "rootman prune --help"),
@@ -289,6 +289,8 @@ print(*(name for name in sys.modules if name.startswith("cli.")), file=sys.stder
 def test_the_summaries_are_those_of_the_commands() -> None:
     from importlib import import_module
 
-    summaries = {name: import_module(f"cli.{name}").command.help for name in COMMANDS}
+    summaries = {
+        name: import_module(f"cli.{name.replace('-', '_')}").command.help for name in COMMANDS
+    }
 
     assert {name: text.splitlines()[0] for name, text in summaries.items()} == dict(COMMANDS)

@@ -26,7 +26,7 @@ from rootman.errors import (
 )
 from rootman.fsops import RealFs
 from rootman.manifest import parse_line
-from rootman.repo import objects
+from rootman.repo import layout, objects
 from rootman.repo.index import parse_index
 from rootman.repo.publish import Publication, PublishResult, publish
 from rootman.repo.repository import Repository
@@ -113,7 +113,7 @@ def check(repo: Path, versions: list[int]) -> dict[int, dict[bytes, bytes]]:
 
 
 def content(repository: Repository, digest: str) -> bytes:
-    with repository.open_object(digest) as file:
+    with repository.source.open(layout.object_path(digest)) as file:
         return b"".join(decompress(file, "object"))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.release import Bundle, Release, serialise, serialise_repository
+from rootman.repo import layout
 from rootman.repo.repository import Repository
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_manifests_and_objects_are_opened(repo: Path) -> None:
     with Repository.open(str(repo)) as repository:
         with repository.open_manifest(HASH) as manifest:
             assert manifest.read() == b"manifest"
-        with repository.open_object(HASH) as content:
+        with repository.source.open(layout.object_path(HASH)) as content:
             assert content.read() == b"object"
 
 
@@ -171,7 +172,7 @@ def test_missing_content_is_named(repo: Path) -> None:
     other = "cd" * 32
     with Repository.open(str(repo)) as repository:
         with pytest.raises(InvalidInput, match=f"objects/cd/{other}.zst is missing"):
-            repository.open_object(other)
+            repository.source.open(layout.object_path(other))
         with pytest.raises(InvalidInput, match=f"manifests/{other}.zst is missing"):
             repository.open_manifest(other)
 
@@ -184,7 +185,7 @@ def test_what_is_no_file_blocks_nobody(repo: Path) -> None:
 
     with Repository.open(str(repo)) as repository:
         with pytest.raises(InvalidInput, match="is not a file"):
-            repository.open_object(HASH)
+            repository.source.open(layout.object_path(HASH))
         with pytest.raises(InvalidInput, match="is not a file"):
             repository.read_release(5)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rootman import edits, release, seal, state
 from rootman.comparison import compare
 from rootman.manifest import HEADER
+from rootman.repo import index
 from tests.builders import (
     Tree,
     block,
@@ -86,6 +87,7 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
         for old, new in ((_OLD, _NEW), (_NEW, _OLD), (HEADER, _OLD), (_OLD, HEADER))
     ],
     "release": [release.serialise(_RELEASE), release.serialise_repository("olpc")],
+    "index": [index.serialise_index([1, 7, 2147483647]), index.serialise_index([])],
     "state": [
         state.Seal(7, _HASH, 3, 12, -1).serialise(),
         state.Settings("olpc", frozenset({3, 6}), "olpc,xo").serialise(),
@@ -109,7 +111,7 @@ _JSON: Final = (
 
 def words(check: str) -> tuple[bytes, ...]:
     """Return what may be put anywhere into an input of ``check``."""
-    if check in ("release", "state"):
+    if check in ("release", "index", "state"):
         return _JSON
     return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
 

@@ -22,6 +22,7 @@ from rootman import (
     sizes,
 )
 from rootman.errors import InvalidInput
+from rootman.repo import index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +113,16 @@ def _any_day() -> None:
     release._timestamp = timestamp
 
 
+def _any_versions() -> None:
+    """Take versions in any order, and twice."""
+
+    def parse(data: bytes, origin: str) -> list[int]:
+        fields = document.Fields(origin, "", document.decode(data, origin, "index"), index._KEYS)
+        return sorted(set(fields.numbers("versions", 1, 7)))
+
+    index.parse_index = parse
+
+
 def _any_sizes() -> None:
     """Take it for granted that sizes that are there are sizes by version."""
     original = sizes._known
@@ -147,6 +158,7 @@ PARSERS: Final[dict[str, Broken]] = {
     "hardlink groups of different lines": Broken("manifests", _half_groups),
     "edits without a number": Broken("edits", _any_number),
     "days that are none": Broken("release", _any_day),
+    "versions in any order": Broken("index", _any_versions),
     "kept sizes that are relied on": Broken("state", _any_sizes),
     "more digests than paths": Broken("record", _too_many_digests),
 }

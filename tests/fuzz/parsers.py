@@ -23,6 +23,7 @@ from rootman import comparison, edits, manifest, release, seal, sizes, state, te
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
+from rootman.repo import index
 from rootman.seal import SealRecord
 from rootman.state import Seal
 from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, STAMPS_FILE
@@ -207,6 +208,15 @@ def check_release(data: bytes) -> None:
         assert release.parse_repository(release.serialise_repository(name), "") == name
 
 
+def check_index(data: bytes) -> None:
+    """RL-13, RL-2: what is accepted says the same when it is written."""
+    with suppress(InvalidInput):
+        versions = index.parse_index(data, "index.json")
+        written = index.serialise_index(versions)
+        assert index.parse_index(written, "index.json") == versions
+        assert _same(json.loads(written), json.loads(data))
+
+
 def _same(one: object, other: object) -> bool:
     """Return whether two documents are equal; ``1`` is neither ``true`` nor ``1.0``."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -286,6 +296,7 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "manifests": check_manifests,
     "edits": check_edits,
     "release": check_release,
+    "index": check_index,
     "state": check_state,
     "record": check_record,
 }
