@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "pack": "Make packs, by which devices upgrade with few bytes.",
     "serve": "Serve a repository over HTTP, to try it out.",
 }
 

@@ -134,6 +134,18 @@ class Objects:
         self.drop(name)  # of an earlier process
         return self._fs.create(name + PART, dir_fd=self._fd)
 
+    def open_part(self, name: str) -> int | None:
+        """Return the file that was begun under ``name`` by whomever, for reading and writing.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name + PART, flags, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+
     def drop(self, name: str) -> None:
         """Remove the file that was begun under ``name``, if it is there.
 
