@@ -19,6 +19,7 @@ from rootman.repo.source import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 _MEMBERS: Final = 10_000  # more than the metadata of a lifetime
 
@@ -98,6 +99,12 @@ class OfflineSource:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _Part(io.RawIOBase):
