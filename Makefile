@@ -11,7 +11,8 @@ ARGS ?=
 # Seconds that make fuzz and make soak go on.
 BUDGET ?= 600
 
-# python3-venv (with its setuptools) and python3-wheel put rootman into .venv without a network.
+# python3-venv (with its setuptools) and python3-wheel put rootman into .venv; what Debian
+# lacks (bsdiff4) comes from PyPI.
 RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
 	python3-psutil python3-pyfuse3 python3-urllib3 python3-xattr python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
@@ -78,8 +79,8 @@ packages-bench:
 $(VENV)/runtime: setup.cfg pyproject.toml | packages
 	@echo "making $(VENV) from $(PYTHON)"
 	@$(PYTHON) -m venv --system-site-packages $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
-		--no-build-isolation --config-settings editable_mode=compat --editable .
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+		--config-settings editable_mode=compat --editable '.[publish]'
 	@touch $@
 
 $(VENV)/tools: $(VENV)/runtime
