@@ -102,7 +102,6 @@ def _document(
         "version": result.version,
         "was": result.was,
         "dry_run": options.dry_run,
-        "download_only": options.download_only,
         "plan": [str(step) for step in result.plan],
         "retired": result.retired,
         "added": needs.added if needs else 0,
