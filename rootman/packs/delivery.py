@@ -90,10 +90,10 @@ class Delivery:
         """How many bytes of the pack came from the repository."""
         return self._bytes.fetched
 
-    def manifest(self, old: Iterator[bytes], write: Callable[[bytes], object]) -> None:
+    def manifest(self, old: Iterator[bytes], size: int, write: Callable[[bytes], object]) -> None:
         """Give the new manifest, compressed, to ``write``; it is verified when this returns.
 
-        ``old`` is the stream of the old one.
+        ``old`` is the stream of the old one, ``size`` the bytes that the new one has.
 
         Raises:
             InvalidInput: the pack does not make it.
@@ -101,7 +101,7 @@ class Delivery:
         """
         import zstandard
 
-        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST]))
+        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST], size))
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
         for line in stream:
             if data := compressor.compress(line):

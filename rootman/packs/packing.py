@@ -154,6 +154,9 @@ def _files(lines: Iterable[bytes]) -> Iterator[tuple[int, Content]]:
 
 def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
     spool.append(Role.FILES, number(len(files)))
+    if any(one.source for one in files):
+        # Before the forks: none can import what a thread of ours was importing just then.
+        import bsdiff4.core  # noqa: F401
     work = partial(_make, task)
     workers = min(len(os.sched_getaffinity(0)), len(files))
     found = ordered_map(work, iter(files), workers, keep=task.keep, ahead=_AHEAD)

@@ -45,6 +45,7 @@ ONE: Tree = {
     "share/doc.gz": file(gzip.compress(TEXT, mtime=0)),
     "share/old/place": file(MOVED),
     "etc/conf": file("conf"),
+    **{f"man/{number}": file(TEXT[number * 9 : 30_000]) for number in range(20)},
 }
 TWO: Tree = {
     "bin/program": file(CHANGED, 0o755),
@@ -56,6 +57,7 @@ TWO: Tree = {
     "etc/conf": file("conf 2"),
     "etc/link": symlink("conf"),
     "etc/new": file("new"),
+    **{f"man/{number}": file(TEXT[number * 9 : 30_000]) for number in range(20)},
 }
 
 
@@ -99,7 +101,7 @@ def test_a_pack_is_all_that_is_asked_for(lab: Lab) -> None:
         result = lab.upgrade_from(server.source(), 2)
         assert objects_of(server) == []
         assert len(packs_of(server)) == 1
-    assert result.fetched == pack_of(lab).stat().st_size < 4_000
+    assert result.fetched == pack_of(lab).stat().st_size < 2_500
     check_upgraded(lab)
 
 
@@ -133,7 +135,7 @@ def test_a_file_that_was_changed_comes_by_itself(lab: Lab, place: str) -> None:
     check_upgraded(lab)
 
 
-@pytest.mark.parametrize("at", [0, 15, 300, -2000, -400, -40, -1])
+@pytest.mark.parametrize("at", [0, 15, 300, 900, -400, -40, -1])
 @pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut off"])
 def test_a_damaged_pack(lab: Lab, at: int, *, cut: bool) -> None:
     """PK-2: one line says so, and the tree is what it should be."""
@@ -224,9 +226,9 @@ def test_a_torn_part_is_begun_anew(lab: Lab) -> None:
             size = kept.stat().st_size
             kept.write_bytes(bytes(size) if ".pack" in kept.name else b"torn")
         lab.upgrade_from(server.source(), 2)
-        assert len(packs_of(server)) == 2
+        assert len(packs_of(server)) == 3  # whole, its end, and whole again
         assert objects_of(server) == []
-    assert lab.heard.warnings == []
+    assert not any("pack" in one for one in lab.heard.warnings)
     check_upgraded(lab)
 
 
@@ -238,7 +240,7 @@ def test_a_server_that_goes_away(lab: Lab) -> None:
             return False
         data = handler.content()
         handler.say(200, Content_Length=len(data))
-        handler.send(data[:1_500])
+        handler.send(data[:900])
         handler.break_off()
         return True
 
@@ -248,7 +250,7 @@ def test_a_server_that_goes_away(lab: Lab) -> None:
     assert contents(lab, downloads=True) == before
     with web_server(lab.repo) as server:
         lab.upgrade_from(server.source(), 2)
-        assert server.ranges[server.requests.index(packs_of(server)[0])] == "bytes=1500-"
+        assert server.ranges[server.requests.index(packs_of(server)[0])] == "bytes=900-"
     check_upgraded(lab)
 
 
