@@ -11,9 +11,11 @@ ARGS ?=
 # Seconds that make fuzz and make soak go on.
 BUDGET ?= 600
 
-# python3-venv (with its setuptools) and python3-wheel put rootman into .venv without a network.
-RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
-	python3-psutil python3-pyfuse3 python3-urllib3 python3-xattr python3-zstandard
+# python3-venv (with its setuptools) and python3-wheel put rootman into .venv; what Debian
+# lacks (tuf and securesystemslib) comes from PyPI.
+RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cryptography \
+	python3-psutil python3-pyfuse3 python3-requests python3-urllib3 python3-xattr \
+	python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr btrfs-progs e2fsprogs groff-base grub-common libarchive-tools libcap2-bin \
 	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
@@ -78,8 +80,8 @@ packages-bench:
 $(VENV)/runtime: setup.cfg pyproject.toml | packages
 	@echo "making $(VENV) from $(PYTHON)"
 	@$(PYTHON) -m venv --system-site-packages $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
-		--no-build-isolation --config-settings editable_mode=compat --editable .
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+		--config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(VENV)/tools: $(VENV)/runtime

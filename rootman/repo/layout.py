@@ -11,6 +11,7 @@ RELEASES: Final = "releases"
 MANIFESTS: Final = "manifests"
 OBJECTS: Final = "objects"
 PACKS: Final = "packs"
+METADATA: Final = "metadata"
 TEMPORARY: Final = "tmp"
 LOCK: Final = "lock"
 
@@ -47,6 +48,12 @@ def object_folder(digest: str) -> str:
 def release_path(version: int) -> str:
     """Return the path of the release ``version`` in a repository."""
     return f"{RELEASES}/{release_file(version)}"
+
+
+def parse_release_path(path: str) -> int | None:
+    """Return the version of the release at ``path``, None if no release is there."""
+    folder, _, name = path.partition("/")
+    return parse_release_file(name) if folder == RELEASES else None
 
 
 def manifest_path(digest: str) -> str:
