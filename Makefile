@@ -12,9 +12,10 @@ ARGS ?=
 BUDGET ?= 600
 
 # python3-venv (with its setuptools) and python3-wheel put rootman into .venv; what Debian
-# lacks (bsdiff4) comes from PyPI.
-RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click \
-	python3-psutil python3-pyfuse3 python3-urllib3 python3-xattr python3-zstandard
+# lacks (tuf, securesystemslib, bsdiff4) comes from PyPI.
+RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cryptography \
+	python3-psutil python3-pyfuse3 python3-requests python3-urllib3 python3-xattr \
+	python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr btrfs-progs e2fsprogs groff-base grub-common libarchive-tools libcap2-bin \
 	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.options import as_json, insecure, looking, mirrors
+from cli.progress import Progress
 from cli.render import emit, emit_json
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ def command(
     """
     from rootman.news import read_news
     from rootman.repo.repository import Repository
+    from rootman.repo.trusted import Vetting
 
-    with (
-        Repository.open(repository, mirrors, insecure=insecure) as opened,
-        looking(rootfs, "check-update") as view,
-    ):
-        news = read_news(view.state, opened)
+    with looking(rootfs, "check-update") as view, Progress("check-update") as reporter:
+        vet = Vetting(view.store, reporter, is_insecure=insecure)
+        with Repository.open(repository, mirrors, vet=vet) as opened:
+            news = read_news(view.state, opened)
     if as_json:
         emit_json(_document(news))
     else:

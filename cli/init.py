@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     "--name", metavar="OS", help="The operating system's name, trees are OS.N [default: olpc]."
 )
 @click.option("--compatible", metavar="NAME", help="The hardware that this device is.")
+@click.option("--trust", metavar="ROOT", help="Take only what this root.json makes trusted.")
 @as_json
 @click.pass_obj
 def command(
@@ -29,6 +30,7 @@ def command(
     version: int | None,
     name: str | None,
     compatible: str | None,
+    trust: str | None,
     as_json: bool,
 ) -> None:
     """Make a store, or take a tree into it.
@@ -38,10 +40,11 @@ def command(
     missing: its files are linked where they are on the same filesystem (and are
     not to be changed there any more) and copied otherwise. The first tree becomes
     current. A device says with --compatible what hardware it is, also later;
-    releases for other hardware are refused.
+    releases for other hardware are refused. With --trust releases are refused that the
+    publisher has not signed; `rootman trust` says more, and does the same later.
 
     \b
-      rootman init
+      rootman init --trust root.json
       rootman init /build/root --version 1
       rootman --rootfs /mnt/rootfs init --compatible olpc,xo-1
 
@@ -52,7 +55,7 @@ def command(
     from rootman import workers
     from rootman.initialisation import Request, initialise
 
-    request = Request(tree, version or 0, name, compatible)
+    request = Request(tree, version or 0, name, compatible, trust)
     with Progress("init") as reporter:
         result = initialise(rootfs, request, real_fs(), reporter, forks=workers.DEFAULT)
     if as_json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import click
 
@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "export": "Write a release into one file.",
     "repo": "Look after a repository.",
     "init": "Make a store, or take a tree into it.",
+    "trust": "Show or set whose signatures a store trusts.",
     "check-update": "Say whether there is a newer release.",
     "upgrade": "Install a release and make it current.",
     "rollback": "Go back to the previous version.",
@@ -58,28 +59,35 @@ Exit codes:
 
 
 class Commands(click.Group):
-    """The commands, known by name and summary until one is called."""
+    """Commands that are known by name and summary until one is called.
+
+    ``table`` has the summary of each; ``prefix`` is what the names of their modules begin with.
+    """
+
+    table: ClassVar[Mapping[str, str]] = COMMANDS
+    prefix: ClassVar[str] = ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         del ctx
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command, imported now."""
         del ctx
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
         from importlib import import_module
 
-        command: click.Command = import_module(f"cli.{cmd_name.replace('-', '_')}").command
+        module = f"cli.{self.prefix}{cmd_name.replace('-', '_')}"
+        command: click.Command = import_module(module).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summaries without importing what they are of."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.table.items()))
 
 
 @click.group(cls=Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -28,7 +28,7 @@ mirrors: Final = click.option(
     help="Another server with the same files, for what the first cannot give; may be given again.",
 )
 insecure: Final = click.option(
-    "--insecure", is_flag=True, help="Take what a server sends without any trust in it."
+    "--insecure", is_flag=True, help="Take what is not signed by those whom the store trusts."
 )
 
 

@@ -12,7 +12,9 @@ from cli.progress import Progress
 from cli.render import count, emit, emit_json, printable, readable, size
 
 if TYPE_CHECKING:
+    from rootman.repo.due import Request
     from rootman.repo.publish import PublishResult
+    from rootman.repo.signing import Outcome
 
 
 @click.command
@@ -45,6 +47,13 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="A path that lives once per store, such as /var; may be given again.",
 )
+@click.option(
+    "--sign",
+    "keys",
+    multiple=True,
+    metavar="FILE",
+    help="Sign it with this private key; may be given again.",
+)
 @as_json
 def command(
     tree: str,
@@ -55,6 +64,7 @@ def command(
     compatible: tuple[str, ...],
     config: tuple[str, ...],
     state: tuple[str, ...],
+    keys: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Publish a tree as a release in a repository.
@@ -66,8 +76,13 @@ def command(
     it was, and the next one goes on where it stopped. Builds whose files are the
     same but for their times share them between versions with --clamp-mtime.
 
+    With --sign devices can know that it is yours. The first signing makes
+    metadata/1.root.json, which each device needs once: rootman trust. Sign again before
+    90 days are over, by publishing or by `rootman repo sign`.
+
     \b
-      rootman publish /build/root /srv/repo --version 7 --config /etc --state /var
+      rootman repo keys new olpc.key
+      rootman publish /build/root /srv/repo --version 7 --config /etc --sign olpc.key
       rootman upgrade /srv/repo
 
     Exit codes: rootman --help lists them.
@@ -82,12 +97,30 @@ def command(
         state=state,
         clamp_time_ns=None if clamp is None else clamp * 1_000_000_000,
     )
+    signing = _request(keys)
     with Progress("publish") as progress:
-        result = publish(tree, repository, publication, fs=real_fs(), on_progress=progress.phase)
+        result = publish(
+            tree,
+            repository,
+            publication,
+            fs=real_fs(),
+            on_progress=progress.phase,
+            signing=signing,
+        )
     if as_json:
         emit_json(_document(result, repository))
     else:
         emit(_lines(result, repository))
+
+
+def _request(keys: tuple[str, ...]) -> Request | None:
+    """Return how the release is to be signed; that costs what it imports."""
+    if not keys:
+        return None
+    from rootman.repo.due import Request
+    from rootman.repo.keys import read_signer
+
+    return Request({name: read_signer(name) for name in keys}, renew=False)
 
 
 def _document(result: PublishResult, repository: str) -> dict[str, object]:
@@ -104,6 +137,8 @@ def _document(result: PublishResult, repository: str) -> dict[str, object]:
         "objects_new": result.objects_new,
         "bytes_new": result.bytes_new,
         "bytes_stored": result.bytes_stored,
+        "signed": list(result.outcome.signed) if result.outcome else [],
+        "waiting": list(result.outcome.waiting) if result.outcome else [],
     }
 
 
@@ -111,14 +146,22 @@ def _lines(result: PublishResult, repository: str) -> list[str]:
     release, base = result.release, result.release.base
     title = f"{release.name}.{release.version}"
     where = printable(repository)
+    signed = _signed(result.outcome, repository) if result.outcome else []
     if result.already_published:
-        return [f"{title} is published in {where} already, with this very content"]
+        return [f"{title} is published in {where} already, with this very content", *signed]
     content = f"{count(base.entries, 'path')}, {size(base.size)}"
     new = f"{count(result.objects_new, 'new object')}, {size(result.bytes_new)}"
     return [
         f"{title} published: {content}; {new} ({size(result.bytes_stored)} compressed)",
+        *signed,
         f"to install it: rootman upgrade {printable(_release_file(result, repository))}",
     ]
+
+
+def _signed(outcome: Outcome, repository: str) -> list[str]:
+    from cli.repo_sign import lines
+
+    return lines(outcome, repository)
 
 
 def _release_file(result: PublishResult, repository: str) -> str:

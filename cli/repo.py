@@ -1,4 +1,4 @@
-"""``rootman repo``: the group of commands for a repository, each in a file of its own."""
+"""``rootman repo``: the group; each of its commands is a file ``repo_NAME.py``."""
 
 from __future__ import annotations
 
@@ -6,46 +6,38 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from cli.main import Commands
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COMMANDS: Final[Mapping[str, str]] = {
+SUBCOMMANDS: Final[Mapping[str, str]] = {
+    "keys": "Make keys, and say whose sign what.",
+    "sign": "Sign what a repository offers, and renew its signatures.",
     "pack": "Make packs, by which devices upgrade with few bytes.",
     "serve": "Serve a repository over HTTP, to try it out.",
 }
 
 
-class RepoCommands(click.Group):
-    """The commands, known by name and summary until one is called."""
+class Subcommands(Commands):
+    """The commands of the group, found as those of ``rootman`` are."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands."""
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, imported now."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        from importlib import import_module
-
-        command: click.Command = import_module(f"cli.repo_{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the summaries without importing what they are of."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    table = SUBCOMMANDS
+    prefix = "repo_"
 
 
-@click.group(cls=RepoCommands)
+@click.group(cls=Subcommands)
 def command() -> None:
     """Look after a repository.
 
+    A repository is what `rootman publish` makes: a folder of files that any web server
+    can serve. Signed, a device needs to trust neither the server nor the way to it.
+
     \b
-      rootman repo serve /srv/repo           try it out: http://127.0.0.1:8000
+      rootman repo keys new olpc.key
+      rootman publish /build/root /srv/repo --version 1 --sign olpc.key
+      rootman repo sign /srv/repo --key olpc.key         before 90 days are over
+      rootman repo serve /srv/repo                       http://127.0.0.1:8000
 
     Exit codes: rootman --help lists them.
     """

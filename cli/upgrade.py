@@ -46,7 +46,8 @@ def command(
     The new version is built beside the others, of what does not change by links,
     and becomes current by one rename; what was current is previous then. The
     running system is not touched: it runs from its own tree until the next boot.
-    On an empty store this installs the first version.
+    On an empty store this installs the first version. A store that was given a root
+    of trust (rootman trust) takes only what is signed; others take no URL.
 
     \b
       rootman upgrade /srv/repo --dry-run
@@ -63,6 +64,7 @@ def command(
     from rootman.accounting import bytes_written
     from rootman.downloads import Downloads
     from rootman.repo.repository import Repository
+    from rootman.repo.trusted import Vetting
     from rootman.upgrade import Options, upgrade
 
     if manifest is None and (mirrors or download_only):
@@ -70,12 +72,13 @@ def command(
     options = Options(allow_downgrade, dry_run, download_only)
     before = bytes_written()
     with ExitStack() as stack:
-        repository = opened = None
-        if manifest is not None:
-            repository = stack.enter_context(Repository.open(manifest, mirrors, insecure=insecure))
         opened = stack.enter_context(_opened(rootfs, dry_run=dry_run))
-        if repository is None:
+        if manifest is None:
             repository = stack.enter_context(Repository(Downloads(opened.store)))
+        else:
+            fs = None if dry_run else opened.fs
+            vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
+            repository = stack.enter_context(Repository.open(manifest, mirrors, vet=vet))
         result = upgrade(opened, repository, options)
         name = repository.name
     written = bytes_written() - before

@@ -26,13 +26,20 @@ class Request:
     """What ``init`` is asked for: ``tree`` is taken in as ``version``.
 
     ``os_name`` None means the store's own, and the default for a new one;
-    ``compatible`` None leaves the name of the hardware alone.
+    ``compatible`` None leaves the name of the hardware alone. ``trust`` is the file of
+    the root of trust, None leaves that alone.
     """
 
     tree: str | None = None
     version: int = 0
     os_name: str | None = None
     compatible: str | None = None
+    trust: str | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing is asked for but a store."""
+        return self.tree is None and self.compatible is None and self.trust is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +66,16 @@ def initialise(
     """
     _check_tree(request.tree)
     made = not os.path.lexists(os.path.join(path, CONTROL))
-    if made or (request.tree is None and request.compatible is None):
+    root = _read_root(request.trust)
+    if made or request.is_bare:
         name = request.os_name or DEFAULT_OS
         make_store(path, fs, Settings(name, compatible=request.compatible or ""))
     with session(path, fs, reporter, forks=forks) as opened:
         settings = _settle(opened, request)
+        if root is not None:
+            from rootman.repo.anchor import give_root
+
+            give_root(opened, root)
         result = InitResult(settings.os_name, made, settings.compatible)
         if request.tree is not None:
             linked = adopt(opened, request.tree, request.version)
@@ -72,6 +84,15 @@ def initialise(
             )
         with explained(f"{path}: reading the store"):
             return replace(result, current=scan(opened.store).current)
+
+
+def _read_root(path: str | None) -> bytes | None:
+    """Return the root to be trusted, looked at before a store is made for it."""
+    if path is None:
+        return None
+    from rootman.repo.anchor import read_root
+
+    return read_root(path)
 
 
 def _check_tree(tree: str | None) -> None:

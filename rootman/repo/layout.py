@@ -51,6 +51,12 @@ def release_path(version: int) -> str:
     return f"{RELEASES}/{release_file(version)}"
 
 
+def parse_release_path(path: str) -> int | None:
+    """Return the version of the release at ``path``, None if no release is there."""
+    folder, _, name = path.partition("/")
+    return parse_release_file(name) if folder == RELEASES else None
+
+
 def manifest_path(digest: str) -> str:
     """Return the path of the manifest ``digest`` in a repository."""
     return f"{MANIFESTS}/{compressed_file(digest)}"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rootman.fsops import Fs
+    from rootman.repo.due import Request
+    from rootman.repo.signing import Outcome
     from rootman.repo.writer import Writer
 
     Progress = Callable[[str, int], None]
@@ -44,7 +46,8 @@ class PublishResult:
     """What a publish came to. Sizes are in bytes.
 
     ``bytes_new`` is the content of the ``objects_new`` objects, ``bytes_stored`` what
-    they take compressed. With ``already_published`` nothing was written.
+    they take compressed. With ``already_published`` nothing was written. ``outcome`` is
+    what was signed, None where that was not asked for.
     """
 
     release: Release
@@ -52,6 +55,7 @@ class PublishResult:
     bytes_new: int = 0
     bytes_stored: int = 0
     already_published: bool = False
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +101,13 @@ def publish(
     *,
     fs: Fs,
     on_progress: Progress | None = None,
+    signing: Request | None = None,
 ) -> PublishResult:
     """Publish the directory ``tree`` in ``repository``, which is made if it is missing.
 
     ``on_progress`` gets what is being done, ``scan`` or ``objects``, and how many
-    entries or objects are done.
+    entries or objects are done. With ``signing`` the release is signed, too; the first
+    time that makes the repository's root of trust.
 
     Raises:
         InvalidInput: the publication or the tree is not what it must be.
@@ -122,9 +128,17 @@ def publish(
                 raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
             draft = replace(draft, name=reader.name)
             versions = reader.versions()
+            if signing is not None:
+                from rootman.repo.signing import check_keys
+
+                check_keys(writer, signing)
             known = draft.version in versions
             result = _compare(job, draft, reader) if known else _add(job, draft, writer)
             renew_index(writer, {*versions, draft.version})
+            if signing is not None:
+                from rootman.repo.signing import sign
+
+                result = replace(result, outcome=sign(writer, signing))
             return result
 
 

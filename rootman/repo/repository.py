@@ -56,26 +56,36 @@ class Repository:
             raise
 
     @staticmethod
-    def open(location: str, mirrors: Sequence[str] = (), *, insecure: bool = False) -> Repository:
-        """Return the repository at ``location``, taken at its word.
+    def open(
+        location: str,
+        mirrors: Sequence[str] = (),
+        *,
+        insecure: bool = False,
+        vet: Callable[[Source], Catalogue | None] | None = None,
+    ) -> Repository:
+        """Return the repository at ``location``.
 
         That is its folder, its URL, or that of a release in it. The URLs ``mirrors`` have
-        the same files.
+        the same files. ``vet`` gets its source and returns what says which releases there
+        are, None where the source is taken at its word. Without it all are.
 
         Raises:
             NotFound: there is nothing at ``location``.
-            Refused: it is on a web server, and ``insecure`` was not asked for.
+            Refused: ``vet`` refuses it; or without that it is on a web server, and
+                ``insecure`` was not asked for.
             InvalidInput: what is there is no repository, or one of an unknown format.
             SystemFailure, Unreachable: it cannot be read.
         """
         source, version = locate(location, mirrors)
-        if not source.is_near and not insecure:
+        try:
+            if vet is not None:
+                return Repository(source, version, vet(source))
+            if not insecure:
+                refuse_remote(source)
+            return Repository(source, version)
+        except BaseException:
             source.close()
-            raise Refused(
-                f"{source.location}: there is no trust by which to know what comes from there",
-                hint="rootman trust root.json; --insecure takes whatever comes",
-            )
-        return Repository(source, version)
+            raise
 
     @property
     def location(self) -> str:
@@ -200,6 +210,19 @@ class Repository:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def refuse_remote(source: Source) -> None:
+    """Refuse what is on a web server, where there is no trust in what comes from there.
+
+    Raises:
+        Refused: it is.
+    """
+    if not source.is_near:
+        raise Refused(
+            f"{source.location}: there is no trust by which to know what comes from there",
+            hint="rootman trust root.json; --insecure takes whatever comes",
+        )
 
 
 def locate(location: str, mirrors: Sequence[str] = ()) -> tuple[Source, int | None]:

@@ -42,6 +42,7 @@ def test_the_document(machine: Machine) -> None:
         "timestamp": release["timestamp"], "manifest": release["bundles"][0]["manifest"],
         "entries": 4, "size": 14, "already_published": False,
         "objects_new": 1, "bytes_new": 7, "bytes_stored": document["bytes_stored"],
+        "signed": [], "waiting": [],
     }  # fmt: skip
     assert document["bytes_stored"] > 0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.builders import Tree, build, file
-from tests.commands import ROOTMAN
+from tests.commands import ROOTMAN, UNVERIFIED
 
 if TYPE_CHECKING:
     from tests.commands import Machine
@@ -39,7 +39,7 @@ def on_a_terminal(machine: Machine, *arguments: object, term: str = "xterm") -> 
         assert process.stdout is not None
         out = process.stdout.read()
     assert process.returncode == 0
-    return out, told.decode()
+    return out, UNVERIFIED.sub("", told.decode())
 
 
 def screen(told: str) -> list[str]:

@@ -21,6 +21,7 @@ from tests.builders import (
     symlink,
     unix_socket,
 )
+from tests.fuzz.metadata import SEEDS
 from tests.fuzz.model import lines_of, manifest_of
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
         b'{"key": [[1, "x", 5], [2, "", 6]], "sizes": {"1": [3, 4], "2": [0, 9]}}',
     ],
     "record": _records(),
+    "metadata": SEEDS,
 }
 
 _LINE: Final = (
@@ -111,7 +113,7 @@ _JSON: Final = (
 
 def words(check: str) -> tuple[bytes, ...]:
     """Return what may be put anywhere into an input of ``check``."""
-    if check in ("release", "index", "state"):
+    if check in ("release", "index", "state", "metadata"):
         return _JSON
     return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
 

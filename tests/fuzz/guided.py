@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 PATIENCE: Final = 10
-DOCUMENTS: Final = ("release", "state")
+DOCUMENTS: Final = ("release", "state", "metadata")
 
 
 class Hang(BaseException):
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> NoReturn:
     parser.add_argument("--mutant", help="break a parser first")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds for an input")
     options, others = parser.parse_known_args(arguments)
-    with atheris.instrument_imports(include=["rootman"]):
+    with atheris.instrument_imports(include=["rootman", "tuf"]):
         from tests.fuzz.parsers import CHECKS
     if options.mutant:
         from tests.fuzz.mutants import PARSERS

@@ -28,6 +28,7 @@ from rootman.seal import SealRecord
 from rootman.state import Seal
 from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, STAMPS_FILE
 from rootman.wanted import CompressedManifest, Delta
+from tests.fuzz.metadata import check_metadata
 from tests.fuzz.model import is_manifest, is_ordered, lines_of
 
 if TYPE_CHECKING:
@@ -299,4 +300,5 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "index": check_index,
     "state": check_state,
     "record": check_record,
+    "metadata": check_metadata,
 }

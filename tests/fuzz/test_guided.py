@@ -23,6 +23,7 @@ RUNS = {
     "index": 30_000,
     "state": 30_000,
     "record": 6_000,
+    "metadata": 1_500,
 }
 
 

@@ -280,7 +280,7 @@ def take(lab: Lab, path: str, options: Options | None = None) -> None:
 
 @pytest.mark.parametrize("origins", [(1,), (None,), (None, 1)])
 def test_an_upgrade_from_a_file(lab: Lab, origins: tuple[int | None, ...]) -> None:
-    """RL-13, RL-14: nothing else is needed."""
+    """OF-1, OF-3: nothing else is needed."""
     path = exported(lab, *origins)
     if None not in origins or len(origins) > 1:
         lab.repo.rename(lab.home / "gone")
@@ -300,7 +300,7 @@ def test_a_rehearsal_with_a_file(lab: Lab) -> None:
 
 
 def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
-    """RL-14: it is said which way there is none."""
+    """OF-4: it is said which way there is none."""
     before = contents(lab)
     with pytest.raises(NotFound, match="no pack that leads from version 1"):
         take(lab, exported(lab, None))
@@ -308,7 +308,7 @@ def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
 
 
 def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:
-    """RL-14: what a file does not make again is named, and nothing is half done."""
+    """OF-4: what a file does not make again is named, and nothing is half done."""
     path = exported(lab, 1)
     (lab.tree(1) / "bin/program").write_bytes(b"changed here")
     before = contents(lab, downloads=True)
@@ -319,7 +319,7 @@ def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:
 
 @pytest.mark.parametrize("size", [0, 100, 600, 5_000])
 def test_a_file_that_is_cut_off(lab: Lab, size: int) -> None:
-    """RL-13: one line."""
+    """OF-1: one line."""
     path = exported(lab, 1)
     os.truncate(path, size)
     before = contents(lab, downloads=True)
@@ -329,7 +329,7 @@ def test_a_file_that_is_cut_off(lab: Lab, size: int) -> None:
 
 
 def test_an_export_replaces_a_file_at_once(lab: Lab) -> None:
-    """RL-13: whoever reads has the old one or the new one."""
+    """OF-2: whoever reads has the old one or the new one."""
     path = exported(lab, 1)
     with OfflineSource(path) as source:
         exported(lab, None)
