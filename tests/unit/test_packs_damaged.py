@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import random
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman.comparison import known_lines
 from rootman.errors import InvalidInput
+from rootman.packs.format import Role
 from rootman.packs.recipe import by_zlib
+from rootman.packs.revision import revised
+from rootman.packs.streams import PackFile, Streams
+from rootman.packs.unpacking import unpack
 from tests.builders import directory, file
 from tests.fuzz.model import manifest_of
 from tests.packing import (
+    Files,
     Shelf,
     files_of,
     read,
@@ -43,14 +51,14 @@ AFTER: Final[Tree] = {
 }
 
 
-def _a_pack() -> bytes:
+def a_pack() -> bytes:
     shelf = Shelf()
     return shelf.pack(shelf.add(BEFORE), shelf.add(AFTER))
 
 
 @pytest.fixture(scope="module")
 def pack() -> bytes:
-    return _a_pack()
+    return a_pack()
 
 
 def right_or_refused(data: bytes) -> bool:
@@ -64,7 +72,7 @@ def right_or_refused(data: bytes) -> bool:
     return True
 
 
-def test_a_pack_that_is_whole(pack: bytes) -> None:
+def testa_pack_that_is_whole(pack: bytes) -> None:
     found = read_tree(pack, BEFORE, AFTER)
 
     assert found.files == files_of(AFTER)
@@ -72,7 +80,7 @@ def test_a_pack_that_is_whole(pack: bytes) -> None:
     assert not found.wrong
 
 
-def test_a_pack_that_is_cut_off_anywhere(pack: bytes) -> None:
+def testa_pack_that_is_cut_off_anywhere(pack: bytes) -> None:
     """PK-2: it is refused, and what was made before that is right."""
     whole = [size for size in range(len(pack)) if right_or_refused(pack[:size])]
 
@@ -81,7 +89,7 @@ def test_a_pack_that_is_cut_off_anywhere(pack: bytes) -> None:
 
 
 @given(st.data())
-def test_a_pack_with_wrong_bits(pack: bytes, data: st.DataObject) -> None:
+def testa_pack_with_wrong_bits(pack: bytes, data: st.DataObject) -> None:
     """PK-2."""
     wrong = bytearray(pack)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -91,12 +99,12 @@ def test_a_pack_with_wrong_bits(pack: bytes, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_a_pack_of_any_bytes(pack: bytes, data: bytes) -> None:
+def testa_pack_of_any_bytes(pack: bytes, data: bytes) -> None:
     """PK-2: after a header that is right."""
     right_or_refused(pack[: pack.index(b"\n") + 1] + data)
 
 
-def test_a_pack_for_other_trees(pack: bytes) -> None:
+def testa_pack_for_other_trees(pack: bytes) -> None:
     """PK-2."""
     for old, new in ((AFTER, BEFORE), (BEFORE, BEFORE), ({}, AFTER), ({".": directory()}, AFTER)):
         with pytest.raises(InvalidInput):
@@ -118,3 +126,21 @@ def test_a_changed_source_makes_one_wrong_file(
 
     assert found.wrong == [name.replace("1", "2").encode()]
     assert found.files.keys() == files_of(AFTER).keys() - found.wrong
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_what_is_not_read_of_a_file_is_passed_over(pack: bytes, pieces: int) -> None:
+    """PK-2: as where the disk is full, or the file is there already."""
+    file = PackFile(io.BytesIO(pack), "pack")
+    streams = Streams(file, file.header, "pack")
+    old, new = (known_lines([manifest_of(tree)]) for tree in (BEFORE, AFTER))
+    for _ in revised(old, streams[Role.MANIFEST], 10_000):
+        pass
+    found = {}
+    for number, (entry, content) in enumerate(unpack(new, streams, Files(files_of(BEFORE)))):
+        found[entry.path] = b"".join(islice(content, None if number % 2 else pieces))
+
+    assert [len(found) for found in found.values()][1::2] == [
+        len(files_of(AFTER)[path]) for path in list(found)[1::2]
+    ]
+    assert found[b"new"] == files_of(AFTER)[b"new"]

@@ -192,7 +192,7 @@ def test_a_gzip_file_made_in_small_pieces() -> None:
     def make() -> None:
         assert read(pack, old_manifest, new_manifest, {}).files == {b"f": by_zlib(new, GZIP)}
 
-    bounded(3 * _FIXED, make)
+    bounded(5 * _FIXED, make)
 
 
 def test_a_source_that_is_a_gzip_bomb() -> None:
@@ -215,7 +215,7 @@ def test_a_frame_that_wants_a_larger_window() -> None:
 
     pack = packed([(Role.MANIFEST, data)], header(new=digest_of(HEADER), coding=coding))
 
-    bounded(_FIXED, lambda: refused(pack, "stream manifest: damaged: .*memory"))
+    bounded(_FIXED, lambda: refused(pack, "Frame requires too much memory"))
 
 
 def test_all_the_memory_that_a_pack_may_have() -> None:

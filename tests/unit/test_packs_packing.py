@@ -132,7 +132,7 @@ def test_windows_are_no_larger_than_their_streams() -> None:
 # --- PK-4: each is made once for a test ------------------------------------------------
 
 
-def _other_bytes(made: Made) -> Made:
+def other_bytes(made: Made) -> Made:
     streams = {role: data[:-1] + b"?" if data else data for role, data in made.streams.items()}
     return replace(made, streams=streams)
 
@@ -153,10 +153,8 @@ def _more_operations(made: Made) -> Made:
     return replace(made, recipe=replace(made.recipe, operations=made.recipe.operations + 1))
 
 
-@pytest.mark.parametrize("spoil", [_other_bytes, _another_source, _another_head, _more_operations])
-def test_a_wrong_recipe_is_caught(
-    monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Made], Made]
-) -> None:
+@pytest.mark.parametrize("spoil", [other_bytes, _another_source, _another_head, _more_operations])
+def test_a_wrong_recipe_is_caught(spoil: Callable[[Made], Made]) -> None:
     """PK-4."""
     original = differences.best
 
@@ -164,10 +162,11 @@ def test_a_wrong_recipe_is_caught(
         made = original(path, *rest)
         return spoil(made) if path == b"lib/lib-1.3.so" else made
 
-    monkeypatch.setattr(packing, "best", best)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "best", best)
 
-    with pytest.raises((SystemFailure, InvalidInput), match="the pack just made"):
-        packed()
+        with pytest.raises((SystemFailure, InvalidInput), match="the pack just made"):
+            packed()
 
 
 def test_a_wrong_revision_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
