@@ -250,10 +250,10 @@ class Tree:
             return -1
         parent, name = split(path)
         with suppress(OSError):  # whatever it is: the pack makes nothing of it
-            fd = open_quietly(name, dir_fd=self._dirs.fd(parent))
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                return fd
-            os.close(fd)
+            dir_fd = self._dirs.fd(parent)
+            # Looked at first: to open a device can do something, as to a watchdog.
+            if stat.S_ISREG(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+                return open_quietly(name, dir_fd=dir_fd)
         return -1
 
 

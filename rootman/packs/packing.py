@@ -209,6 +209,7 @@ def _in_order_of_use(
             path = entry.path.decode("ascii", "backslashreplace")
             raise SystemFailure(f"{what} does not make {path} again")
         yield from _chunks(compressed)
+    yield from _chunks(compressed)  # where there are no files, the one that says so
 
 
 def _chunks(compressed: Compressed) -> Iterator[bytes]:
