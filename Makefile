@@ -12,7 +12,7 @@ ARGS ?=
 BUDGET ?= 600
 
 # python3-venv (with its setuptools) and python3-wheel put rootman into .venv; what Debian
-# lacks (tuf and securesystemslib) comes from PyPI.
+# lacks (tuf, securesystemslib, bsdiff4) comes from PyPI.
 RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cryptography \
 	python3-psutil python3-pyfuse3 python3-requests python3-urllib3 python3-xattr \
 	python3-zstandard
@@ -81,7 +81,7 @@ $(VENV)/runtime: setup.cfg pyproject.toml | packages
 	@echo "making $(VENV) from $(PYTHON)"
 	@$(PYTHON) -m venv --system-site-packages $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-		--config-settings editable_mode=compat --editable .
+		--config-settings editable_mode=compat --editable '.[publish]'
 	@touch $@
 
 $(VENV)/tools: $(VENV)/runtime

@@ -27,6 +27,7 @@ READER_GONE: Final = 141  # and SIGPIPE
 # In the order of a store's life. Each is the first line of the command's own help.
 COMMANDS: Final[Mapping[str, str]] = {
     "publish": "Publish a tree as a release in a repository.",
+    "export": "Write a release into one file.",
     "repo": "Look after a repository.",
     "init": "Make a store, or take a tree into it.",
     "trust": "Show or set whose signatures a store trusts.",

@@ -51,7 +51,21 @@ class Version(click.ParamType):
         return number
 
 
+class Origin(Version):
+    """A version that a pack leads from, or the word for none, which is 0."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int:
+        """Return the number that ``value`` is the text of, 0 for ``empty``."""
+        return 0 if value == "empty" else super().convert(value, param, ctx)
+
+
 VERSION: Final = Version()
+ORIGIN: Final = Origin()
 
 
 def real_fs() -> Fs:

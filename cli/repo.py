@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUBCOMMANDS: Final[Mapping[str, str]] = {
+    "pack": "Make packs, by which devices upgrade with few bytes.",
     "keys": "Make keys, and say whose sign what.",
     "sign": "Sign what a repository offers, and renew its signatures.",
     "serve": "Serve a repository over HTTP, to try it out.",

@@ -197,7 +197,7 @@ def adopt(opened: Session, tree: str, version: int) -> bool:
             wanted=wanted,
             delta=delta,
             content=content,
-            objects=None,
+            supply=None,
             size=totals.size,
             release=None,
             forks=opened.forks,

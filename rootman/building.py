@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.apply import Applier
 from rootman.clone import clone_tree, misplaced
+from rootman.comparison import known_lines
 from rootman.delta import splice, wanted_content
 from rootman.edits import compose
 from rootman.entries import make_file
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from rootman.apply import Content
     from rootman.comparison import Change
     from rootman.fsops import Fs
-    from rootman.objects import Objects
     from rootman.report import Reporter
     from rootman.seal import SealRecord
     from rootman.store import Store
+    from rootman.supply import Supply
     from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
 
@@ -57,9 +58,10 @@ _MOST_EDITS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class SeedTree:
-    """A tree that another is made from: its seal record, open, and its quick check."""
+    """A tree that another is made from: its seal record, open, its root, and its quick check."""
 
     record: SealRecord
+    root_fd: int
     entries: int
     digests: dict[str, bytes]
     check: Check
@@ -70,8 +72,8 @@ class Building:
     """The construction of one tree: what the steps from ``Fetch`` to ``Record`` work on.
 
     ``size`` is the content of the wanted tree in bytes, ``release`` the document to
-    keep beside its record; ``content`` makes files, ``objects`` is what must be
-    fetched into first, where that is needed. Methods raise ``OSError``, and ``InvalidInput`` or
+    keep beside its record; ``content`` makes files, ``supply`` has what
+    must be fetched first, where that is needed. Methods raise ``OSError``, and ``InvalidInput`` or
     ``NotFound`` where the repository is not what it should be.
     """
 
@@ -83,11 +85,10 @@ class Building:
     wanted: CompressedManifest
     delta: Delta
     content: Content
-    objects: Objects | None
+    supply: Supply | None
     size: int
     release: bytes | None
     forks: int
-    fetched: int = 0
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
     _stamps: dict[str, int] = field(default_factory=dict)
@@ -101,27 +102,21 @@ class Building:
         return opened(f"{self.stage}/{name}", dir_fd=self.store.staging)
 
     def fetch(self) -> None:
-        """Have all content that the seed lacks in ``objects/``; count the bytes ``fetched``."""
-        objects, total = self.objects, self.delta.needs.fetch_bytes
-        if objects is None:
+        """Have all content that the seed lacks in ``objects/``."""
+        if self.supply is None:
             return
-        wanted = wanted_content(self.delta, self.delta.staying)
-        if objects.origin.is_near:
-            for entry in wanted:
-                self.fetched += objects.ensure(entry)
-                self.reporter.progress(self.fetched, total)
-        else:
-            from rootman.fetching import fetch
-
-            report = self.reporter.fetched
-            self.fetched = fetch(self.fs, objects, wanted, lambda done: report(done, total))
+        seed = self.seed
+        self.supply.fetch(
+            lambda: wanted_content(self.delta, self.delta.staying),
+            known_lines(self.wanted.stream()),
+            (seed.record, seed.root_fd) if seed else None,
+            self.delta.needs.fetch_bytes,
+        )
 
     def keep(self) -> None:
         """Keep the release beside what was fetched."""
-        from rootman.downloads import keep_release
-
-        if self.objects is not None and self.release is not None:
-            keep_release(self.fs, self.store, self.objects, self.release)
+        if self.supply is not None and self.release is not None:
+            self.supply.keep(self.store, self.release)
 
     def take_spare(self, spare: str) -> None:
         """Make the stage ``spare`` this tree's own."""

@@ -156,6 +156,7 @@ class Downloads:
     """
 
     is_near = False  # what is used up here cannot be had again
+    is_complete = True
 
     def __init__(self, store: Store) -> None:
         self._fd = store.objects

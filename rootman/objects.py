@@ -134,6 +134,18 @@ class Objects:
         self.drop(name)  # of an earlier process
         return self._fs.create(name + PART, dir_fd=self._fd)
 
+    def open_part(self, name: str) -> int | None:
+        """Return the file that was begun under ``name`` by whomever, for reading and writing.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(name + PART, flags, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+
     def drop(self, name: str) -> None:
         """Remove the file that was begun under ``name``, if it is there.
 
@@ -197,16 +209,17 @@ class Objects:
         """
         self.ensure(entry)
         digest = entry.sha256
-        source = open_quietly(digest.encode(), dir_fd=self._fd)
-        try:
-            if keep or os.fstat(source).st_nlink > 1:  # a tree has this inode: it is no other's
+        # An inode that a tree has is that tree's alone.
+        if keep or os.stat(digest, dir_fd=self._fd, follow_symlinks=False).st_nlink > 1:
+            source = open_quietly(digest.encode(), dir_fd=self._fd)
+            try:
                 make_file(self._fs, read_content(source), name, dir_fd=dir_fd)
-            elif self.origin.is_near:
-                self._fs.rename(digest, name, source_fd=self._fd, target_fd=dir_fd)
-            else:  # fetched once, whatever becomes of the tree that is being built (HT-9)
-                self._fs.link(digest, name, source_fd=self._fd, target_fd=dir_fd)
-        finally:
-            os.close(source)
+            finally:
+                os.close(source)
+        elif self.origin.is_near:
+            self._fs.rename(digest, name, source_fd=self._fd, target_fd=dir_fd)
+        else:  # fetched once, whatever becomes of the tree that is being built (HT-9)
+            self._fs.link(digest, name, source_fd=self._fd, target_fd=dir_fd)
         set_metadata(self._fs, entry, name, dir_fd=dir_fd)
 
 

@@ -6,11 +6,10 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from rootman import VERSION
 from rootman.building import Building, SeedTree
-from rootman.downloads import copy_manifest, fetch_manifest, refuse_without_room
 from rootman.errors import Busy, InvalidInput, RootmanError
 from rootman.execute import Executor, explained
 from rootman.fsops import open_dir
@@ -34,6 +33,7 @@ from rootman.release import serialise
 from rootman.seal import SealRecord
 from rootman.session import read_state, recover_quietly
 from rootman.store import STAGE_META, STAGE_ROOT
+from rootman.supply import Supply
 from rootman.survey import Check
 from rootman.usage import refuse_in_use
 from rootman.wanted import CompressedManifest, Delta
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rootman.session import Session
     from rootman.state import StoreState
     from rootman.steps import Plan
+    from rootman.store import Store
 
 
 # A spare with more changed paths than this, and than a tenth of it, is cloned afresh.
@@ -68,7 +69,7 @@ class UpgradeResult:
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
     the switch was durable. ``retired`` is the version that became the spare,
-    ``fetched`` the bytes of content that came from the repository.
+    ``fetched`` the bytes that came from the repository: of content, or of a pack.
     """
 
     version: int
@@ -124,14 +125,20 @@ def _build(
     base = release.base
     with ExitStack() as stack, explained(tree_name(release.name, release.version)):
         objects = Objects(opened.fs, opened.store.objects, repository)
-        file = stack.enter_context(_manifest(opened, repository, objects, base, options))
-        wanted = CompressedManifest(file, base.manifest)
+        supply = stack.enter_context(Supply(opened.fs, opened.reporter, repository, objects, base))
+        room = _room(opened.store.fd)
+        old = _old_record(opened, state, stack) if supply.uses_packs else None
+        if options.dry_run:
+            file = supply.passing_manifest(old, room=room.free_bytes)
+        else:
+            file = supply.manifest(old, room=room.free_bytes, keep=options.download_only)
+        wanted = CompressedManifest(stack.enter_context(file), base.manifest)
         seed, tree, delta = _find_seed(opened, state, wanted, base, stack)
         directories = len(tree.digests) if tree else 0
         check_room(
             delta.needs,
             seed,
-            _room(opened.store.fd),
+            room,
             directories=directories,
             manifest_size=base.manifest_size,
         )
@@ -148,7 +155,7 @@ def _build(
             wanted=wanted,
             delta=delta,
             content=ObjectContent(opened.fs, objects, delta.needs.repeated()),
-            objects=objects,
+            supply=supply,
             size=base.size,
             release=serialise(release),
             forks=opened.forks,
@@ -157,34 +164,29 @@ def _build(
             Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     seconds = time.monotonic() - began
     return UpgradeResult(
-        release.version, state.current, plan, delta.needs, seconds, fetched=building.fetched
+        release.version, state.current, plan, delta.needs, seconds, fetched=supply.fetched
     )
 
 
-def _manifest(
-    opened: Session, repository: Repository, objects: Objects, base: Bundle, options: Options
-) -> BinaryIO:
-    """Return the compressed manifest, open; what is far away, or to be kept, is fetched first."""
-    if repository.is_near and not options.download_only:
-        return repository.open_manifest(base.manifest)
-    room = _room(opened.store.fd).free_bytes
-    if not options.dry_run:
-        step = f"fetch the manifest {base.manifest}"
-        opened.reporter.step(step)
-        with explained(step):
-            return fetch_manifest(opened.fs, objects, repository, base, room=room)
-    refuse_without_room(base, room)
-    from tempfile import TemporaryFile
+def _old_record(opened: Session, state: StoreState, stack: ExitStack) -> SealRecord | None:
+    """Return the record of the seed that is likely to be used, None where there is none."""
+    seed = choose_seed(state)
+    if seed.kind == "empty":
+        return None
+    with suppress(RootmanError, OSError):  # of a spare that will not be trusted
+        record_fd = _open_record(opened.store, seed)
+        stack.callback(os.close, record_fd)
+        record = SealRecord(record_fd, f"seal record of version {seed.version}")
+        record.summary()
+        return record
+    return None
 
-    file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the caller closes it
 
-    def write(source: BinaryIO) -> None:
-        file.seek(0)
-        file.truncate()
-        copy_manifest(source, base, file.write)
-
-    repository.obtain_manifest(base.manifest, write)
-    return file
+def _open_record(store: Store, seed: Seed) -> int:
+    if seed.kind == "spare":
+        stage = str(StageName(StageKind.SPARE, seed.version))
+        return open_dir(f"{stage}/{STAGE_META}", dir_fd=store.staging)
+    return open_dir(str(seed.version), dir_fd=store.trees)
 
 
 def _find_seed(
@@ -254,18 +256,17 @@ def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack)
     if seed.kind == "spare":
         stage = str(StageName(StageKind.SPARE, seed.version))
         root = open_dir(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging)
-        record_fd = open_dir(f"{stage}/{STAGE_META}", dir_fd=store.staging)
     else:
         root = open_dir(tree_name(state.settings.os_name, seed.version), dir_fd=store.fd)
-        record_fd = open_dir(str(seed.version), dir_fd=store.trees)
     stack.callback(os.close, root)
+    record_fd = _open_record(store, seed)
     stack.callback(os.close, record_fd)
     record = SealRecord(record_fd, f"seal record of version {seed.version}")
     digests = record.digests()
     # A spare is rootman's alone, in a directory that nobody else has a way into.
     stamps = record.stamps(digests) if seed.kind == "spare" else None
     check = Check(root, record, digests, forks=max(opened.forks - 1, 1), stamps=stamps)
-    return SeedTree(record, record.summary().entries, digests, check)
+    return SeedTree(record, root, record.summary().entries, digests, check)
 
 
 def leave_spare(opened: Session, before: StoreState, version: int) -> int | None:

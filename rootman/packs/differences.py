@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rootman.packs.format import Role, number, zigzag
-from rootman.packs.recipe import EXPANDED_LIMIT, Method, Recipe, by_gzip, by_zlib
+from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method, Recipe, by_gzip, by_zlib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,11 +93,26 @@ def _delta(old: bytes, new: bytes) -> Made:
     )
 
 
+_Operation = tuple[int, bytes, bytes, int]
+"""Copy, addition, insertion and move."""
 _COLUMNS: Final = (Role.COPY, Role.ADD, Role.INSERT, Role.SEEK, Role.DIFF, Role.LITERAL)
 
 
-def _operations(old: bytes, new: bytes) -> Iterator[tuple[int, bytes, bytes, int]]:
-    """Yield copy, addition, insertion and move of each operation."""
+def _operations(old: bytes, new: bytes) -> Iterator[_Operation]:
+    """Yield the operations, of which all but the first make a byte at least (PK-10)."""
+    last: _Operation | None = None
+    for copy, add, insert, seek in _of_pieces(old, new):
+        if last is not None and not (copy or add or insert):
+            last = (*last[:3], last[3] + seek)
+            continue
+        if last is not None:
+            yield last
+        last = (copy, add, insert, seek)
+    if last is not None:
+        yield last
+
+
+def _of_pieces(old: bytes, new: bytes) -> Iterator[_Operation]:
     place = 0  # where the reader will be in the old file
     for start in range(0, len(new), _PIECE):
         low, high = _window(start, len(old), len(new))
@@ -116,7 +131,7 @@ def _window(start: int, old_size: int, new_size: int) -> tuple[int, int]:
     return low, low + _PIECE + 2 * _MARGIN
 
 
-def _of_piece(old: bytes, new: bytes, ahead: int) -> Iterator[tuple[int, bytes, bytes, int]]:
+def _of_piece(old: bytes, new: bytes, ahead: int) -> Iterator[_Operation]:
     """Yield the operations of one comparison, whose old file begins ``ahead`` of the reader."""
     from bsdiff4 import core
 
@@ -144,7 +159,7 @@ def _signed(value: int) -> int:
 
 def expand(content: bytes) -> bytes | None:
     """Return what is in a gzip file (RFC 1952) of one member, None where it is none."""
-    if not content.startswith(_GZIP):
+    if not content.startswith(_GZIP) or len(content) > EXPANDED_LIMIT:
         return None
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
@@ -157,8 +172,7 @@ def expand(content: bytes) -> bytes | None:
 def _expanded_again(new: bytes) -> tuple[bytes, Method, bytes]:
     """Return what to make of a file: its content if it is gzip that we can write, else itself."""
     content = expand(new)
-    if content is not None:
-        head = new[: _head_size(new)]
+    if content is not None and len(head := new[: _head_size(new)]) <= HEAD_LIMIT:
         for method, compress in ((Method.ZLIB, by_zlib), (Method.GZIP, by_gzip)):
             if compress(content, head) == new:
                 return content, method, head

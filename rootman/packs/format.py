@@ -6,14 +6,14 @@ import json
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Final, Literal, cast
 
+from rootman.document import FORMAT, Fields, Shape, check_format, decode
 from rootman.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FORMAT: Final = 1
 MAGIC: Final = b"rootman pack "
 HEADER_LIMIT: Final = 1 << 16
 CHUNK: Final = 1 << 15
@@ -22,9 +22,13 @@ CHUNK_HEAD: Final = 3
 MEMORY_LIMIT: Final = 40 << 20
 """What all decoders of a pack may need together."""
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_KEYS: Final = frozenset({"format", "from", "to", "streams"})
+_STREAM_KEYS: Final = frozenset({"codec", "window"})
+_MANIFEST: Final = Shape(re.compile("[0-9a-f]{64}"), "the SHA-256 of a manifest")
+_MANIFEST_OR_NONE: Final = Shape(re.compile("([0-9a-f]{64})?"), _MANIFEST.meaning)
 
 Codec = Literal["lzma2", "x86+lzma2", "zstd"]
+_CODEC: Final = Shape(re.compile("lzma2|x86[+]lzma2|zstd"), "a known way to compress")
 
 
 class Role(IntEnum):
@@ -84,33 +88,20 @@ def parse_header(line: bytes, what: str) -> Header:
     """
     if not line.startswith(MAGIC) or not line.endswith(b"\n"):
         raise InvalidInput(f"{what}: not a pack")
-    try:
-        document = json.loads(line.removeprefix(MAGIC))
-        found = document["format"]
-        if isinstance(found, int) and found > FORMAT:
-            raise InvalidInput(f"{what}: format {found} is unknown", hint="update rootman")
-        codings = tuple(_coding(one) for one in document["streams"])
-        header = Header(document["from"], document["to"], codings)
-        sound = (
-            found == FORMAT
-            and (header.old == "" or _DIGEST.fullmatch(header.old) is not None)
-            and _DIGEST.fullmatch(header.new) is not None
-            and len(codings) == len(Role)
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        sound = False
-    if not sound:
-        raise InvalidInput(f"{what}: its header is damaged")
+    document = decode(line.removeprefix(MAGIC), what, "pack")
+    check_format(document, what)
+    fields = Fields(what, "", document, _KEYS)
+    codings = tuple(map(_coding, fields.objects("streams", _STREAM_KEYS)))
+    if len(codings) != len(Role):
+        raise fields.wrong("streams", f"must be {len(Role)}")
     if sum(one.window for one in codings) > MEMORY_LIMIT:
         raise InvalidInput(f"{what}: asks for more memory than {MEMORY_LIMIT >> 20} MiB")
-    return header
+    return Header(fields.text("from", _MANIFEST_OR_NONE), fields.text("to", _MANIFEST), codings)
 
 
-def _coding(document: dict[str, object]) -> Coding:
-    codec, window = document["codec"], document["window"]
-    if codec not in get_args(Codec) or not isinstance(window, int) or window < 1:
-        raise ValueError
-    return Coding(cast("Codec", codec), window)
+def _coding(fields: Fields) -> Coding:
+    codec = cast("Codec", fields.text("codec", _CODEC))
+    return Coding(codec, fields.number("window", 1, MEMORY_LIMIT))
 
 
 def chunk(role: Role, data: bytes) -> bytes:

@@ -35,7 +35,10 @@ EMPTY: Final = b"#mtree\n"
 
 
 class Contents(Protocol):
-    """The manifests and objects of a repository, in this machine's own folder."""
+    """The manifests and objects of a repository, in this machine's own folder.
+
+    Methods raise ``InvalidInput`` where there is no such file.
+    """
 
     def open_manifest(self, digest: str) -> BinaryIO:
         """Return the zstd-compressed manifest ``digest``, open for reading."""
@@ -61,15 +64,28 @@ class Task:
     on_progress: Callable[[int], None] | None = None
 
     def manifest(self, digest: str) -> Iterator[bytes]:
-        """Return a manifest as a stream of bytes."""
+        """Yield a manifest as a stream of bytes, and refuse it at its end if it is another."""
         if not digest:
-            return iter([EMPTY])
-        return decompress(self.contents.open_manifest(digest), f"manifest {digest}")
+            yield EMPTY
+            return
+        what = f"manifest {digest}"
+        with self.contents.open_manifest(digest) as file:
+            stream = Hashed(decompress(file, what))
+            yield from stream
+            stream.verify(digest, what)
 
     def object(self, digest: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file.
+
+        Raises:
+            InvalidInput: the object is missing or damaged.
+        """
+        what = f"object {digest}"
         with self.contents.open_object(digest) as file:
-            return b"".join(decompress(file, f"object {digest}"))
+            stream = Hashed(decompress(file, what))
+            content = b"".join(stream)
+            stream.verify(digest, what)
+        return content
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +192,9 @@ def _in_order_of_use(
     """Unpack what was made, which tests it, and yield each chunk when it was needed."""
     what = "the pack just made"
     streams = Streams(compressed, header, what)
-    manifest = Hashed(revised(known_lines(task.manifest(task.old)), streams[Role.MANIFEST]))
+    size = sum(map(len, task.manifest(task.new)))
+    old = known_lines(task.manifest(task.old))
+    manifest = Hashed(revised(old, streams[Role.MANIFEST], size))
     manifest.verify(task.new, what)
     yield from _chunks(compressed)
     lines = known_lines(task.manifest(task.new))

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 EXPANDED_LIMIT: Final = 16 << 20
 """Bytes of a gzip file's content: one and its source's are in memory at a time."""
 
+HEAD_LIMIT: Final = 1 << 12
+"""Bytes of the header of a gzip file; it may have a name and a comment."""
+
 _PIECE: Final = 1 << 18
+_FURTHEST: Final = 1 << 62  # into a source; so the sum of two places is still one
 _GZIP_FIXED: Final = 10  # bytes of a header without a name
 _LEVEL: Final = 9
 
@@ -44,6 +48,12 @@ class Method(IntFlag):
     """The source is what is in a gzip file."""
     PROGRAM = 16
     """What is inserted comes from ``CODE``."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether it is one: no file is compressed twice, and what is expanded is a source."""
+        both, alone = Method.ZLIB | Method.GZIP, Method.EXPANDED
+        return self & both != both and self & (alone | Method.DELTA) != alone
 
     @property
     def compressed(self) -> bool:
@@ -88,8 +98,9 @@ def made(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
         pieces = _operated(recipe, source, streams)
     else:
         pieces = _inserted(streams, _literal(recipe), recipe.size)
+    pieces = _gathered(pieces)
     if not recipe.method.compressed:
-        return _gathered(pieces)
+        return pieces
     compress = by_zlib if recipe.method & Method.ZLIB else by_gzip
     return iter([compress(b"".join(pieces), recipe.head)])
 
@@ -106,7 +117,7 @@ def _operated(recipe: Recipe, source: Source, streams: Streams) -> Iterator[byte
     for _ in range(recipe.operations):
         copy, add, insert = copies.number(), additions.number(), insertions.number()
         left -= copy + add + insert
-        if left < 0 or place < 0:
+        if left < 0 or not 0 <= place <= _FURTHEST:
             raise Damaged(f"{streams.what}: damaged: an operation leads out of a file")
         for size in _steps(copy):
             yield source.read(size, place)
@@ -145,7 +156,7 @@ def added(one: bytes, other: bytes) -> bytes:
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in fewer pieces."""
+    """Yield the same bytes in fewer pieces: operations can make them one by one."""
     waiting, size = list[bytes](), 0
     for piece in pieces:
         waiting.append(piece)
@@ -171,7 +182,7 @@ def by_gzip(content: bytes, head: bytes) -> bytes:
     """
     command = ["gzip", "-n", f"-{_LEVEL}", "-c"]
     try:
-        made = subprocess.run(command, input=content, stdout=subprocess.PIPE, check=False)
+        made = subprocess.run(command, input=content, capture_output=True, check=False)
     except OSError:
         return b""
     return head + made.stdout[_GZIP_FIXED:]

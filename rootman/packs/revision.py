@@ -6,7 +6,7 @@ line with these keywords changed, ``+LINE`` a new line, ``.`` the end.
 
 from __future__ import annotations
 
-from itertools import islice
+import re
 from typing import TYPE_CHECKING, Final
 
 from rootman.comparison import compare
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rootman.packs.streams import Stream
 
 _END: Final = b".\n"
-_DIGITS: Final = 12
+_COUNT: Final = re.compile(rb"[1-9][0-9]{0,11}\n")
+_MAX_LINE: Final = MAX_LINE + 1
 
 
 def revise(old: Iterable[bytes], new: Iterable[bytes]) -> Iterator[bytes]:
@@ -57,45 +58,56 @@ def _keyword(word: bytes) -> bytes:
     return word[: word.find(b"=")]
 
 
-def revised(old: Iterator[bytes], stream: Stream) -> Iterator[bytes]:
+def revised(old: Iterator[bytes], stream: Stream, size: int) -> Iterator[bytes]:
     """Yield the lines of the new manifest, its header first; ``old`` yields those of the old one.
 
-    What comes out has any form at all until its hash is known.
+    What comes out has any form at all until its hash is known, and at most ``size`` bytes,
+    as many as the new manifest has.
 
     Raises:
         Damaged: the stream is not a revision of ``old``.
     """
+    for line in _revised(old, stream):
+        size -= len(line)
+        if size < 0:
+            raise _damaged(stream, "it makes a longer manifest than there is")
+        yield line
+
+
+def _revised(old: Iterator[bytes], stream: Stream) -> Iterator[bytes]:
     yield HEADER
-    while (line := stream.line(MAX_LINE)) != _END:
+    while (line := stream.line(_MAX_LINE)) != _END:
         kind, rest = line[:1], line[1:]
         if kind == b"+":
             yield rest
         elif kind == b"~":
-            yield _with(_next(old), rest)
-        elif kind in (b"=", b"-"):
-            count = _count(rest)
-            kept = sum(1 for _ in islice(old, count)) if kind == b"-" else 0
-            if kind == b"=":
-                for one in islice(old, count):
-                    kept += 1
-                    yield one
-            if kept < count:
-                raise Damaged("the manifest it is for ends too early")
+            yield _with(_next(old, stream), rest)
+        elif kind == b"=":
+            for _ in range(_count(rest, stream)):
+                yield _next(old, stream)
+        elif kind == b"-":
+            for _ in range(_count(rest, stream)):
+                _next(old, stream)
         else:
-            raise Damaged("its manifest is damaged")
+            raise _damaged(stream, "not an edit")
     yield from old
 
 
-def _next(old: Iterator[bytes]) -> bytes:
+def _next(old: Iterator[bytes], stream: Stream) -> bytes:
     for line in old:
         return line
-    raise Damaged("the manifest it is for ends too early")
+    raise _damaged(stream, "the manifest that it is for is longer")
 
 
-def _count(text: bytes) -> int:
-    if not text.strip().isdigit() or len(text) > _DIGITS:
-        raise Damaged("its manifest is damaged")
+def _count(text: bytes, stream: Stream) -> int:
+    # Not 0: every edit is of a line, so there are no more edits than lines.
+    if _COUNT.fullmatch(text) is None:
+        raise _damaged(stream, "not a number of lines")
     return int(text)
+
+
+def _damaged(stream: Stream, problem: str) -> Damaged:
+    return Damaged(f"{stream.what}: damaged: {problem}")
 
 
 def _with(line: bytes, changes: bytes) -> bytes:

@@ -8,7 +8,6 @@ whoever uses what comes out knows its hash. Out of scope: what the streams mean.
 from __future__ import annotations
 
 import lzma
-from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
 from rootman.errors import InvalidInput
@@ -54,8 +53,8 @@ class PackFile:
         self._file = file
         self.what = what
         self.header: Header = parse_header(file.readline(HEADER_LIMIT), what)
-        self._early = [deque[bytes]() for _ in Role]
-        self._kept = 0
+        # As bytes, not as chunks: of those there might be a million, each an object.
+        self._early = [bytearray() for _ in Role]
         self._ended = set[Role]()
 
     def take(self, role: Role) -> bytes:
@@ -66,16 +65,15 @@ class PackFile:
             OSError: it cannot be read.
         """
         if early := self._early[role]:
-            data = early.popleft()
-            self._kept -= len(data)
+            data = bytes(early[:CHUNK])
+            del early[:CHUNK]
             return data
         while role not in self._ended:
             found, data = self._read()
             if found in (role, None):
                 return data
-            self._early[found].append(data)
-            self._kept += len(data)
-            if self._kept > _EARLY_LIMIT:
+            self._early[found] += data
+            if sum(map(len, self._early)) > _EARLY_LIMIT:
                 raise Damaged(f"{self.what}: damaged: not in the order of use")
         return b""
 
@@ -112,20 +110,19 @@ class Stream:
 
     def __init__(self, source: Chunks, role: Role, coding: Coding, what: str) -> None:
         self._decoder = _decoder(source, role, coding)
-        self._what = f"{what}: stream {role.name.lower()}"
+        self.what = f"{what}: stream {role.name.lower()}"
         self._buffer = b""
         self._at = 0
 
     def _fill(self) -> None:
-        """Have at least one more byte ahead."""
+        """Have at least one byte ahead, where there is none."""
         try:
             more = self._decoder.read(_PIECE)
         except lzma.LZMAError as error:
-            raise Damaged(f"{self._what}: damaged: {error}") from error
+            raise Damaged(f"{self.what}: damaged: {error}") from error
         if not more:
-            raise Damaged(f"{self._what}: ends too early")
-        self._buffer = more if self._at == len(self._buffer) else self._buffer[self._at :] + more
-        self._at = 0
+            raise Damaged(f"{self.what}: ends too early")
+        self._buffer, self._at = more, 0
 
     def read(self, size: int) -> bytes:
         """Return the next ``size`` bytes, which the caller can keep in memory."""
@@ -158,19 +155,24 @@ class Stream:
             found |= (byte & 0x7F) << 7 * count
             if byte < 0x80:
                 return found
-        raise Damaged(f"{self._what}: damaged: a number is too long")
+        raise Damaged(f"{self.what}: damaged: a number is too long")
 
     def offset(self) -> int:
         """Return the next number, which may be below zero."""
         return unzigzag(self.number())
 
     def line(self, limit: int) -> bytes:
-        """Return the next line with its newline, at most ``limit`` bytes of it."""
-        while (end := self._buffer.find(b"\n", self._at)) < 0:
-            if len(self._buffer) - self._at > limit:
-                raise Damaged(f"{self._what}: damaged: a line is too long")
-            self._fill()
-        return self.read(end + 1 - self._at)
+        """Return the next line with its newline, which has at most ``limit`` bytes."""
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            if self._at == len(self._buffer):
+                self._fill()
+            end = self._buffer.find(b"\n", self._at) + 1 or len(self._buffer)
+            line += self._buffer[self._at : end]
+            self._at = end
+            if len(line) > limit:
+                raise Damaged(f"{self.what}: damaged: a line is too long")
+        return bytes(line)
 
 
 class Streams:

@@ -6,9 +6,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.errors import InvalidManifest
-from rootman.manifest import field_path, parse_line, path_field
+from rootman.manifest import MAX_LINE, field_path, parse_line, path_field
 from rootman.packs.format import Role
-from rootman.packs.recipe import EXPANDED_LIMIT, Method, Recipe, made
+from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method, Recipe, made
 from rootman.packs.streams import Damaged
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rootman.packs.recipe import Source
     from rootman.packs.streams import Streams
 
-_HEAD_LIMIT: Final = 1 << 12
-_PATH_LIMIT: Final = 1 << 16
 _METHODS: Final = sum(Method)
 
 
@@ -71,24 +69,25 @@ def _entry(lines: Iterator[bytes], skipped: int, what: str) -> Entry:
 def _recipe(entry: Entry, streams: Streams) -> Recipe:
     files = streams[Role.FILES]
     found = files.number()
-    if found & ~_METHODS:
+    if found & ~_METHODS or not (method := Method(found)).possible:
         raise Damaged(f"{streams.what}: damaged: an unknown method")
-    method = Method(found)
     source, operations, head, size = b"", 0, b"", entry.size
     if method.compressed:
-        head = _bytes(streams, _HEAD_LIMIT)
+        head = _bytes(streams, HEAD_LIMIT)
         size = files.number()
         if size > EXPANDED_LIMIT:
             raise Damaged(f"{streams.what}: damaged: a gzip file of more than is allowed")
     if method & Method.DELTA:
         source = _path(streams) or entry.path
         operations = files.number()
+        if operations > size + 1:
+            raise Damaged(f"{streams.what}: damaged: more operations than bytes")
     return Recipe(method, size, source, operations, head)
 
 
 def _path(streams: Streams) -> bytes:
     """Return a path that leads nowhere out of a tree, b"" where there is none."""
-    path = _bytes(streams, _PATH_LIMIT)
+    path = _bytes(streams, MAX_LINE)
     try:
         if path and field_path(path_field(path)) == path:
             return path

@@ -35,6 +35,11 @@ class FolderSource:
         return True
 
     @property
+    def is_complete(self) -> bool:
+        """Every manifest and object is there by itself."""
+        return True
+
+    @property
     def copies(self) -> tuple[FolderSource]:
         """There is no other."""
         return (self,)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman.document import SIZE_LIMIT
@@ -50,6 +51,11 @@ class HttpSource:
     def is_near(self) -> bool:
         """A server is not: what is read from it is worth keeping."""
         return False
+
+    @property
+    def is_complete(self) -> bool:
+        """Every manifest and object is there by itself."""
+        return True
 
     @property
     def copies(self) -> tuple[HttpSource]:
@@ -219,11 +225,20 @@ class _Download(io.RawIOBase):
 
         answer = status_text(response.status)
         if response.status in _GONE:
+            self._read_out(response)
             return Missing(f"{self._url} is missing ({answer})")
         if is_passing(response.status):
             wish = response.headers.get("Retry-After", "")
             return Passing(f"the server says {answer}", int(wish[:9]) if wish.isdecimal() else None)
         return Unreachable(f"{self._url}: the server says {answer}")
+
+    def _read_out(self, response: HTTPResponse) -> None:
+        """Have the connection of a short answer, such as that there is no pack, used again."""
+        from urllib3.exceptions import HTTPError
+
+        with suppress(HTTPError, OSError, ValueError):
+            if len(response.read(_SKIP)) < _SKIP:
+                response.release_conn()
 
     def _suffer(self, trouble: Exception) -> None:
         """Wait after ``trouble``, or give up.

@@ -18,6 +18,7 @@ LOCK: Final = "lock"
 FOLDERS: Final = (TEMPORARY, OBJECTS, MANIFESTS, PACKS, RELEASES)
 
 _NO_TREE: Final = "empty"
+_PACK_SUFFIX: Final = ".pack"
 _RELEASE_SUFFIX: Final = ".json"
 INDEX_FILE: Final = "index.json"
 INDEX: Final = f"{RELEASES}/{INDEX_FILE}"
@@ -68,7 +69,13 @@ def object_path(digest: str) -> str:
 
 def pack_file(old: str) -> str:
     """Return the name of the pack that leads from the manifest ``old``, "" for no tree."""
-    return f"{old or _NO_TREE}.pack"
+    return f"{old or _NO_TREE}{_PACK_SUFFIX}"
+
+
+def parse_pack_file(name: str) -> str:
+    """Return the manifest that the pack called ``name`` leads from, "" for no tree."""
+    old = name.removesuffix(_PACK_SUFFIX)
+    return "" if old == _NO_TREE else old
 
 
 def pack_folder(new: str) -> str:

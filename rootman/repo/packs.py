@@ -8,6 +8,7 @@ can be made at any time, and is as immutable as they are. Out of scope: what is 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -16,6 +17,7 @@ from rootman.errors import InvalidInput, SystemFailure
 from rootman.packs.packing import Task, pack, wanted
 from rootman.repo import layout
 from rootman.repo.repository import Repository
+from rootman.repo.source import Missing
 from rootman.repo.writer import open_writer
 
 if TYPE_CHECKING:
@@ -111,20 +113,20 @@ class _Maker:
     def make(self, origin: int | None) -> Pack:
         """Make the pack unless it is there; drop it where objects are no larger."""
         writer = self.writer
-        fd = writer.fd
+        contents = _Files(writer)
         task = Task(
-            contents=_Files(fd),
+            contents=contents,
             old=self.old,
             new=self.new,
             folder=f"{writer.path}/{layout.TEMPORARY}",
-            keep=frozenset({fd}),
+            keep=frozenset({writer.fd}),
             on_progress=self.report,
         )
         files = wanted(task)
-        instead = sum(_size(fd, layout.object_path(one.content.sha256)) for one in files)
+        instead = sum(contents.size(layout.object_path(one.content.sha256)) for one in files)
         path = layout.pack_path(self.old, self.new)
         if writer.exists(path):
-            return Pack(origin, _size(fd, path), instead, kept=True, made=False)
+            return Pack(origin, contents.size(path), instead, kept=True, made=False)
         size = writer.write(_TEMPORARY, pack(task, files))
         if size >= instead:
             writer.fs.unlink(_TEMPORARY, dir_fd=writer.folder(layout.TEMPORARY))
@@ -137,10 +139,11 @@ class _Maker:
 
 
 class _Files:
-    """Manifests and objects in the open folder of a repository, also for forked processes."""
+    """The files of the repository that is held by ``writer``, also for forked processes."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, writer: Writer) -> None:
+        self._fd = writer.fd
+        self._where = writer.path
 
     def open_manifest(self, digest: str) -> BinaryIO:
         """Return the zstd-compressed manifest ``digest``, open for reading."""
@@ -150,10 +153,20 @@ class _Files:
         """Return the zstd-compressed object ``digest``, open for reading."""
         return self._open(layout.object_path(digest))
 
+    def size(self, path: str) -> int:
+        """Return the bytes of a file."""
+        with self._missing(path):
+            return os.stat(path, dir_fd=self._fd).st_size
+
     def _open(self, path: str) -> BinaryIO:
-        return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd), "rb", buffering=0)
+        with self._missing(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+        return open(fd, "rb", buffering=0)
 
-
-def _size(fd: int, path: str) -> int:
-    """Return the bytes of a file below the directory ``fd``."""
-    return os.stat(path, dir_fd=fd).st_size
+    @contextmanager
+    def _missing(self, path: str) -> Iterator[None]:
+        """Say which file the repository has not."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise Missing(f"{self._where}: {path} is missing") from error

@@ -8,7 +8,8 @@ compares its SHA-256. Out of scope: writing (``publish``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+import os
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput, NotFound, Refused
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from rootman.release import Release
     from rootman.repo.source import Catalogue, Source
+
+SUFFIX: Final = ".rootman"
+"""Of a file with a release (``offline``)."""
 
 
 class Repository:
@@ -92,6 +96,11 @@ class Repository:
     def is_near(self) -> bool:
         """Whether files can be read and searched at the speed of the disk."""
         return self.source.is_near
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every manifest and object is there by itself, and not in packs alone."""
+        return self.source.is_complete
 
     def versions(self) -> list[int]:
         """Return the versions published here, in ascending order.
@@ -176,6 +185,17 @@ class Repository:
         """
         obtain(self.source, layout.object_path(digest), use)
 
+    def open_pack(self, old: str, new: str, offset: int) -> BinaryIO:
+        """Return the pack that leads from the manifest ``old`` ("" for no tree) to ``new``.
+
+        It is open for reading from the byte ``offset`` on.
+
+        Raises:
+            Missing: there is none.
+            InvalidInput, SystemFailure, Unreachable: it cannot be read.
+        """
+        return self.source.open(layout.pack_path(old, new), offset)
+
     def close(self) -> None:
         """Close the source; safe to call twice."""
         self.source.close()
@@ -214,6 +234,10 @@ def locate(location: str, mirrors: Sequence[str] = ()) -> tuple[Source, int | No
     if not is_remote(location):
         if mirrors:
             raise InvalidInput(f"{location}: only a repository on a web server has mirrors")
+        if os.path.isfile(location) and location.endswith(SUFFIX):
+            from rootman.repo.offline import OfflineSource
+
+            return OfflineSource(location), None
         path, version = find_folder(location)
         return FolderSource(path, location), version
     from rootman.repo.http import HttpSource

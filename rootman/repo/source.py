@@ -59,6 +59,11 @@ class Source(Catalogue, Protocol):
         ...
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every manifest and object is there by itself, and not in packs alone."""
+        ...
+
+    @property
     def copies(self) -> Sequence[Source]:
         """The places that have the files, the most promising first; usually the source itself.
 

@@ -1,0 +1,284 @@
+"""A pack on its way to a store: its manifest first, then its files, into ``objects/``.
+
+What came of it is kept until the upgrade is done, so that an interrupted one goes on
+where it was. Nothing of a pack is trusted (PK-2): the manifest has the hash that the
+release says, a file the one that the manifest says, or they are not used.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from rootman.comparison import known_lines
+from rootman.entries import ContentWriter, open_quietly
+from rootman.errors import InvalidInput
+from rootman.packs.differences import expand
+from rootman.packs.format import Role
+from rootman.packs.recipe import EXPANDED_LIMIT
+from rootman.packs.revision import revised
+from rootman.packs.streams import Damaged, PackFile, Streams
+from rootman.packs.unpacking import unpack
+from rootman.repo import layout
+from rootman.textstream import Hashed
+from rootman.treedirs import TreeDirs, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from rootman.fsops import Fs
+    from rootman.manifest import Entry
+    from rootman.objects import Objects
+    from rootman.packs.recipe import Source
+
+_READ_SIZE: Final = 1 << 16
+_LEVEL: Final = 3
+
+
+class Delivery:
+    """The pack that leads from the manifest ``old``, "" for no tree, to ``new``.
+
+    ``fetch`` opens it at the repository from an offset on; ``limit`` is how many bytes
+    it may have. With ``keep`` they stay until the upgrade is done.
+
+    Raises:
+        Missing: the repository has no such pack.
+        OSError: it cannot be kept.
+    """
+
+    def __init__(
+        self,
+        fs: Fs,
+        objects: Objects,
+        old: str,
+        new: str,
+        fetch: Callable[[int], BinaryIO],
+        *,
+        limit: int,
+        keep: bool,
+    ) -> None:
+        self._fs = fs
+        self._objects = objects
+        self._old = old
+        self._new = new
+        self._name = f"{new}-{layout.pack_file(old)}"
+        part = objects.open_part(self._name) if keep else None
+        self.is_old = part is not None
+        """Whether some of it was kept by an earlier process, and may be torn."""
+        rest = None if self.is_old else fetch(0)  # before anything is made: there may be none
+        if keep and part is None:
+            part = objects.begin(self._name)
+        self._bytes = _Bytes(fs, part, rest, fetch, limit)
+        self._streams: Streams | None = None
+
+    def _open(self) -> Streams:
+        """Return the streams of the pack, if it is the one it should be."""
+        if self._streams is None:
+            file = cast("BinaryIO", io.BufferedReader(self._bytes, _READ_SIZE))
+            pack = PackFile(file, "the pack")
+            if (pack.header.old, pack.header.new) != (self._old, self._new):
+                raise Damaged("the pack is for other trees than it should be")
+            self._streams = Streams(pack, pack.header, pack.what)
+        return self._streams
+
+    @property
+    def fetched(self) -> int:
+        """How many bytes of the pack came from the repository."""
+        return self._bytes.fetched
+
+    def manifest(self, old: Iterator[bytes], write: Callable[[bytes], object]) -> None:
+        """Give the new manifest, compressed, to ``write``; it is verified when this returns.
+
+        ``old`` is the stream of the old one.
+
+        Raises:
+            InvalidInput: the pack does not make it.
+            OSError: it cannot be written, or the pack not be kept.
+        """
+        import zstandard
+
+        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST]))
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+        for line in stream:
+            if data := compressor.compress(line):
+                write(data)
+        write(compressor.flush())
+        stream.verify(self._new, "the manifest that the pack makes")
+
+    def files(
+        self, lines: Iterator[bytes], root_fd: int | None, on_progress: Callable[[int], None]
+    ) -> None:
+        """Have the files of the pack in ``objects/``, as far as it can be.
+
+        ``lines`` are those of the new manifest, ``root_fd`` is the old tree, None for
+        none. ``on_progress`` gets the bytes of content that there are so far.
+
+        Raises:
+            InvalidInput: the pack is damaged; what was made before that is there.
+            OSError: an object cannot be written.
+        """
+        done = 0
+        with Tree(root_fd) as tree:
+            for entry, content in unpack(lines, self._open(), tree):
+                if not self._objects.has(entry.sha256):
+                    self._write(entry, content)
+                done += entry.size
+                on_progress(done)
+
+    def _write(self, entry: Entry, content: Iterator[bytes]) -> None:
+        """Keep the content if it is the right one. It is not where the old file was changed."""
+        hashed = Hashed(content)
+        fd = self._objects.begin(entry.sha256)
+        try:
+            out = ContentWriter(self._fs, fd)
+            for piece in hashed:
+                out.add(piece)
+            out.finish()
+            hashed.verify(entry.sha256, "file")
+        except InvalidInput as error:
+            self._objects.drop(entry.sha256)
+            if isinstance(error, Damaged):
+                raise
+        except BaseException:
+            self._objects.drop(entry.sha256)
+            raise
+        else:
+            self._objects.finish(entry.sha256)
+        finally:
+            os.close(fd)
+
+    def discard(self) -> None:
+        """Remove what was kept of the pack.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self.close()
+        self._objects.drop(self._name)
+
+    def close(self) -> None:
+        """Close it; what was kept stays for the next time."""
+        self._bytes.close()
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a pack: those in ``part`` from before, then the ``rest``, which is kept there.
+
+    Nothing is kept where ``part``, a descriptor, is None.
+    """
+
+    def __init__(
+        self,
+        fs: Fs,
+        part: int | None,
+        rest: BinaryIO | None,
+        fetch: Callable[[int], BinaryIO],
+        limit: int,
+    ) -> None:
+        self._fs = fs
+        self._part = part
+        self._rest = rest
+        self._fetch = fetch
+        self._limit = limit
+        self._at = 0
+        self.fetched = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  as the base class
+        if self._rest is None:
+            if self._part is not None:
+                data = os.pread(self._part, len(buffer), self._at)
+                if data:
+                    return self._take(data, buffer)
+                os.lseek(self._part, self._at, os.SEEK_SET)
+            self._rest = self._fetch(self._at)
+        data = self._rest.read(len(buffer))
+        self.fetched += len(data)
+        if self._at + len(data) > self._limit:
+            raise Damaged("the pack is larger than all that it can hold")
+        if self._part is not None:
+            self._fs.write(self._part, data)
+        return self._take(data, buffer)
+
+    def _take(self, data: bytes, buffer: Any) -> int:  # noqa: ANN401  as the base class
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if self._rest is not None:
+            self._rest.close()
+            self._rest = None
+        if self._part is not None:
+            os.close(self._part)
+            self._part = None
+        super().close()
+
+
+class Tree:
+    """The files of the tree ``root_fd`` as sources; there are none where it is None."""
+
+    def __init__(self, root_fd: int | None) -> None:
+        self._dirs = None if root_fd is None else TreeDirs(root_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._dirs is not None:
+            self._dirs.forget()
+
+    @contextmanager
+    def open(self, path: bytes, *, expanded: bool) -> Iterator[Source]:
+        """Open a file, or what is in it where it is a gzip file; else an empty one (PK-11)."""
+        fd = self._file(path)
+        try:
+            yield _Expanded(fd) if expanded else _File(fd)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _file(self, path: bytes) -> int:
+        """Return a descriptor of the regular file ``path``, -1 where it is none."""
+        if self._dirs is None or not path:
+            return -1
+        parent, name = split(path)
+        with suppress(OSError):  # whatever it is: the pack makes nothing of it
+            fd = open_quietly(name, dir_fd=self._dirs.fd(parent))
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                return fd
+            os.close(fd)
+        return -1
+
+
+class _File:
+    """The bytes of an open file, -1 for none."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return ``size`` bytes at ``offset``, zeros where there are none."""
+        data = b""
+        if self._fd >= 0:
+            with suppress(OSError):
+                data = os.pread(self._fd, size, offset)
+        return data if len(data) == size else data.ljust(size, b"\0")
+
+
+class _Expanded:
+    """What is in an open gzip file, -1 for none."""
+
+    def __init__(self, fd: int) -> None:
+        content = _File(fd).read(min(os.fstat(fd).st_size, EXPANDED_LIMIT), 0) if fd >= 0 else b""
+        self._content = expand(content) or b""
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return ``size`` bytes at ``offset``, zeros where there are none."""
+        return self._content[offset : offset + size].ljust(size, b"\0")

@@ -1,0 +1,357 @@
+"""Upgrades by packs: few bytes, and the right tree whatever becomes of the pack."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rootman.errors import InvalidInput, NotFound, Unreachable
+from rootman.fsops import RealFs
+from rootman.repo.export import export
+from rootman.repo.offline import OfflineSource
+from rootman.repo.packs import make_packs
+from rootman.repo.repository import Repository
+from rootman.upgrade import Options
+from tests.builders import build, differences, file, hardlink, published, snapshot, symlink
+from tests.commands import Machine
+from tests.fault.faulty import Forked, KillBefore, interposed
+from tests.net.servers import Scripted, web_server
+from tests.stores import Lab
+from tests.tampering import contents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.builders import Tree
+    from tests.fault.faulty import Call
+    from tests.net.servers import WebServer
+
+pytestmark = pytest.mark.loopfs
+
+_RANDOM = random.Random(5)
+PROGRAM = _RANDOM.randbytes(400_000)
+CHANGED = PROGRAM[:100_000] + b"patched" + PROGRAM[100_000:]
+MOVED = _RANDOM.randbytes(50_000)
+TEXT = b"".join(b"line %d of a changelog\n" % number for number in range(5_000))
+ONE: Tree = {
+    "bin/program": file(PROGRAM, 0o755),
+    "lib/libone.so.1.2": file(PROGRAM[::-1]),
+    "share/doc.gz": file(gzip.compress(TEXT, mtime=0)),
+    "share/old/place": file(MOVED),
+    "etc/conf": file("conf"),
+}
+TWO: Tree = {
+    "bin/program": file(CHANGED, 0o755),
+    "bin/same": hardlink("bin/program"),
+    "lib/libone.so.1.3": file(PROGRAM[::-1] + b"more"),
+    "share/doc.gz": file(gzip.compress(TEXT + b"a new line\n", mtime=0)),
+    "share/new/place": file(MOVED),
+    "share/new/copy": file(MOVED),
+    "etc/conf": file("conf 2"),
+    "etc/link": symlink("conf"),
+    "etc/new": file("new"),
+}
+
+
+@pytest.fixture
+def lab(tmp_on_ext4: Path) -> Lab:
+    """Return a store with version 1, and a repository with versions 1 and 2 and a pack."""
+    lab = Lab(tmp_on_ext4)
+    lab.publish(1, ONE)
+    lab.publish(2, TWO)
+    assert all(pack.kept for pack in make_packs(str(lab.repo), 2, [1, None], fs=RealFs()))
+    lab.init()
+    lab.upgrade(1)
+    return lab
+
+
+def pack_of(lab: Lab) -> Path:
+    """Return the pack from version 1 to version 2."""
+    (path,) = (one for one in lab.repo.glob("packs/*/*.pack") if one.name != "empty.pack")
+    return path
+
+
+def check_upgraded(lab: Lab) -> None:
+    assert lab.link("current") == "olpc.2"
+    wanted, found = published(snapshot(lab.source(2))), published(snapshot(lab.tree(2)))
+    assert differences(found, wanted) == []
+    assert lab.verify(2) == []
+    assert os.listdir(lab.control / "objects") == []
+
+
+def objects_of(server: WebServer) -> list[str]:
+    return [path for path in server.requests if path.startswith(("/objects/", "/manifests/"))]
+
+
+def packs_of(server: WebServer) -> list[str]:
+    return [path for path in server.requests if path.startswith("/packs/")]
+
+
+def test_a_pack_is_all_that_is_asked_for(lab: Lab) -> None:
+    """PK-2, PK-3: also what has moved, or changed its name, comes from the tree there is."""
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2)
+        assert objects_of(server) == []
+        assert len(packs_of(server)) == 1
+    assert result.fetched == pack_of(lab).stat().st_size < 4_000
+    check_upgraded(lab)
+
+
+def test_an_installation_by_a_pack(lab: Lab) -> None:
+    """PK-1: from no tree there is one as well."""
+    shutil.rmtree(lab.store)
+    lab.init()
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+        assert objects_of(server) == []
+    check_upgraded(lab)
+
+
+def test_without_a_pack_what_moved_is_not_fetched(lab: Lab) -> None:
+    """PK-2: a device that no pack is for asks for what its tree has nowhere."""
+    pack_of(lab).unlink()
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2)
+        assert len(objects_of(server)) == 1 + 5  # the manifest; program, library, doc, two of etc
+    assert result.fetched < len(CHANGED) + len(PROGRAM) + len(TEXT)
+    check_upgraded(lab)
+
+
+@pytest.mark.parametrize("place", ["bin/program", "share/old/place"])
+def test_a_file_that_was_changed_comes_by_itself(lab: Lab, place: str) -> None:
+    """PK-2: the source of a delta, and what would be copied."""
+    (lab.tree(1) / place).write_bytes(b"changed here")
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+        assert len(objects_of(server)) == 1
+    check_upgraded(lab)
+
+
+@pytest.mark.parametrize("at", [0, 15, 300, -2000, -400, -40, -1])
+@pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut off"])
+def test_a_damaged_pack(lab: Lab, at: int, *, cut: bool) -> None:
+    """PK-2: one line says so, and the tree is what it should be."""
+    path = pack_of(lab)
+    data = bytearray(path.read_bytes())
+    if cut:
+        del data[at:]
+    else:
+        data[at] ^= 0x55
+    path.write_bytes(data)
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+        told = [one for one in lab.heard.warnings if "pack" in one]
+        assert len(told) <= 1
+        assert bool(objects_of(server)) == bool(told) or not cut
+    check_upgraded(lab)
+
+
+def test_a_pack_for_other_trees(lab: Lab) -> None:
+    """PK-2, PK-5: its header says so."""
+    shutil.copy(pack_of(lab).with_name("empty.pack"), pack_of(lab))
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+        assert len(objects_of(server)) == 6
+    assert any("for other trees" in one for one in lab.heard.warnings)
+    check_upgraded(lab)
+
+
+def test_an_endless_pack(lab: Lab) -> None:
+    """PK-12: no more is read than a pack can have."""
+
+    def endless(handler: Scripted, _count: int) -> bool:
+        if not handler.path.startswith("/packs/"):
+            return False
+        handler.say(200, Connection="close")
+        handler.send(handler.content()[:2_000])
+        while True:
+            handler.send(b"\x06\x00\x10" + bytes(0x1000))
+
+    with web_server(lab.repo, endless) as server:
+        lab.upgrade_from(server.source(), 2)
+    check_upgraded(lab)
+
+
+KILLS: dict[str, Callable[[Call], bool]] = {
+    "the pack begun": lambda call: call.op == "write",
+    "an object begun": lambda call: call.op == "create" and call.paths[0].endswith(".part"),
+    "an object whole": lambda call: call.op == "rename",
+    "the tree begun": lambda call: call.op == "link",
+}
+
+
+@pytest.mark.parametrize("when", KILLS)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_kill_and_another_try(lab: Lab, when: str, count: int) -> None:
+    """PK-2, HT-9: what came of the pack is not asked for again."""
+    kill = KillBefore(KILLS[when], count)
+    with web_server(lab.repo) as server:
+
+        def upgrade() -> None:
+            lab.upgrade_from(server.source(), 2, interposed(lab.make_fs(), kill))
+
+        Forked(upgrade).result()
+        asked = len(packs_of(server))
+        if lab.link("current") != "olpc.2":
+            result = lab.upgrade_from(server.source(), 2)
+            assert objects_of(server) == []
+            again = [
+                wanted
+                for path, wanted in zip(server.requests, server.ranges, strict=True)
+                if path.startswith("/packs/")
+            ][asked:]
+            assert len(again) <= 1
+            assert result.fetched <= pack_of(lab).stat().st_size
+        check_upgraded(lab)
+
+
+def test_a_torn_part_is_begun_anew(lab: Lab) -> None:
+    """PK-2: a power cut leaves zeros, or what was there before."""
+    kill = KillBefore(KILLS["the tree begun"])
+    with web_server(lab.repo) as server:
+
+        def upgrade() -> None:
+            lab.upgrade_from(server.source(), 2, interposed(lab.make_fs(), kill))
+
+        assert Forked(upgrade).result() is None
+        for kept in (lab.control / "objects").iterdir():
+            size = kept.stat().st_size
+            kept.write_bytes(bytes(size) if ".pack" in kept.name else b"torn")
+        lab.upgrade_from(server.source(), 2)
+        assert len(packs_of(server)) == 2
+        assert objects_of(server) == []
+    assert lab.heard.warnings == []
+    check_upgraded(lab)
+
+
+def test_a_server_that_goes_away(lab: Lab) -> None:
+    """HT-8: it is said, and the next try goes on."""
+
+    def gone(handler: Scripted, _count: int) -> bool:
+        if not handler.path.startswith("/packs/"):
+            return False
+        data = handler.content()
+        handler.say(200, Content_Length=len(data))
+        handler.send(data[:1_500])
+        handler.break_off()
+        return True
+
+    before = contents(lab, downloads=True)
+    with web_server(lab.repo, gone) as server, pytest.raises(Unreachable):
+        lab.upgrade_from(server.source(), 2)
+    assert contents(lab, downloads=True) == before
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+        assert server.ranges[server.requests.index(packs_of(server)[0])] == "bytes=1500-"
+    check_upgraded(lab)
+
+
+def test_download_now_and_install_later(lab: Lab) -> None:
+    """HT-9: the second needs no server."""
+    machine = Machine(lab.home)
+    with web_server(lab.repo) as server:
+        machine.run("upgrade", server.url, "--insecure", "--download-only")
+        assert objects_of(server) == []
+    lab.repo.rename(lab.home / "gone")
+    machine.run("upgrade")
+    check_upgraded(lab)
+
+
+# --- a release in one file --------------------------------------------------------------
+
+
+def exported(lab: Lab, *origins: int | None, version: int = 2) -> str:
+    output = f"{lab.home}/olpc.rootman"
+    export(str(lab.repo), version, origins, output, fs=RealFs())
+    return output
+
+
+def take(lab: Lab, path: str, options: Options | None = None) -> None:
+    lab.upgrade_from(OfflineSource(path), 2, options=options)
+
+
+@pytest.mark.parametrize("origins", [(1,), (None,), (None, 1)])
+def test_an_upgrade_from_a_file(lab: Lab, origins: tuple[int | None, ...]) -> None:
+    """RL-13, RL-14: nothing else is needed."""
+    path = exported(lab, *origins)
+    if None not in origins or len(origins) > 1:
+        lab.repo.rename(lab.home / "gone")
+        take(lab, path)
+    else:
+        shutil.rmtree(lab.store)
+        lab.init()
+        take(lab, path)
+    check_upgraded(lab)
+
+
+def test_a_rehearsal_with_a_file(lab: Lab) -> None:
+    """TR-9: the store is as it was."""
+    before = contents(lab)
+    take(lab, exported(lab, 1), Options(dry_run=True))
+    assert contents(lab) == before
+
+
+def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
+    """RL-14: it is said which way there is none."""
+    before = contents(lab)
+    with pytest.raises(NotFound, match="no pack that leads from version 1"):
+        take(lab, exported(lab, None))
+    assert contents(lab) == before
+
+
+def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:
+    """RL-14: what a file does not make again is named, and nothing is half done."""
+    path = exported(lab, 1)
+    (lab.tree(1) / "bin/program").write_bytes(b"changed here")
+    before = contents(lab, downloads=True)
+    with pytest.raises(NotFound, match="does not make bin/program"):
+        take(lab, path)
+    assert contents(lab, downloads=True) == before
+
+
+@pytest.mark.parametrize("size", [0, 100, 600, 5_000])
+def test_a_file_that_is_cut_off(lab: Lab, size: int) -> None:
+    """RL-13: one line."""
+    path = exported(lab, 1)
+    os.truncate(path, size)
+    before = contents(lab, downloads=True)
+    told = Machine(lab.home).refused("upgrade", path, code=InvalidInput.exit_code)
+    assert "olpc.rootman" in told
+    assert contents(lab, downloads=True) == before
+
+
+def test_an_export_replaces_a_file_at_once(lab: Lab) -> None:
+    """RL-13: whoever reads has the old one or the new one."""
+    path = exported(lab, 1)
+    with OfflineSource(path) as source:
+        exported(lab, None)
+        with Repository(source) as repository:
+            assert repository.versions() == [2]
+            assert source.origins(repository.read_release(2).base.manifest) != [""]
+    assert os.listdir(lab.home).count("olpc.rootman.part") == 0
+
+
+def test_the_command(lab: Lab) -> None:
+    machine = Machine(lab.home)
+    output = lab.home / "a.rootman"
+    found = machine.document("export", lab.repo, "--from", "1", "-o", output)
+    assert (found["version"], found["from"]) == (2, [1])
+    assert found["size"] == output.stat().st_size
+    machine.run("upgrade", output)
+    check_upgraded(lab)
+    packs = machine.document("repo", "pack", lab.repo, "--version", "1")["packs"]
+    assert [(one["from"], one["kept"]) for one in packs] == [(None, True)]
+    assert "1 to 1" in machine.refused(
+        "repo", "pack", lab.repo, "--version", 1, "--from", 1, code=3
+    )
+    build(lab.home / "three", {**TWO, "etc/third": file("third")})
+    machine.run("publish", lab.home / "three", lab.repo, "--version", 3)
+    refused = machine.refused("export", lab.repo, "--from", 9, "-o", lab.home / "b", code=8)
+    assert "release 9" in refused
+    assert not (lab.home / "b").exists()

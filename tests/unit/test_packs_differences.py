@@ -1,0 +1,310 @@
+"""One file made of another, and of nothing, by what the publisher found out."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import subprocess
+import zlib
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rootman.packs import differences
+from rootman.packs.differences import Made, best, expand
+from rootman.packs.format import Role
+from rootman.packs.packing import Memory
+from rootman.packs.recipe import (
+    EXPANDED_LIMIT,
+    HEAD_LIMIT,
+    Method,
+    Recipe,
+    added,
+    by_gzip,
+    by_zlib,
+    made,
+)
+from rootman.packs.streams import Damaged, Streams
+from tests.packing import Feed, header, lzma2
+
+RANDOM = random.Random(5)
+NOISE = RANDOM.randbytes(40_000)
+_WORDS = [RANDOM.randbytes(RANDOM.randrange(1, 9)).hex().encode() for _ in range(3000)]
+# So long that zlib and gzip divide it in other ways.
+LONG = b" ".join(RANDOM.choice(_WORDS) for _ in range(20_000))
+TEXT = b"".join(b"line %d of a text that is long enough\n" % number for number in range(900))
+
+
+class _Feeds:
+    """The streams of one file."""
+
+    def __init__(self, streams: dict[Role, bytes]) -> None:
+        empty = {role: Feed(b"") for role in Role}
+        self._feeds = {**empty, **{role: Feed(lzma2(data)) for role, data in streams.items()}}
+
+    def take(self, role: Role) -> bytes:
+        return self._feeds[role].take(role)
+
+
+def streams_of(one: Made) -> Streams:
+    return Streams(_Feeds(one.streams), header(), "pack")
+
+
+def remade(one: Made, old: bytes | None) -> bytes:
+    """Return what a reader makes of a recipe, and see that no stream has more."""
+    source = old or b""
+    if one.recipe.method & Method.EXPANDED:
+        source = expand(source) or b""
+    streams = streams_of(one)
+    content = b"".join(made(one.recipe, Memory(source), streams))
+    for role in Role:
+        with pytest.raises(Damaged, match="ends too early"):
+            streams[role].read(1)
+    assert one.recipe.operations <= one.recipe.size + 1
+    assert one.recipe.method.possible
+    return content
+
+
+@st.composite
+def edited(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """Return two strings of bytes: the second is pieces of the first in any order, and others."""
+    old = draw(st.one_of(st.binary(max_size=200), st.just(NOISE[:5000]), st.just(bytes(700))))
+    parts = []
+    for _ in range(draw(st.integers(0, 6))):
+        start = draw(st.integers(0, len(old)))
+        part = old[start : start + draw(st.integers(0, 2000))]
+        match draw(st.sampled_from(("kept", "added", "other", "zeros"))):
+            case "kept":
+                parts.append(part)
+            case "added":
+                every = draw(st.integers(1, 50))
+                parts.append(bytes((b + (i % every == 0)) & 255 for i, b in enumerate(part)))
+            case "other":
+                parts.append(draw(st.binary(max_size=100)))
+            case "zeros":
+                parts.append(bytes(draw(st.integers(0, 600))))
+    return old, b"".join(parts)
+
+
+@given(edited())
+def test_a_file_is_made_of_any_other(pair: tuple[bytes, bytes]) -> None:
+    """PK-9, PK-10."""
+    old, new = pair
+
+    assert remade(best(b"new", new, b"old", old), old) == new
+    assert remade(differences._delta(old, new), old) == new
+    assert remade(best(b"new", new, b"", None), None) == new
+
+
+@given(edited(), st.integers(1, 300), st.integers(1, 100))
+def test_large_files_are_compared_piece_by_piece(
+    pair: tuple[bytes, bytes], piece: int, margin: int
+) -> None:
+    """PK-10: as with 32 MiB, so with less; there are never more operations than bytes and one."""
+    old, new = pair
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(differences, "_PIECE", piece)
+        patch.setattr(differences, "_MARGIN", margin)
+
+        assert remade(differences._delta(old, new), old) == new
+
+
+def test_a_large_file_finds_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window goes along, so that what moved a little is not sent."""
+    monkeypatch.setattr(differences, "_PIECE", 4096)
+    monkeypatch.setattr(differences, "_MARGIN", 1024)
+    new = NOISE[:9000] + b"inserted" * 20 + NOISE[9000:]
+
+    found = differences._delta(NOISE, new)
+
+    assert remade(found, NOISE) == new
+    assert len(found.streams[Role.LITERAL]) < 1000
+    assert not any(found.streams[Role.DIFF])
+
+
+@given(st.binary(), st.binary())
+def test_bytes_are_added_modulo_256(one: bytes, other: bytes) -> None:
+    """PK-10."""
+    size = min(len(one), len(other))
+    one, other = one[:size], other[:size]
+
+    assert added(one, other) == bytes((a + b) & 255 for a, b in zip(one, other, strict=True))
+
+
+def test_a_source_is_used_where_it_helps() -> None:
+    similar = TEXT[:5000] + b"changed" + TEXT[5007:]
+
+    assert best(b"a", similar, b"a", TEXT).recipe.method == Method.DELTA
+    assert best(b"a", similar, b"a", TEXT).recipe.source == b""
+    assert best(b"a", similar, b"b", TEXT).recipe.source == b"b"
+    plain = best(b"a", TEXT, b"b", NOISE)
+    assert (plain.recipe.method, plain.recipe.source) == (Method(0), b"")
+    assert plain.streams == {Role.LITERAL: TEXT}
+
+
+def test_long_runs_that_stay_are_copied() -> None:
+    """PK-10: what is copied takes no byte of any stream but its number."""
+    new = NOISE[:20_000] + b"x" + NOISE[20_001:]
+
+    found = differences._delta(NOISE, new)
+
+    assert found.streams[Role.COPY]
+    assert len(found.streams[Role.DIFF]) < 200
+    assert remade(found, NOISE) == new
+
+
+@pytest.mark.parametrize("machine", [3, 62])
+def test_programs_go_into_their_own_stream(machine: int) -> None:
+    """PK-9: where they are not made of another."""
+    program = b"\x7fELF" + bytes(14) + bytes([machine, 0]) + NOISE[:3000]
+
+    found = best(b"a", program, b"", None)
+
+    assert found.recipe.method == Method.PROGRAM
+    assert set(found.streams) == {Role.CODE}
+    assert remade(found, None) == program
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x7fELF", b"\x7fELF" + bytes(14) + b"\xb7\0" + bytes(99), b"ELF" * 9]
+)
+def test_others_do_not(content: bytes) -> None:
+    found = best(b"a", content, b"", None)
+
+    assert set(found.streams) == {Role.LITERAL}
+    assert remade(found, None) == content
+
+
+def gzipped(content: bytes, how: str) -> bytes:
+    if how == "zlib":
+        return gzip.compress(content, 9, mtime=5)
+    command = ["gzip", "-9c"] if how == "gzip" else ["gzip", "-9nc"]
+    return subprocess.run(command, input=content, stdout=subprocess.PIPE, check=True).stdout
+
+
+HEADS = {
+    "name": b"\x1f\x8b\x08\x08\0\0\0\0\x02\x03changelog\0",
+    "comment": b"\x1f\x8b\x08\x10\0\0\0\0\x02\x03said\0",
+    "extra": b"\x1f\x8b\x08\x04\0\0\0\0\x02\x03\x03\0abc",
+    "all": b"\x1f\x8b\x08\x1e\0\0\0\0\x02\x03\x01\0ename\0comment\0",
+}
+
+
+@pytest.mark.parametrize("how", ["zlib", "gzip", "gzip -n"])
+@pytest.mark.parametrize("content", [b"", b"x", TEXT, NOISE], ids=["empty", "x", "text", "noise"])
+def test_gzip_files_are_made_again(how: str, content: bytes) -> None:
+    """PK-9: of what is in them, or of what is in another."""
+    new = gzipped(content, how)
+    old = gzipped(TEXT + b"the end\n", "gzip")
+
+    for source in (None, old, TEXT, b"\x1f\x8b\x08no gzip"):
+        found = best(b"a", new, b"b" if source else b"", source)
+        assert found.recipe.method.compressed
+        assert remade(found, source) == new
+    assert best(b"a", gzipped(TEXT, how), b"b", old).recipe.method & Method.EXPANDED
+
+
+@pytest.mark.parametrize(
+    ("how", "method"), [("zlib", Method.ZLIB), ("gzip", Method.GZIP), ("gzip -n", Method.GZIP)]
+)
+def test_zlib_and_gzip_are_told_apart(how: str, method: Method) -> None:
+    """PK-9."""
+    new = gzipped(LONG, how)
+
+    found = best(b"a", new, b"a", gzipped(LONG[:90_000] + b"!" + LONG[90_000:], "gzip"))
+
+    assert found.recipe.method == method | Method.DELTA | Method.EXPANDED
+    assert remade(found, gzipped(LONG[:90_000] + b"!" + LONG[90_000:], "gzip")) == new
+
+
+@pytest.mark.parametrize("flags", HEADS)
+def test_gzip_headers_are_kept(flags: str) -> None:
+    """PK-9."""
+    head = HEADS[flags]
+    if flags == "all":
+        head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
+    for compress in (by_zlib, by_gzip):
+        new = compress(TEXT, head)
+        assert gzip.decompress(new) == TEXT
+        found = best(b"a", new, b"", None)
+        assert (found.recipe.head, found.recipe.size) == (head, len(TEXT))
+        assert remade(found, None) == new
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        gzip.compress(TEXT, 1),
+        gzip.compress(TEXT) + b"\0",
+        gzip.compress(TEXT) * 2,
+        gzip.compress(TEXT)[:-1],
+        gzip.compress(TEXT)[:300] + b"?" + gzip.compress(TEXT)[301:],
+        b"\x1f\x8b\x08",
+        b"\x1f\x8b",
+        by_zlib(TEXT, HEADS["name"][:-1] + b"n" * HEAD_LIMIT + b"\0"),
+    ],
+    ids=["level", "zero", "two", "cut", "wrong", "start", "magic", "head"],
+)
+def test_other_gzip_files_are_bytes_like_any(new: bytes) -> None:
+    """PK-9."""
+    for old in (None, gzip.compress(TEXT + b"x"), new[:200]):
+        found = best(b"a", new, b"b" if old else b"", old)
+        assert not found.recipe.method.compressed
+        assert remade(found, old) == new
+
+
+def test_what_is_in_a_gzip_file_has_a_limit() -> None:
+    """PK-9, PK-12: what its reader would not expand, the publisher does not."""
+    most = bytes(EXPANDED_LIMIT - 1)
+
+    assert expand(gzip.compress(most, 1)) == most
+    assert expand(gzip.compress(most + b"12", 1)) is None
+    stored = gzip.compress(random.Random(1).randbytes(EXPANDED_LIMIT - 1), 0)
+    assert len(stored) > EXPANDED_LIMIT
+    assert expand(stored) is None
+
+
+def test_without_gzip_it_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PK-2: which its hash shows."""
+    head = HEADS["name"]
+    recipe = Recipe(Method.GZIP, len(TEXT), head=head)
+    new = by_gzip(TEXT, head)
+    assert remade(Made(recipe, {Role.LITERAL: TEXT}), None) == new
+
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert remade(Made(recipe, {Role.LITERAL: TEXT}), None) == b""
+
+
+def test_a_gzip_that_complains_is_not_heard(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """EX-2."""
+    monkeypatch.setenv("GZIP", "--rsyncable")
+
+    by_gzip(TEXT, HEADS["name"])
+
+    assert capfd.readouterr().err == ""
+
+
+def test_equal_files_and_empty_ones() -> None:
+    assert remade(best(b"a", NOISE, b"b", NOISE), NOISE) == NOISE
+    assert len(best(b"a", NOISE, b"b", NOISE).streams[Role.DIFF]) == 0
+    halves = NOISE[:10_000] * 2
+    assert remade(best(b"a", halves, b"b", NOISE[:10_000]), NOISE[:10_000]) == halves
+    assert remade(differences._delta(b"", NOISE), b"") == NOISE
+    assert remade(differences._delta(NOISE, b""), NOISE) == b""
+
+
+def test_sizes_of_streams_are_as_they_were_measured() -> None:
+    """What a delta of a small change costs, so that a worse one is noticed."""
+    sizes: dict[Role, int] = defaultdict(int)
+    new = bytearray(TEXT)
+    for at in range(0, len(new), 3000):
+        new[at] ^= 1
+    for role, data in differences._delta(TEXT, bytes(new)).streams.items():
+        sizes[role] += len(data)
+
+    assert sizes[Role.LITERAL] + sizes[Role.DIFF] < 600
