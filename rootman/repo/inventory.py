@@ -102,7 +102,7 @@ def stored(repository_fd: int) -> Iterator[Stored]:
     """
     for new in _names(repository_fd, layout.PACKS):
         if layout.parse_pack_folder(new) is not None:
-            for name, size in _files(repository_fd, layout.pack_folder(new)):
+            for name, size in files_in(repository_fd, layout.pack_folder(new)):
                 if layout.parse_pack_file(name) is not None:
                     yield Stored(layout.PACKS, layout.pack_folder(new), name, new, size)
     for short in _names(repository_fd, layout.OBJECTS):
@@ -111,7 +111,7 @@ def stored(repository_fd: int) -> Iterator[Stored]:
 
 
 def _compressed(repository_fd: int, kind: str, folder: str) -> Iterator[Stored]:
-    for name, size in _files(repository_fd, folder):
+    for name, size in files_in(repository_fd, folder):
         digest = layout.parse_compressed_file(name)
         if digest is not None:
             yield Stored(kind, folder, name, digest, size)
@@ -129,7 +129,7 @@ def _names(repository_fd: int, folder: str) -> list[str]:
         os.close(fd)
 
 
-def _files(repository_fd: int, folder: str) -> list[tuple[str, int]]:
+def files_in(repository_fd: int, folder: str) -> list[tuple[str, int]]:
     """Return the names of the regular files in ``folder`` and their sizes."""
     try:
         fd = os.open(folder, _DIRECTORY, dir_fd=repository_fd)
