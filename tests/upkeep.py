@@ -56,7 +56,7 @@ def wrong_in_release(repository: Repository, version: int) -> list[str]:
         entry = parse_line(line)
         if entry.size:
             try:
-                with repository.open_object(entry.sha256) as file:
+                with repository.source.open(layout.object_path(entry.sha256)) as file:
                     content = _content(file.read())
             except Exception as error:  # noqa: BLE001 - whatever it is, it is not there
                 found.append(f"{version}: {entry.path!r}: {error}")

@@ -19,6 +19,7 @@ from rootman.manifest import line_path
 from rootman.repo import layout
 from rootman.repo.endorsement import first_root, unsigned
 from rootman.repo.findings import Finding, problem_with
+from rootman.repo.folder import FolderSource
 from rootman.repo.index import parse_index
 from rootman.repo.inventory import Needed, content_of, files_in, stored
 from rootman.repo.repository import Repository
@@ -84,7 +85,7 @@ def check(path: str, reporter: Reporter) -> Report:
         SystemFailure: it cannot be read.
     """
     try:
-        with standing_still(path) as fd, Repository.open(path) as repository:
+        with standing_still(path) as fd, Repository(FolderSource(path, path)) as repository:
             return _Check(fd, repository, reporter).run()
     except OSError as error:
         where = f"{path}/{os.fsdecode(error.filename)}" if error.filename else path

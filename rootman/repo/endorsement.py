@@ -37,7 +37,7 @@ def first_root(repository_fd: int) -> str | None:
         numbers = [int(found[1]) for found in map(_ROOT.fullmatch, os.listdir(fd)) if found]
     finally:
         os.close(fd)
-    return layout.metadata_path(f"{min(numbers)}.root.json") if numbers else None
+    return f"{layout.METADATA}/{min(numbers)}.root.json" if numbers else None
 
 
 def unsigned(location: str, root: str, versions: Versions) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ _NO_TREE: Final = "empty"
 _PACK_SUFFIX: Final = ".pack"
 _RELEASE_SUFFIX: Final = ".json"
 _COMPRESSED: Final = re.compile(r"([0-9a-f]{64})\.zst")
-_PACK: Final = re.compile(rf"({_NO_TREE}|[0-9a-f]{{64}})\.pack")
+_PACK: Final = re.compile(rf"({_NO_TREE}|[0-9a-f]{{64}}){re.escape(_PACK_SUFFIX)}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 INDEX_FILE: Final = "index.json"
 INDEX: Final = f"{RELEASES}/{INDEX_FILE}"
@@ -81,12 +81,6 @@ def object_path(digest: str) -> str:
 def pack_file(old: str) -> str:
     """Return the name of the pack that leads from the manifest ``old``, "" for no tree."""
     return f"{old or _NO_TREE}{_PACK_SUFFIX}"
-
-
-def parse_pack_file(name: str) -> str:
-    """Return the manifest that the pack called ``name`` leads from, "" for no tree."""
-    old = name.removesuffix(_PACK_SUFFIX)
-    return "" if old == _NO_TREE else old
 
 
 def parse_pack_file(name: str) -> str | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.errors import InvalidInput, Refused
 from rootman.repo import layout
+from rootman.repo.folder import FolderSource
 from rootman.repo.inventory import Needed, stored
 from rootman.repo.publish import renew_index
 from rootman.repo.repository import Repository
@@ -106,7 +107,7 @@ def prune(
         NoSpace, SystemFailure: the system refused; the next prune goes on.
     """
     with (
-        Repository.open(path) as repository,
+        Repository(FolderSource(path, path)) as repository,
         open_writer(fs, path, repository.name) as writer,
     ):
         plan = plan_prune(read_versions(writer.fd), keep, grace, time.time())
@@ -125,7 +126,7 @@ def rehearse(path: str, keep: int, grace: float, *, reporter: Reporter) -> Prune
         Busy: another rootman is at work there.
         SystemFailure: it cannot be read.
     """
-    with standing_still(path) as fd, Repository.open(path) as repository:
+    with standing_still(path) as fd, Repository(FolderSource(path, path)) as repository:
         plan = plan_prune(read_versions(fd), keep, grace, time.time())
         needs = _Needs(repository, plan, reporter)
         for one in stored(fd):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, TypeVar
 
 from rootman.errors import RootmanError
 from rootman.parallel import ordered_map
 from rootman.repo import layout
 from rootman.repo.findings import Finding, problem_with
 from rootman.repo.folder import FolderSource
-from rootman.repo.repository import Repository
 from rootman.repo.source import Missing
 from rootman.textstream import decompress
 
@@ -124,13 +123,30 @@ def _verify_pack(location: str, pack: Stored) -> Verified:
     from rootman.packs.proof import prove
 
     old = layout.parse_pack_file(pack.name) or ""
+    source = FolderSource(location, location)
     try:
-        with Repository.open(location) as repository, repository.source.open(pack.path) as file:
-            prove(Way(repository, old, pack.digest), file, pack.path)
+        with source.open(pack.path) as file:
+            prove(Way(_Contents(source), old, pack.digest), file, pack.path)
     except OSError as error:
         problem = str(error.strerror)
     except RootmanError as error:
         problem = problem_with(pack.path, location, error)
     else:
         return Verified(1, pack.size, [])
+    finally:
+        source.close()
     return Verified(1, 0, [Finding(pack.path, problem, _PACK)])
+
+
+class _Contents(NamedTuple):
+    """What a pack is made of."""
+
+    source: FolderSource
+
+    def open_manifest(self, digest: str) -> BinaryIO:
+        """Return the zstd-compressed manifest ``digest``, open for reading."""
+        return self.source.open(layout.manifest_path(digest))
+
+    def open_object(self, digest: str) -> BinaryIO:
+        """Return the zstd-compressed object ``digest``, open for reading."""
+        return self.source.open(layout.object_path(digest))
