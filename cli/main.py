@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "pin": "Keep a version from being deleted.",
     "unpin": "Lift the pin of a version.",
     "manifest": "Print the mtree(5) manifest of a directory.",
+    "hash": "Print the SHA-256 that names a tree or a file in a repository.",
 }
 
 _EPILOG: Final = """\b

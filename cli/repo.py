@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUBCOMMANDS: Final[Mapping[str, str]] = {
+    "pack": "Make packs, by which devices upgrade with few bytes.",
+    "check": "Verify a whole repository.",
+    "prune": "Drop old versions from a repository.",
     "keys": "Make keys, and say whose sign what.",
     "sign": "Sign what a repository offers, and renew its signatures.",
-    "pack": "Make packs, by which devices upgrade with few bytes.",
     "serve": "Serve a repository over HTTP, to try it out.",
 }
 
@@ -38,6 +40,8 @@ def command() -> None:
       rootman publish /build/root /srv/repo --version 1 --sign olpc.key
       rootman repo sign /srv/repo --key olpc.key         before 90 days are over
       rootman repo serve /srv/repo                       http://127.0.0.1:8000
+      rootman repo prune /srv/repo --keep 5 --sign olpc.key
+      rootman repo check /srv/repo
 
     Exit codes: rootman --help lists them.
     """

@@ -24,7 +24,7 @@ from rootman.parallel import ordered_map
 from rootman.textstream import Hashed, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rootman.packs.differences import Made
     from rootman.packs.recipe import Recipe
@@ -50,18 +50,12 @@ class Contents(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A pack to be made: the manifests it leads from ("" for no tree) and to.
-
-    ``folder`` is for what is in between, ``keep`` the descriptors that ``contents`` needs.
-    """
+class Way:
+    """The manifests that a pack leads from ("" for no tree) and to, and their content."""
 
     contents: Contents
     old: str
     new: str
-    folder: str
-    keep: frozenset[int]
-    on_progress: Callable[[int], None] | None = None
 
     def manifest(self, digest: str) -> Iterator[bytes]:
         """Yield a manifest as a stream of bytes, and refuse it at its end if it is another."""
@@ -89,6 +83,18 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Task(Way):
+    """A pack to be made.
+
+    ``folder`` is for what is in between, ``keep`` the descriptors that ``contents`` needs.
+    """
+
+    folder: str
+    keep: frozenset[int]
+    on_progress: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A file of the new tree whose content the old one has not, and what it may be made of."""
 
@@ -103,7 +109,7 @@ def wanted(task: Task) -> list[Wanted]:
     Raises:
         InvalidInput: the repository is damaged.
     """
-    old = _contents(known_lines(task.manifest(task.old)))
+    old = contents(known_lines(task.manifest(task.old)))
     known = {content.sha256 for content in old.values()}
     sources = OldFiles(old.values())
     found = list[Wanted]()
@@ -133,12 +139,21 @@ def pack(task: Task, files: list[Wanted]) -> Iterator[bytes]:
     try:
         header = Header(task.old, task.new, compressed.codings)
         yield header.serialise()
-        yield from _in_order_of_use(task, header, compressed, _Objects(task, files))
+        digests = {one.source.path: one.source.sha256 for one in files if one.source}
+        streams = Streams(compressed, header, "the pack just made")
+        for _ in unpacked(task, streams, digests):  # which tests it
+            yield from _chunks(compressed)
+        yield from _chunks(compressed)  # where there are no files, the one that says so
     finally:
         compressed.close()
 
 
-def _contents(lines: Iterable[bytes]) -> dict[bytes, Content]:
+def _chunks(compressed: Compressed) -> Iterator[bytes]:
+    """Yield what was needed since the last time."""
+    return (chunk(role, data) for role, data in compressed.sent())
+
+
+def contents(lines: Iterable[bytes]) -> dict[bytes, Content]:
     """Return the files with content, by path."""
     return {content.path: content for _, content in _files(lines)}
 
@@ -189,46 +204,44 @@ def _record(recipe: Recipe) -> bytes:
     return record
 
 
-def _in_order_of_use(
-    task: Task, header: Header, compressed: Compressed, sources: _Objects
-) -> Iterator[bytes]:
-    """Unpack what was made, which tests it, and yield each chunk when it was needed."""
-    what = "the pack just made"
-    streams = Streams(compressed, header, what)
-    size = sum(map(len, task.manifest(task.new)))
-    old = known_lines(task.manifest(task.old))
+def unpacked(way: Way, streams: Streams, digests: Mapping[bytes, str]) -> Iterator[str]:
+    """Make all that the pack of ``streams`` makes; yield the SHA-256 of each when it was right.
+
+    First comes the manifest, then the files. ``digests`` are of the old tree's files, by path.
+
+    Raises:
+        InvalidInput: the repository is damaged, or the pack.
+        SystemFailure: the pack makes another file than it should.
+    """
+    size = sum(map(len, way.manifest(way.new)))
+    old = known_lines(way.manifest(way.old))
     manifest = Hashed(revised(old, streams[Role.MANIFEST], size))
-    manifest.verify(task.new, what)
-    yield from _chunks(compressed)
-    lines = known_lines(task.manifest(task.new))
-    for entry, content in unpack(lines, streams, sources):
+    manifest.verify(way.new, streams.what)
+    yield way.new
+    lines = known_lines(way.manifest(way.new))
+    for entry, content in unpack(lines, streams, _Objects(way, digests)):
         hasher = hashlib.sha256()
         for piece in content:
             hasher.update(piece)
         if hasher.hexdigest() != entry.sha256:
             path = entry.path.decode("ascii", "backslashreplace")
-            raise SystemFailure(f"{what} does not make {path} again")
-        yield from _chunks(compressed)
-    yield from _chunks(compressed)  # where there are no files, the one that says so
-
-
-def _chunks(compressed: Compressed) -> Iterator[bytes]:
-    return (chunk(role, data) for role, data in compressed.sent())
+            raise SystemFailure(f"{streams.what} does not make {path} again")
+        yield entry.sha256
 
 
 class _Objects:
     """The old tree's files, from the repository."""
 
-    def __init__(self, task: Task, files: list[Wanted]) -> None:
-        self._task = task
-        self._digests = {one.source.path: one.source.sha256 for one in files if one.source}
+    def __init__(self, way: Way, digests: Mapping[bytes, str]) -> None:
+        self._way = way
+        self._digests = digests
 
     @contextmanager
     def open(self, path: bytes, *, expanded: bool) -> Iterator[Memory]:
         """Open a file, or what is in it where it is a gzip file."""
         content = b""
         with suppress(KeyError):
-            content = self._task.object(self._digests[path])
+            content = self._way.object(self._digests[path])
         yield Memory((expand(content) or b"") if expanded else content)
 
 

@@ -16,6 +16,7 @@ from rootman.repo import layout
 from rootman.repo.framework import Metadata, Root, Snapshot, T, TargetFile, Targets, Timestamp
 from rootman.repo.metadata import SIGNED_AT, Document, put
 from rootman.repo.roots import ONLINE, ROOT, TARGETS
+from rootman.repo.versions import read_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Request:
     ``keys`` are signers by the name of their file. ``role`` None means what is due:
     targets where the releases changed or their list would expire first, and online.
     ``days`` None means the role's own. ``renew`` False leaves alone what names all
-    releases already.
+    releases already. ``without`` are versions that are to be listed no more.
     """
 
     keys: Mapping[str, CryptoSigner]
@@ -45,6 +46,7 @@ class Request:
     days: int | None = None
     renew: bool = True
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    without: frozenset[int] = frozenset()
 
     def expiry(self, role: str) -> datetime:
         """Return until when what ``role`` signs now is to hold."""
@@ -101,7 +103,7 @@ class Due:
 
     def _update_targets(self) -> None:
         request, current, root = self._request, self._targets, self._roots[0]
-        listed = _listed(self._writer, current.signed if current else None)
+        listed = _listed(self._writer, current.signed if current else None, request.without)
         same = False
         if current is not None and current.is_valid(root):
             same = current.signed.targets == listed
@@ -170,10 +172,11 @@ def _too_few(role: str) -> Refused:
     )
 
 
-def _listed(writer: Writer, before: Targets | None) -> dict[str, TargetFile]:
+def _listed(
+    writer: Writer, before: Targets | None, without: frozenset[int]
+) -> dict[str, TargetFile]:
     """Return what the repository offers now; what was signed before must still be that (RL-6)."""
-    names = os.listdir(writer.folder(layout.RELEASES))
-    versions = sorted(filter(None, map(layout.parse_release_file, names)))
+    versions = [one for one in read_versions(writer.fd).published if one not in without]
     paths = [layout.REPOSITORY, *map(layout.release_path, versions)]
     listed = {path: _target(writer, path) for path in paths}
     for path, target in listed.items():

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.repo import layout
 from rootman.repo.source import Missing
+from rootman.repo.versions import read_versions
 
 # Not blocked by a fifo that somebody put there.
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -49,17 +50,11 @@ class FolderSource:
         return f"{self.path}/{path}"
 
     def versions(self) -> list[int]:
-        """Return the versions whose releases are in the folder, in ascending order."""
+        """Return the versions that are published in the folder, in ascending order."""
         try:
-            fd = os.open(layout.RELEASES, _DIRECTORY, dir_fd=self._fd)
-            try:
-                names = os.listdir(fd)
-            finally:
-                os.close(fd)
+            return list(read_versions(self._fd).published)
         except OSError as error:
-            raise SystemFailure(f"{self.path}/{layout.RELEASES}: {error.strerror}") from error
-        found = (layout.parse_release_file(name) for name in names)
-        return sorted(version for version in found if version is not None)
+            raise SystemFailure(f"{self.path}/{error.filename}: {error.strerror}") from error
 
     def read(self, path: str, limit: int) -> bytes:
         """Return the whole of the small file ``path``."""

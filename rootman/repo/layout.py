@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from rootman.names import parse_version
 
 REPOSITORY: Final = "repository.json"
 RELEASES: Final = "releases"
+RETIRED: Final = "retired"
 MANIFESTS: Final = "manifests"
 OBJECTS: Final = "objects"
 PACKS: Final = "packs"
@@ -20,6 +22,9 @@ FOLDERS: Final = (TEMPORARY, OBJECTS, MANIFESTS, PACKS, RELEASES)
 _NO_TREE: Final = "empty"
 _PACK_SUFFIX: Final = ".pack"
 _RELEASE_SUFFIX: Final = ".json"
+_COMPRESSED: Final = re.compile(r"([0-9a-f]{64})\.zst")
+_PACK: Final = re.compile(rf"({_NO_TREE}|[0-9a-f]{{64}}){re.escape(_PACK_SUFFIX)}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 INDEX_FILE: Final = "index.json"
 INDEX: Final = f"{RELEASES}/{INDEX_FILE}"
 
@@ -39,6 +44,12 @@ def parse_release_file(name: str) -> int | None:
 def compressed_file(digest: str) -> str:
     """Return the name of the compressed manifest or object with the SHA-256 ``digest``."""
     return f"{digest}.zst"
+
+
+def parse_compressed_file(name: str) -> str | None:
+    """Return the SHA-256 of the manifest or object called ``name``, None if none is called so."""
+    match = _COMPRESSED.fullmatch(name)
+    return match[1] if match else None
 
 
 def object_folder(digest: str) -> str:
@@ -72,10 +83,18 @@ def pack_file(old: str) -> str:
     return f"{old or _NO_TREE}{_PACK_SUFFIX}"
 
 
-def parse_pack_file(name: str) -> str:
-    """Return the manifest that the pack called ``name`` leads from, "" for no tree."""
-    old = name.removesuffix(_PACK_SUFFIX)
-    return "" if old == _NO_TREE else old
+def parse_pack_file(name: str) -> str | None:
+    """Return the manifest that the pack called ``name`` leads from, None if no pack is called so.
+
+    "" is no tree.
+    """
+    match = _PACK.fullmatch(name)
+    return match[1].replace(_NO_TREE, "") if match else None
+
+
+def parse_pack_folder(name: str) -> str | None:
+    """Return the manifest that the packs in the folder ``packs/name`` lead to, None for others."""
+    return name if _DIGEST.fullmatch(name) else None
 
 
 def pack_folder(new: str) -> str:

@@ -80,6 +80,7 @@ AnyDocument = Document[Root] | Document[Targets] | Document[Snapshot] | Document
 class Published:
     """The newest metadata of each role in a repository, and the root that is being signed.
 
+    ``announced`` are the targets that the snapshot leads readers to; newer ones may wait.
     ``highest`` has the highest version of which there is a file, by role; an interrupted
     signing leaves files that nothing names, and their versions are not used again.
     """
@@ -89,6 +90,7 @@ class Published:
     targets: Document[Targets] | None = None
     snapshot: Document[Snapshot] | None = None
     timestamp: Document[Timestamp] | None = None
+    announced: Document[Targets] | None = None
     highest: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -113,12 +115,15 @@ def read_published(folder: int, where: str) -> Published:
     if staged and root and staged.signed.version <= root.signed.version:
         staged = None  # published, and the signing interrupted after that
     timestamp = read(Timestamp, _TIMESTAMP)
-    snapshot = None
+    snapshot = announced = None
     if timestamp is not None:
         version = timestamp.signed.snapshot_meta.version
         snapshot = read(Snapshot, _versioned(Snapshot.type, version))
+    if snapshot is not None:
+        version = snapshot.signed.meta[f"{Targets.type}.json"].version
+        announced = read(Targets, _versioned(Targets.type, version))
     targets = read(Targets, _versioned(Targets.type, highest.get(Targets.type, 0)))
-    return Published(root, staged, targets, snapshot, timestamp, highest)
+    return Published(root, staged, targets, snapshot, timestamp, announced, highest)
 
 
 def _versioned(kind: str, version: int) -> str:

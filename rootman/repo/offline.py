@@ -78,7 +78,7 @@ class OfflineSource:
         """Return the manifests that packs lead from to the manifest ``new``, "" for no tree."""
         folder = f"{layout.pack_folder(new)}/"
         names = (name.removeprefix(folder) for name in self._members if name.startswith(folder))
-        return [layout.parse_pack_file(name) for name in names]
+        return [old for old in map(layout.parse_pack_file, names) if old is not None]
 
     def read(self, path: str, limit: int) -> bytes:
         """Return the whole of the small file ``path``."""

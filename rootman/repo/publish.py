@@ -23,6 +23,7 @@ from rootman.repo import layout
 from rootman.repo.index import serialise_index
 from rootman.repo.objects import LEVEL, store_objects
 from rootman.repo.repository import Repository
+from rootman.repo.versions import read_versions
 from rootman.repo.writer import open_writer
 from rootman.scanner import scan_tree
 from rootman.textstream import decompress
@@ -112,8 +113,8 @@ def publish(
     Raises:
         InvalidInput: the publication or the tree is not what it must be.
         NotFound: there is no such tree.
-        Refused: the version is published with other content, or the folder is no
-            repository, or one of another OS, or inside the tree.
+        Refused: the version is published with other content or retired, or the folder is
+            no repository, or one of another OS, or inside the tree.
         Busy: another publish is at work, or the tree changes.
         NoSpace: the disk is full; what readers see is unchanged.
         SystemFailure: the system refused.
@@ -128,6 +129,7 @@ def publish(
                 raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
             draft = replace(draft, name=reader.name)
             versions = reader.versions()
+            _refuse_retired(writer, draft.version)
             if signing is not None:
                 from rootman.repo.signing import check_keys
 
@@ -158,6 +160,16 @@ class _Job:
         """Return what a part of the work reports its progress to."""
         report = self.on_progress
         return None if report is None else lambda done: report(what, done)
+
+
+def _refuse_retired(writer: Writer, version: int) -> None:
+    """Refuse to publish under a number that readers of the old list may still be fetching."""
+    found = read_versions(writer.fd)
+    if version in found.retired:
+        highest = max((*found.published, *found.retired))
+        raise Refused(
+            f"version {version} was published and is retired", hint=f"use --version {highest + 1}"
+        )
 
 
 def _compare(job: _Job, draft: Release, reader: Repository) -> PublishResult:

@@ -195,16 +195,18 @@ def _locked(writer: Writer) -> Iterator[None]:
     fd = os.open(layout.LOCK, flags, dir_fd=writer.fd)
     try:
         try:
-            take(fd, fcntl.LOCK_EX, partial(_lock_owner, fd))
+            take(fd, fcntl.LOCK_EX, partial(lock_owner, fd))
         except BlockingIOError as error:
-            who = holder(_lock_owner(fd))
-            raise Busy(f"{writer.path}: {who} publishes here", hint="wait for it to end") from error
+            who = holder(lock_owner(fd))
+            raise Busy(
+                f"{writer.path}: {who} is at work here", hint="wait for it to end"
+            ) from error
         yield
     finally:
         os.close(fd)
 
 
-def _lock_owner(fd: int) -> bytes:
+def lock_owner(fd: int) -> bytes:
     """Return the pid of who holds the lock, as the kernel says; nothing is written for it."""
     inode = b":%d" % os.fstat(fd).st_ino
     with suppress(OSError), open("/proc/locks", "rb") as locks:
@@ -238,7 +240,7 @@ def _failures(path: str) -> Iterator[None]:
 def _failure(error: OSError, path: str) -> RootmanError:
     where = f"{path}/{os.fsdecode(error.filename)}" if error.filename else path
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"{path}: {error.strerror}", hint="make room and publish again")
+        return NoSpace(f"{path}: {error.strerror}", hint="make room and try again")
     if error.errno == errno.EROFS:
         return SystemFailure(f"{path}: {error.strerror}", hint="publish to a writable disk")
     return SystemFailure(f"{where}: {error.strerror}")

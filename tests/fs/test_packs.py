@@ -263,7 +263,7 @@ def test_without_bsdiff4_it_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_two_do_not_work_there_at_once(lab: Lab) -> None:
-    with open_writer(RealFs(), str(lab.repo), None), pytest.raises(Busy, match="publishes here"):
+    with open_writer(RealFs(), str(lab.repo), None), pytest.raises(Busy, match="is at work here"):
         made(lab, 1)
 
 
@@ -404,7 +404,7 @@ def test_a_full_disk_leaves_what_was(make_fs: MakeFs) -> None:
     with pytest.raises(NoSpace, match="No space left on device") as caught:
         made(lab, None)
 
-    assert caught.value.hint == "make room and publish again"
+    assert caught.value.hint == "make room and try again"
     assert snapshot(lab.repo) == before
     assert litter(lab) == []
     ballast.unlink()

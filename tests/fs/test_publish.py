@@ -333,7 +333,7 @@ def test_two_publishers_do_not_mix(tree: Path, repo: Path) -> None:
     with (repo / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(
-            Busy, match=rf"repo: .*pytest.* \(process {os.getpid()}\) publishes here"
+            Busy, match=rf"repo: .*pytest.* \(process {os.getpid()}\) is at work here"
         ):
             run(tree, repo, Publication(2))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rootman.packs import differences, packing, recipe, revision, streams, unpacking
-from rootman.packs.format import CHUNK, Role, chunk
+from rootman.packs.format import CHUNK, Role
 from rootman.packs.streams import Damaged, PackFile, Stream
 from tests import packing as tests_packing
 from tests.unit import (
@@ -232,12 +232,16 @@ READING: Final = (
 # --- making --------------------------------------------------------------------------
 
 
-def _untested(task: Any, header: Any, compressed: Any, sources: Any) -> Iterator[bytes]:  # noqa: ANN401
-    """Send the streams one after the other without a look into them."""
-    del task, header, sources
+def _untested(way: Any, streams: Any, digests: Any) -> Iterator[str]:  # noqa: ANN401
+    """Take the streams one after the other without a look at what they make."""
+    del way, digests
     for role in Role:
-        while data := compressed.take(role):
-            yield chunk(role, data)
+        while True:
+            try:
+                streams[role].read(1)
+            except Damaged:  # its end
+                break
+    yield ""
 
 
 def _all_files(task: packing.Task) -> list[packing.Wanted]:
@@ -257,7 +261,7 @@ MAKING: Final = (
         "a pack that nobody tested",
         "PK-4",
         lambda: test_packs_packing.test_a_wrong_recipe_is_caught(test_packs_packing.other_bytes),
-        _set(packing, "_in_order_of_use", _untested),
+        _set(packing, "unpacked", _untested),
     ),
     Mutant(
         "files that OLD has",
