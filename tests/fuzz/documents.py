@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import lzma
+import tarfile
 from array import array
 from typing import TYPE_CHECKING, Final
 
@@ -101,6 +103,23 @@ def _records() -> list[bytes]:
     return [b"\1" + one for one in packed] + [b"\0" + one for one in plain]
 
 
+def _archives() -> list[bytes]:
+    """Return files with a release, of the kinds of archives there are."""
+    found = []
+    for kind in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=kind) as archive:
+            for name in ("repository.json", "releases/7.json", f"packs/{_HASH}/empty.pack"):
+                member = tarfile.TarInfo(name)
+                member.size = 5
+                archive.addfile(member, io.BytesIO(b"bytes"))
+            member = tarfile.TarInfo("releases/8.json" + "/x" * 90)
+            member.pax_headers = {"comment": "x"}
+            archive.addfile(member)
+        found.append(file.getvalue()[:4096])
+    return found
+
+
 def _packs() -> list[bytes]:
     """Return headers of packs, what follows one in chunks, and streams for chunks."""
     shelf = Shelf()
@@ -142,6 +161,7 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "record": _records(),
     "metadata": SEEDS,
     "pack": _packs(),
+    "offline": _archives(),
 }
 
 _LINE: Final = (
@@ -157,6 +177,11 @@ _PACK: Final = (
     b".\n", MAGIC, b"zstd", b"x86+lzma2", b"\x1f\x8b\x08",
     *(bytes([number]) + b"\1\0" for number in range(9)),
 )  # fmt: skip
+_TAR: Final = (
+    b"ustar\0" + b"00", b"ustar  \0", b"path=releases/7.json\n", b"size=99999999999\n",
+    b"\xff" * 12, b"\x80" + b"\0" * 11, b"77777777777\0", b"0000000\0",
+    b"GNU.sparse.map=0,1\n", b"L", b"x", b"g", b"S", b"releases/7.json\0", bytes(512),
+)  # fmt: skip
 _JSON: Final = (
     b'"', b"{", b"}", b"[", b"]", b", ", b": ", b"null", b"true", b"NaN", b"-Infinity", b"1e999",
     b"-1", b"9223372036854775808", b"\\ud800", b"\\u0000",
@@ -167,8 +192,8 @@ def words(check: str) -> tuple[bytes, ...]:
     """Return what may be put anywhere into an input of ``check``."""
     if check in ("release", "index", "state", "metadata"):
         return _JSON
-    if check == "pack":
-        return _PACK
+    if check in ("pack", "offline"):
+        return _PACK if check == "pack" else _TAR
     return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
 
 

@@ -7,7 +7,7 @@ import re
 from base64 import b64decode
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman import (
     apply,
@@ -23,7 +23,7 @@ from rootman import (
 )
 from rootman.errors import InvalidInput
 from rootman.packs import unpacking
-from rootman.repo import index
+from rootman.repo import index, offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,6 +156,16 @@ def _any_source() -> None:
     unpacking._path = lambda streams: unpacking._bytes(streams, manifest.MAX_LINE)
 
 
+def _one_byte_more() -> None:
+    """Give out what follows a file, too."""
+
+    def opened(self: offline.OfflineSource, path: str, offset: int = 0) -> BinaryIO:
+        start, size = self._members[path]
+        return cast("BinaryIO", offline._Part(self._file.fileno(), start, size + 1, offset))
+
+    offline.OfflineSource.open = opened  # type: ignore[method-assign]
+
+
 PARSERS: Final[dict[str, Broken]] = {
     "xattrs that are not canonical": Broken("line", _any_base64),
     "times with leading zeros": Broken("line", _any_time),
@@ -168,6 +178,7 @@ PARSERS: Final[dict[str, Broken]] = {
     "kept sizes that are relied on": Broken("state", _any_sizes),
     "more digests than paths": Broken("record", _too_many_digests),
     "sources outside of the tree": Broken("pack", _any_source),
+    "files that end behind their content": Broken("offline", _one_byte_more),
 }
 
 

@@ -28,7 +28,8 @@ from rootman.packs.packing import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import PackFile, Streams
 from rootman.packs.unpacking import unpack
-from rootman.repo import index
+from rootman.repo import index, offline
+from rootman.repo.layout import release_path
 from rootman.seal import SealRecord
 from rootman.state import Seal
 from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, STAMPS_FILE
@@ -354,6 +355,30 @@ def _directory(files: dict[str, bytes]) -> Iterator[int]:
             os.close(fd)
 
 
+# --- a release in one file ---------------------------------------------------------------
+
+
+_SOME_HASH: Final = "0" * 64
+
+
+def check_offline(data: bytes) -> None:
+    """OF-1, OF-3: what is in any file has its size, and comes out of that file."""
+    fd = os.memfd_create("offline")
+    try:
+        os.write(fd, data)
+        with suppress(InvalidInput), offline.OfflineSource(f"/proc/self/fd/{fd}") as source:
+            versions = source.versions()
+            assert versions == sorted(set(versions))
+            source.origins(_SOME_HASH)
+            for version in versions:
+                path = release_path(version)
+                found = source.read(path, len(data))
+                assert len(found) == source._members[path][1]
+                assert found in data
+    finally:
+        os.close(fd)
+
+
 CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "names": check_names,
     "line": check_line,
@@ -366,4 +391,5 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "record": check_record,
     "metadata": check_metadata,
     "pack": check_pack,
+    "offline": check_offline,
 }

@@ -25,6 +25,7 @@ RUNS = {
     "record": 6_000,
     "metadata": 1_500,
     "pack": 12_000,
+    "offline": 10_000,
 }
 
 
