@@ -24,7 +24,6 @@ _NUMBERS: Final = (Role.FILES, Role.COPY, Role.ADD, Role.INSERT, Role.SEEK)
 _MIB: Final = 1 << 20
 _WINDOWS: Final = {Role.LITERAL: 16 * _MIB, Role.CODE: 8 * _MIB}
 _ZSTD_LEVEL: Final = 12
-_ZSTD_WINDOW: Final = 16 * _MIB
 
 
 class Spool:
@@ -112,7 +111,7 @@ def _coding(role: Role, size: int, codec: Codec) -> Coding:
     """Return how a stream is compressed: literals by ``codec``, the others by LZMA2."""
     if role in _WINDOWS:
         if codec == "zstd":
-            return Coding(codec, _ZSTD_WINDOW)
+            return Coding(codec, _WINDOWS[role])
         codec = "x86+lzma2" if role == Role.CODE else codec
     else:
         codec = "lzma2"
