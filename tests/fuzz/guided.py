@@ -48,8 +48,12 @@ class Watched:
         self._running = True
         try:
             self._check(data)
+        except BaseException:
+            # It takes its time to be written down, and then there is no handler any more.
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise
         finally:
-            self._running = False  # a finding takes its time to be written down
+            self._running = False
 
     def _look(self, _: int, __: FrameType | None) -> None:
         if self._running and self._seen == self._begun:
