@@ -26,7 +26,9 @@ from cli.render import emit, emit_json, printable, readable, size
 def command(
     repository: str, version: int | None, origins: tuple[int, ...], output: str, as_json: bool
 ) -> None:
-    """Write a release into one file, for a stick or for a device without a network.
+    """Write a release into one file.
+
+    It is for a stick, or for a device without a network.
 
     Such a file has the signatures of the repository, so a device accepts it from
     anybody. From `empty` it installs and upgrades any device; from a version it is

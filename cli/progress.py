@@ -73,12 +73,14 @@ class Progress:
         return lambda done: self._tick(lambda: f"{what}: {count(done, 'path')}")
 
     def phase(self, what: str, done: int) -> None:
-        """Tell how far a publish is: reading the tree, or storing objects."""
+        """Tell how far a publish is: reading the tree, storing objects, or making a pack."""
         if self._width:
             if what == "scan":
                 self._tick(lambda: f"read the tree: {count(done, 'path')}")
-            else:
+            elif what == "objects":
                 self._tick(lambda: f"store new content: {count(done, 'object')}")
+            else:
+                self._tick(lambda: f"pack {what}: {count(done, 'file')}")
 
     def warn(self, text: str) -> None:
         """Tell of something that does not stop the command."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import VERSION, as_json, real_fs
+from cli.options import ORIGIN, VERSION, as_json, real_fs
 from cli.progress import Progress
 from cli.render import count, emit, emit_json, printable, readable, size
 
 if TYPE_CHECKING:
     from rootman.repo.due import Request
+    from rootman.repo.packs import Pack
     from rootman.repo.publish import PublishResult
     from rootman.repo.signing import Outcome
 
@@ -54,6 +55,16 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Sign it with this private key; may be given again.",
 )
+@click.option(
+    "--from",
+    "origins",
+    type=ORIGIN,
+    multiple=True,
+    metavar="N",
+    help="Make a pack for devices with this version, or `empty`; may be given again"
+    " [default: the last two, and empty].",
+)
+@click.option("--no-packs", is_flag=True, help="Make none; rootman repo pack can do it later.")
 @as_json
 def command(
     tree: str,
@@ -65,16 +76,21 @@ def command(
     config: tuple[str, ...],
     state: tuple[str, ...],
     keys: tuple[str, ...],
+    origins: tuple[int, ...],
+    no_packs: bool,
     as_json: bool,
 ) -> None:
     """Publish a tree as a release in a repository.
 
     TREE is a directory with a complete root tree in it, REPO a folder, made if it is
-    missing: releases/, manifests/ and objects/, which any web server can serve. A
+    missing, which any web server can serve as it is. A
     published version never changes: publishing it again is fine with the same
     content and refused with other. An interrupted publish leaves the repository as
     it was, and the next one goes on where it stopped. Builds whose files are the
     same but for their times share them between versions with --clamp-mtime.
+
+    When it is published, packs are made, by which devices upgrade with few bytes;
+    devices that no pack is for fetch file by file.
 
     With --sign devices can know that it is yours. The first signing makes
     metadata/1.root.json, which each device needs once: rootman trust. Sign again before
@@ -89,6 +105,8 @@ def command(
     """
     from rootman.repo.publish import Publication, publish
 
+    if no_packs and origins:
+        raise click.UsageError("--from and --no-packs exclude each other")
     publication = Publication(
         version=version,
         name=name,
@@ -107,10 +125,32 @@ def command(
             on_progress=progress.phase,
             signing=signing,
         )
+        packs = [] if no_packs else _make_packs(result, repository, origins, progress)
     if as_json:
-        emit_json(_document(result, repository))
+        emit_json(_document(result, repository, packs))
     else:
-        emit(_lines(result, repository))
+        emit(_lines(result, repository, packs))
+
+
+def _make_packs(
+    result: PublishResult, repository: str, origins: tuple[int, ...], progress: Progress
+) -> list[Pack]:
+    """Make the packs that were asked for, else the usual ones as far as it is possible here."""
+    from rootman.repo.packs import can_find_differences, make_packs, usual_origins
+    from rootman.repo.repository import Repository
+
+    version = result.release.version
+    wanted = [one or None for one in origins]
+    if not wanted:
+        with Repository.open(repository) as opened:
+            wanted = usual_origins(opened.versions(), version)
+        if not can_find_differences() and any(wanted):
+            progress.warn(
+                "no packs between versions: bsdiff4 is not installed"
+                " (hint: pip install 'rootman[publish]')"
+            )
+            wanted = [None]
+    return list(make_packs(repository, version, wanted, fs=real_fs(), on_progress=progress.phase))
 
 
 def _request(keys: tuple[str, ...]) -> Request | None:
@@ -123,7 +163,9 @@ def _request(keys: tuple[str, ...]) -> Request | None:
     return Request({name: read_signer(name) for name in keys}, renew=False)
 
 
-def _document(result: PublishResult, repository: str) -> dict[str, object]:
+def _document(result: PublishResult, repository: str, packs: list[Pack]) -> dict[str, object]:
+    from cli.repo_pack import document
+
     base = result.release.base
     return {
         "name": result.release.name,
@@ -137,23 +179,27 @@ def _document(result: PublishResult, repository: str) -> dict[str, object]:
         "objects_new": result.objects_new,
         "bytes_new": result.bytes_new,
         "bytes_stored": result.bytes_stored,
+        "packs": [document(pack) for pack in packs],
         "signed": list(result.outcome.signed) if result.outcome else [],
         "waiting": list(result.outcome.waiting) if result.outcome else [],
     }
 
 
-def _lines(result: PublishResult, repository: str) -> list[str]:
+def _lines(result: PublishResult, repository: str, packs: list[Pack]) -> list[str]:
+    from cli.repo_pack import line
+
     release, base = result.release, result.release.base
     title = f"{release.name}.{release.version}"
     where = printable(repository)
     signed = _signed(result.outcome, repository) if result.outcome else []
+    more = [*signed, *(line(pack, release.version) for pack in packs if pack.made and pack.kept)]
     if result.already_published:
-        return [f"{title} is published in {where} already, with this very content", *signed]
+        return [f"{title} is published in {where} already, with this very content", *more]
     content = f"{count(base.entries, 'path')}, {size(base.size)}"
     new = f"{count(result.objects_new, 'new object')}, {size(result.bytes_new)}"
     return [
         f"{title} published: {content}; {new} ({size(result.bytes_stored)} compressed)",
-        *signed,
+        *more,
         f"to install it: rootman upgrade {printable(_release_file(result, repository))}",
     ]
 

@@ -105,7 +105,7 @@ class Supply:
             if delivery is None:
                 raise self._no_way(old)
             with closing(delivery):
-                _revise(delivery, old, file.write)
+                self._revise(delivery, old, file.write)
             return file
 
         def write(source: BinaryIO) -> None:
@@ -142,7 +142,7 @@ class Supply:
         name = compressed_file(self._bundle.manifest)
         fd = self._objects.begin(name)
         try:
-            _revise(delivery, old, lambda data: self._fs.write(fd, data))
+            self._revise(delivery, old, lambda data: self._fs.write(fd, data))
         except BaseException:
             self._objects.drop(name)
             raise
@@ -150,6 +150,17 @@ class Supply:
             os.close(fd)
         self._objects.finish(name)
         return self._objects.open(name)
+
+    def _revise(
+        self, delivery: Delivery, old: SealRecord | None, write: Callable[[bytes], object]
+    ) -> None:
+        """Give the manifest that the pack makes, compressed, to ``write``."""
+        size = self._bundle.manifest_size
+        if old is None:
+            delivery.manifest(iter([HEADER]), size, write)
+            return
+        with old.manifest() as stream:
+            delivery.manifest(stream, size, write)
 
     def _order(self, old: SealRecord | None) -> Delivery | None:
         origin = old.summary().manifest if old else ""
@@ -235,15 +246,6 @@ class Supply:
     def __exit__(self, *_: object) -> None:
         if self._delivery is not None:
             self._delivery.close()
-
-
-def _revise(delivery: Delivery, old: SealRecord | None, write: Callable[[bytes], object]) -> None:
-    """Give the manifest that the pack makes, compressed, to ``write``."""
-    if old is None:
-        delivery.manifest(iter([HEADER]), write)
-        return
-    with old.manifest() as stream:
-        delivery.manifest(stream, write)
 
 
 def _told(reporter: Reporter, total: int, done: int) -> None:

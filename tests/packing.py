@@ -168,6 +168,12 @@ def lzma2(data: bytes) -> bytes:
     return lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters)
 
 
+def stored(data: bytes) -> bytes:
+    """Return a raw LZMA2 stream in which the bytes are as they are."""
+    parts = [data[at : at + 65_536] for at in range(0, len(data), 65_536)]
+    return b"".join(b"\1" + (len(part) - 1).to_bytes(2, "big") + part for part in parts) + b"\0"
+
+
 def header(old: str = "", new: str = "0" * 64, coding: Coding | None = None) -> Header:
     return Header(old, new, (coding or Coding("lzma2", WINDOW),) * len(Role))
 

@@ -48,6 +48,10 @@ class SuiteSource:
         return False
 
     @property
+    def is_complete(self) -> bool:
+        return True
+
+    @property
     def copies(self) -> tuple[SuiteSource]:
         return (self,)
 

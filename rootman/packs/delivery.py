@@ -90,10 +90,10 @@ class Delivery:
         """How many bytes of the pack came from the repository."""
         return self._bytes.fetched
 
-    def manifest(self, old: Iterator[bytes], write: Callable[[bytes], object]) -> None:
+    def manifest(self, old: Iterator[bytes], size: int, write: Callable[[bytes], object]) -> None:
         """Give the new manifest, compressed, to ``write``; it is verified when this returns.
 
-        ``old`` is the stream of the old one.
+        ``old`` is the stream of the old one, ``size`` the bytes that the new one has.
 
         Raises:
             InvalidInput: the pack does not make it.
@@ -101,7 +101,7 @@ class Delivery:
         """
         import zstandard
 
-        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST]))
+        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST], size))
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
         for line in stream:
             if data := compressor.compress(line):
@@ -250,10 +250,10 @@ class Tree:
             return -1
         parent, name = split(path)
         with suppress(OSError):  # whatever it is: the pack makes nothing of it
-            fd = open_quietly(name, dir_fd=self._dirs.fd(parent))
-            if stat.S_ISREG(os.fstat(fd).st_mode):
-                return fd
-            os.close(fd)
+            dir_fd = self._dirs.fd(parent)
+            # Looked at first: to open a device can do something, as to a watchdog.
+            if stat.S_ISREG(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+                return open_quietly(name, dir_fd=dir_fd)
         return -1
 
 

@@ -142,10 +142,15 @@ def pack(task: Task, files: list[Wanted]) -> Iterator[bytes]:
         digests = {one.source.path: one.source.sha256 for one in files if one.source}
         streams = Streams(compressed, header, "the pack just made")
         for _ in unpacked(task, streams, digests):  # which tests it
-            # Each chunk comes when it was needed.
-            yield from (chunk(role, data) for role, data in compressed.sent())
+            yield from _chunks(compressed)
+        yield from _chunks(compressed)  # where there are no files, the one that says so
     finally:
         compressed.close()
+
+
+def _chunks(compressed: Compressed) -> Iterator[bytes]:
+    """Yield what was needed since the last time."""
+    return (chunk(role, data) for role, data in compressed.sent())
 
 
 def contents(lines: Iterable[bytes]) -> dict[bytes, Content]:
@@ -164,6 +169,9 @@ def _files(lines: Iterable[bytes]) -> Iterator[tuple[int, Content]]:
 
 def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
     spool.append(Role.FILES, number(len(files)))
+    if any(one.source for one in files):
+        # Before the forks: none can import what a thread of ours was importing just then.
+        import bsdiff4.core  # noqa: F401
     work = partial(_make, task)
     workers = min(len(os.sched_getaffinity(0)), len(files))
     found = ordered_map(work, iter(files), workers, keep=task.keep, ahead=_AHEAD)

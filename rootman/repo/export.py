@@ -7,7 +7,7 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from rootman.errors import NotFound, SystemFailure
+from rootman.errors import SystemFailure
 from rootman.repo import layout
 from rootman.repo.packs import make_packs
 from rootman.repo.repository import Repository
@@ -53,17 +53,8 @@ def export(
         target = repository.newest_version() if version is None else version
         new = repository.read_release(target).base.manifest
         olds = [repository.read_release(one).base.manifest if one else "" for one in origins]
-    dropped = [
-        pack
-        for pack in make_packs(path, target, origins, fs=fs, on_progress=on_progress)
-        if not pack.kept
-    ]
-    if dropped:
-        raise NotFound(
-            f"there is no pack from {dropped[0].old or 'nothing'} to {target}:"
-            " it would be no smaller than its objects",
-            hint="export another way, for example without --from",
-        )
+    for _ in make_packs(path, target, origins, fs=fs, at_any_size=True, on_progress=on_progress):
+        pass
     packs = [layout.pack_path(old, new) for old in olds]
     try:
         size = _write(path, output, [*_small_files(path, target), *packs])

@@ -67,11 +67,13 @@ def make_packs(
     origins: Sequence[int | None],
     *,
     fs: Fs,
+    at_any_size: bool = False,
     on_progress: Progress | None = None,
 ) -> Iterator[Pack]:
     """Make the packs that lead from ``origins`` (None: from nothing) to ``version``.
 
-    ``on_progress`` gets the name of the pack and how many of its files are done.
+    One that is no smaller than its objects is kept only ``at_any_size``. ``on_progress``
+    gets the name of the pack and how many of its files are done.
 
     Raises:
         NotFound: there is no such release, or no repository.
@@ -97,7 +99,8 @@ def make_packs(
             for origin, manifest in olds.items():
                 name = f"from {origin or 'nothing'}"
                 report = None if on_progress is None else partial(on_progress, name)
-                yield _Maker(writer, manifest, new.base.manifest, report).make(origin)
+                maker = _Maker(writer, manifest, new.base.manifest, report)
+                yield maker.make(origin, at_any_size=at_any_size)
             writer.sync()
 
 
@@ -110,7 +113,7 @@ class _Maker:
     new: str
     report: Callable[[int], None] | None
 
-    def make(self, origin: int | None) -> Pack:
+    def make(self, origin: int | None, *, at_any_size: bool) -> Pack:
         """Make the pack unless it is there; drop it where objects are no larger."""
         writer = self.writer
         contents = _Files(writer)
@@ -128,7 +131,7 @@ class _Maker:
         if writer.exists(path):
             return Pack(origin, contents.size(path), instead, kept=True, made=False)
         size = writer.write(_TEMPORARY, pack(task, files))
-        if size >= instead:
+        if size >= instead and not at_any_size:
             writer.fs.unlink(_TEMPORARY, dir_fd=writer.folder(layout.TEMPORARY))
             return Pack(origin, size, instead, kept=False, made=True)
         folder = layout.pack_folder(self.new)

@@ -35,8 +35,13 @@ class SignedCatalogue:
         self._targets = targets
 
     def versions(self) -> list[int]:
-        """Return the versions whose releases are signed, in ascending order."""
-        found = map(layout.parse_release_path, self._targets)
+        """Return the versions whose releases are signed, in ascending order.
+
+        A file with one release has the signatures of all.
+        """
+        found = {layout.parse_release_path(path) for path in self._targets} - {None}
+        if not self._source.is_complete:
+            found &= set(self._source.versions())
         return sorted(version for version in found if version is not None)
 
     def read(self, path: str, limit: int) -> bytes:
@@ -82,7 +87,7 @@ class Vetting:
 
     What was verified is kept by way of ``fs``; without it the store is left as it is.
     ``is_insecure`` takes every source at its word, whatever the store trusts.
-    ``is_offline`` is of a file that cannot be fresh. ``clock`` tells the seconds since 1970.
+    ``clock`` tells the seconds since 1970.
     """
 
     def __init__(
@@ -92,14 +97,12 @@ class Vetting:
         fs: Fs | None = None,
         *,
         is_insecure: bool = False,
-        is_offline: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._reporter = reporter
         self._fs = fs
         self._is_insecure = is_insecure
-        self._is_offline = is_offline
         self._clock = clock
         self._where = f"{store.path}/{CONTROL}/{TRUST}"
 
@@ -137,7 +140,9 @@ class Vetting:
             trust = after
 
         def ask(copy: Source) -> Mapping[str, TargetFile]:
-            return refresh(copy, trust, clock=clock, keep=keep, is_offline=self._is_offline)
+            # A file that was carried here cannot be fresh.
+            is_offline = not copy.is_complete
+            return refresh(copy, trust, clock=clock, keep=keep, is_offline=is_offline)
 
         with explained(self._where):
             return _of_any_copy(source, ask)

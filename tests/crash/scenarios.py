@@ -245,6 +245,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("upgrade, one was cut off while it was built", *_upgrade(3)),
     _store("upgrade, one was cut off within the switch", *_upgrade(4)),
     _store("upgrade, one was cut off while it left a spare", *_upgrade(4)),
+    _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
     _store("prune", "prune"),

@@ -42,9 +42,34 @@ def test_the_document(machine: Machine) -> None:
         "timestamp": release["timestamp"], "manifest": release["bundles"][0]["manifest"],
         "entries": 4, "size": 14, "already_published": False,
         "objects_new": 1, "bytes_new": 7, "bytes_stored": document["bytes_stored"],
+        "packs": [
+            {"from": None, "size": document["packs"][0]["size"], "instead_of":
+             document["bytes_stored"], "kept": False, "made": True},
+        ],
         "signed": [], "waiting": [],
     }  # fmt: skip
-    assert document["bytes_stored"] > 0
+    assert 0 < document["bytes_stored"] <= document["packs"][0]["size"]
+
+
+def test_packs_are_made_for_the_versions_before(machine: Machine) -> None:
+    """PK-1: and others when they are asked for; a pack that is there is not made again."""
+    lines = "".join(f"line {number} of a long text\n" for number in range(3000))
+    for version in range(1, 5):
+        build(machine.source(version), {"text": file(lines + f"version {version}")})
+        more = ["--no-packs"] if version < 4 else []
+        machine.run("publish", machine.source(version), "repo", "--version", version, *more)
+
+    packs = sorted(path.name for path in (machine.repo / "packs").glob("*/*.pack"))
+    assert len(packs) == 2
+    assert "empty.pack" not in packs
+    again = machine.document("publish", machine.source(4), "repo", "--version", 4, "--from", 1)
+    assert [(one["from"], one["kept"], one["made"]) for one in again["packs"]] == [(1, True, True)]
+    told = machine.run("repo", "pack", "repo", "--from", 1).lines
+    assert told[0].startswith("pack from 1 to 4: ")
+    assert told[0].endswith(", there already")
+    assert "exclude each other" in machine.refused(
+        "publish", machine.source(4), "repo", "--version", 4, "--from", 1, "--no-packs", code=2
+    )
 
 
 def test_a_published_version_is_immutable(machine: Machine) -> None:

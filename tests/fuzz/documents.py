@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 from array import array
 from typing import TYPE_CHECKING, Final
 
 from rootman import edits, release, seal, state
 from rootman.comparison import compare
 from rootman.manifest import HEADER
+from rootman.packs.format import MAGIC, Coding, Role, chunk
 from rootman.repo import index
 from tests.builders import (
     Tree,
@@ -23,6 +26,7 @@ from tests.builders import (
 )
 from tests.fuzz.metadata import SEEDS
 from tests.fuzz.model import lines_of, manifest_of
+from tests.packing import WINDOW, Shelf, chunks_of, header, stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +53,25 @@ NEW: Final[Tree] = {
     "e": block(259, 1_048_575),
     "f\udcff": unix_socket(),
 }
+
+# One of each kind that the record of a pack can be about; noise, so that deltas are used.
+_NOISE: Final = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(5))
+PACK_OLD: Final[Tree] = {
+    ".": directory(),
+    "a": file(_NOISE),
+    "b.gz": file(gzip.compress(_NOISE + b"old", mtime=0)),
+    "lib-1": file(_NOISE[::-1]),
+}
+PACK_NEW: Final[Tree] = {
+    ".": directory(),
+    "a": file(_NOISE[:80] + b"!" + _NOISE[80:]),
+    "b.gz": file(gzip.compress(_NOISE[50:] + b"new", mtime=0)),
+    "lib-2": file(_NOISE[::-1] + b"2"),
+    "new": file(b"new"),
+}
+# Between the streams of an input that is made a pack: their bytes are easier to change so.
+STREAMS: Final = b"streams"
+NEXT_STREAM: Final = b"\xf7\n\xf7"
 
 _OLD, _NEW = manifest_of(OLD), manifest_of(NEW)
 _RELEASE: Final = release.Release(
@@ -78,6 +101,28 @@ def _records() -> list[bytes]:
     return [b"\1" + one for one in packed] + [b"\0" + one for one in plain]
 
 
+def _packs() -> list[bytes]:
+    """Return headers of packs, what follows one in chunks, and streams for chunks."""
+    shelf = Shelf()
+    whole = shelf.pack(shelf.add(PACK_OLD), shelf.add(PACK_NEW))
+    parts = dict.fromkeys(Role, b"")
+    for role, part in chunks_of(whole):
+        parts[role] += part
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": WINDOW}]
+    plain = {
+        role: lzma.decompress(part, lzma.FORMAT_RAW, filters=filters) if part else b""
+        for role, part in parts.items()
+    }
+    small = b"".join(
+        chunk(role, data[at : at + 20])
+        for role, data in ((role, stored(one)) for role, one in plain.items())
+        for at in range(0, len(data), 20)
+    )
+    heads = [header(_HASH, _HASH, Coding("zstd", 1)).serialise(), header().serialise()]
+    body = b"".join(chunk(role, part) for role, part in parts.items() if part)
+    return [*heads, body, small, STREAMS + NEXT_STREAM.join(plain.values())]
+
+
 _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "names": [b"./usr/bin/foo", b"./a\\040b\\134/\\377", b"."],
     "line": [*lines_of(_OLD), *lines_of(_NEW)],
@@ -96,6 +141,7 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
     ],
     "record": _records(),
     "metadata": SEEDS,
+    "pack": _packs(),
 }
 
 _LINE: Final = (
@@ -104,6 +150,12 @@ _LINE: Final = (
     b" time=0.000000000", b" link=", b" device=native,1,3", b" sha256digest=" + _HASH.encode(),
     b" xattr.user.a=", b"AA==", b"./", b"../", b"/", b"\\040", b"\\000", b"\\134", b"\n", b"\0",
     b"9223372036854775808", HEADER,
+)  # fmt: skip
+_PACK: Final = (
+    b"\xff" * 8 + b"\x7f", b"\xfe" + b"\xff" * 7 + b"\x7f", b"\x80" * 9 + b"\1", b"\1\0\0",
+    NEXT_STREAM, b"../a", b"/a", b"\4../a", b".", b"..", b"=1\n", b"-1\n", b"~uid=1\n", b"+",
+    b".\n", MAGIC, b"zstd", b"x86+lzma2", b"\x1f\x8b\x08",
+    *(bytes([number]) + b"\1\0" for number in range(9)),
 )  # fmt: skip
 _JSON: Final = (
     b'"', b"{", b"}", b"[", b"]", b", ", b": ", b"null", b"true", b"NaN", b"-Infinity", b"1e999",
@@ -115,6 +167,8 @@ def words(check: str) -> tuple[bytes, ...]:
     """Return what may be put anywhere into an input of ``check``."""
     if check in ("release", "index", "state", "metadata"):
         return _JSON
+    if check == "pack":
+        return _PACK
     return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
 
 

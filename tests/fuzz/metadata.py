@@ -89,6 +89,10 @@ class _Files:
         return False
 
     @property
+    def is_complete(self) -> bool:
+        return True
+
+    @property
     def copies(self) -> tuple[_Files]:
         return (self,)
 

@@ -22,6 +22,7 @@ from rootman import (
     sizes,
 )
 from rootman.errors import InvalidInput
+from rootman.packs import unpacking
 from rootman.repo import index
 
 if TYPE_CHECKING:
@@ -150,6 +151,11 @@ def _too_many_digests() -> None:
     seal.unpack_digests = unpack
 
 
+def _any_source() -> None:
+    """Take any path of a source, as if nobody would open it."""
+    unpacking._path = lambda streams: unpacking._bytes(streams, manifest.MAX_LINE)
+
+
 PARSERS: Final[dict[str, Broken]] = {
     "xattrs that are not canonical": Broken("line", _any_base64),
     "times with leading zeros": Broken("line", _any_time),
@@ -161,6 +167,7 @@ PARSERS: Final[dict[str, Broken]] = {
     "versions in any order": Broken("index", _any_versions),
     "kept sizes that are relied on": Broken("state", _any_sizes),
     "more digests than paths": Broken("record", _too_many_digests),
+    "sources outside of the tree": Broken("pack", _any_source),
 }
 
 

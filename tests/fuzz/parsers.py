@@ -23,13 +23,20 @@ from rootman import comparison, edits, manifest, release, seal, sizes, state, te
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
+from rootman.packs.format import MAGIC, Role, chunk, parse_header
+from rootman.packs.packing import Memory
+from rootman.packs.revision import revised
+from rootman.packs.streams import PackFile, Streams
+from rootman.packs.unpacking import unpack
 from rootman.repo import index
 from rootman.seal import SealRecord
 from rootman.state import Seal
 from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, STAMPS_FILE
 from rootman.wanted import CompressedManifest, Delta
+from tests.fuzz.documents import NEXT_STREAM, PACK_NEW, PACK_OLD, STREAMS
 from tests.fuzz.metadata import check_metadata
-from tests.fuzz.model import is_manifest, is_ordered, lines_of
+from tests.fuzz.model import is_manifest, is_ordered, lines_of, manifest_of
+from tests.packing import Files, files_of, header, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -273,6 +280,63 @@ def _tried(read: Callable[[], Any]) -> Any:  # noqa: ANN401 - passed through
     return None
 
 
+# --- packs -------------------------------------------------------------------------------
+
+
+class _WatchedFiles(Files):
+    """The old tree's files; what is asked of them must be what the system takes (PK-11)."""
+
+    @contextmanager
+    def open(self, path: bytes, *, expanded: bool) -> Iterator[Memory]:
+        parts = path.split(b"/")
+        assert path in (b"", b".") or not {b"", b".", b".."} & set(parts)
+        assert b"\0" not in path
+        with super().open(path, expanded=expanded) as source:
+            yield _WatchedSource(source)
+
+
+class _WatchedSource(Memory):
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Memory) -> None:
+        self._source = source
+
+    def read(self, size: int, offset: int) -> bytes:
+        assert 0 <= offset <= 2**63 - 1 - size
+        assert size <= _MOST_AT_ONCE
+        return self._source.read(size, offset)
+
+
+_MOST_AT_ONCE: Final = 1 << 20
+
+
+def check_pack(data: bytes) -> None:
+    """PK-5 to PK-12: a header, or the chunks of a pack between two trees, or its streams."""
+    if data.startswith(MAGIC):
+        with suppress(InvalidInput):
+            found = parse_header(data, "pack")
+            assert parse_header(found.serialise(), "pack") == found
+        return
+    body = data
+    if data.startswith(STREAMS):
+        streams = zip(Role, data.removeprefix(STREAMS).split(NEXT_STREAM), strict=False)
+        body = b"".join(chunk(role, stored(one)) for role, one in streams)
+    _check_chunks(body)
+
+
+def _check_chunks(body: bytes) -> None:
+    old, new = manifest_of(PACK_OLD), manifest_of(PACK_NEW)
+    with suppress(InvalidInput):
+        pack = PackFile(io.BytesIO(header().serialise() + body), "pack")
+        streams = Streams(pack, pack.header, "pack")
+        with suppress(InvalidInput):
+            made = revised(comparison.known_lines([old]), streams[Role.MANIFEST], len(new))
+            assert sum(map(len, made)) <= len(new)
+        files = _WatchedFiles(files_of(PACK_OLD))
+        for _, content in unpack(comparison.known_lines([new]), streams, files):
+            assert all(len(piece) <= _MOST_AT_ONCE for piece in content)
+
+
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - the directory is made by mkdtemp
 
 
@@ -301,4 +365,5 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "state": check_state,
     "record": check_record,
     "metadata": check_metadata,
+    "pack": check_pack,
 }

@@ -24,6 +24,7 @@ RUNS = {
     "state": 30_000,
     "record": 6_000,
     "metadata": 1_500,
+    "pack": 12_000,
 }
 
 

@@ -45,6 +45,7 @@ ONE: Tree = {
     "share/doc.gz": file(gzip.compress(TEXT, mtime=0)),
     "share/old/place": file(MOVED),
     "etc/conf": file("conf"),
+    **{f"man/{number}": file(TEXT[number * 9 : 30_000]) for number in range(20)},
 }
 TWO: Tree = {
     "bin/program": file(CHANGED, 0o755),
@@ -56,6 +57,7 @@ TWO: Tree = {
     "etc/conf": file("conf 2"),
     "etc/link": symlink("conf"),
     "etc/new": file("new"),
+    **{f"man/{number}": file(TEXT[number * 9 : 30_000]) for number in range(20)},
 }
 
 
@@ -99,7 +101,7 @@ def test_a_pack_is_all_that_is_asked_for(lab: Lab) -> None:
         result = lab.upgrade_from(server.source(), 2)
         assert objects_of(server) == []
         assert len(packs_of(server)) == 1
-    assert result.fetched == pack_of(lab).stat().st_size < 4_000
+    assert result.fetched == pack_of(lab).stat().st_size < 2_500
     check_upgraded(lab)
 
 
@@ -133,7 +135,7 @@ def test_a_file_that_was_changed_comes_by_itself(lab: Lab, place: str) -> None:
     check_upgraded(lab)
 
 
-@pytest.mark.parametrize("at", [0, 15, 300, -2000, -400, -40, -1])
+@pytest.mark.parametrize("at", [0, 15, 300, 900, -400, -40, -1])
 @pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut off"])
 def test_a_damaged_pack(lab: Lab, at: int, *, cut: bool) -> None:
     """PK-2: one line says so, and the tree is what it should be."""
@@ -224,9 +226,9 @@ def test_a_torn_part_is_begun_anew(lab: Lab) -> None:
             size = kept.stat().st_size
             kept.write_bytes(bytes(size) if ".pack" in kept.name else b"torn")
         lab.upgrade_from(server.source(), 2)
-        assert len(packs_of(server)) == 2
+        assert len(packs_of(server)) == 3  # whole, its end, and whole again
         assert objects_of(server) == []
-    assert lab.heard.warnings == []
+    assert not any("pack" in one for one in lab.heard.warnings)
     check_upgraded(lab)
 
 
@@ -238,7 +240,7 @@ def test_a_server_that_goes_away(lab: Lab) -> None:
             return False
         data = handler.content()
         handler.say(200, Content_Length=len(data))
-        handler.send(data[:1_500])
+        handler.send(data[:900])
         handler.break_off()
         return True
 
@@ -248,7 +250,7 @@ def test_a_server_that_goes_away(lab: Lab) -> None:
     assert contents(lab, downloads=True) == before
     with web_server(lab.repo) as server:
         lab.upgrade_from(server.source(), 2)
-        assert server.ranges[server.requests.index(packs_of(server)[0])] == "bytes=1500-"
+        assert server.ranges[server.requests.index(packs_of(server)[0])] == "bytes=900-"
     check_upgraded(lab)
 
 
@@ -278,7 +280,7 @@ def take(lab: Lab, path: str, options: Options | None = None) -> None:
 
 @pytest.mark.parametrize("origins", [(1,), (None,), (None, 1)])
 def test_an_upgrade_from_a_file(lab: Lab, origins: tuple[int | None, ...]) -> None:
-    """RL-13, RL-14: nothing else is needed."""
+    """OF-1, OF-3: nothing else is needed."""
     path = exported(lab, *origins)
     if None not in origins or len(origins) > 1:
         lab.repo.rename(lab.home / "gone")
@@ -298,7 +300,7 @@ def test_a_rehearsal_with_a_file(lab: Lab) -> None:
 
 
 def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
-    """RL-14: it is said which way there is none."""
+    """OF-4: it is said which way there is none."""
     before = contents(lab)
     with pytest.raises(NotFound, match="no pack that leads from version 1"):
         take(lab, exported(lab, None))
@@ -306,7 +308,7 @@ def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
 
 
 def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:
-    """RL-14: what a file does not make again is named, and nothing is half done."""
+    """OF-4: what a file does not make again is named, and nothing is half done."""
     path = exported(lab, 1)
     (lab.tree(1) / "bin/program").write_bytes(b"changed here")
     before = contents(lab, downloads=True)
@@ -317,7 +319,7 @@ def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:
 
 @pytest.mark.parametrize("size", [0, 100, 600, 5_000])
 def test_a_file_that_is_cut_off(lab: Lab, size: int) -> None:
-    """RL-13: one line."""
+    """OF-1: one line."""
     path = exported(lab, 1)
     os.truncate(path, size)
     before = contents(lab, downloads=True)
@@ -327,7 +329,7 @@ def test_a_file_that_is_cut_off(lab: Lab, size: int) -> None:
 
 
 def test_an_export_replaces_a_file_at_once(lab: Lab) -> None:
-    """RL-13: whoever reads has the old one or the new one."""
+    """OF-2: whoever reads has the old one or the new one."""
     path = exported(lab, 1)
     with OfflineSource(path) as source:
         exported(lab, None)

@@ -16,6 +16,7 @@ from rootman.fsops import RealFs
 from rootman.initialisation import Request as Initialisation
 from rootman.initialisation import initialise
 from rootman.repo.due import Request
+from rootman.repo.export import export
 from rootman.repo.framework import CryptoSigner
 from rootman.repo.publish import Publication, publish
 from rootman.repo.repository import Repository
@@ -116,6 +117,12 @@ class Publisher:
         """Return a copy of the repository as it is now."""
         return shutil.copytree(self.repo, self.home / name)
 
+    def export(self, version: int) -> Path:
+        """Return a file with one release and all signatures."""
+        path = self.home / f"{version}.rootman"
+        export(str(self.repo), version, [None], str(path), fs=self.make_fs())
+        return path
+
     def wait(self, days: int) -> None:
         self.clock += timedelta(days=days)
 
@@ -153,25 +160,19 @@ class Device:
         *,
         fs: Fs | None = None,
         is_insecure: bool = False,
-        is_offline: bool = False,
     ) -> UpgradeResult:
         """Upgrade from the repository or release at ``location``."""
-        with self._opened(location, fs, insecure=is_insecure, offline=is_offline) as (
-            opened,
-            repository,
-        ):
+        with self._opened(location, fs, insecure=is_insecure) as (opened, repository):
             return upgrade(opened, repository, Options())
 
-    def versions(
-        self, location: object, *, fs: Fs | None = None, is_offline: bool = False
-    ) -> list[int]:
+    def versions(self, location: object, *, fs: Fs | None = None) -> list[int]:
         """Return the versions that the repository offers, and remember what was seen."""
-        with self._opened(location, fs, offline=is_offline) as (_, repository):
+        with self._opened(location, fs) as (_, repository):
             return repository.versions()
 
     @contextmanager
     def _opened(
-        self, location: object, fs: Fs | None, *, insecure: bool = False, offline: bool = False
+        self, location: object, fs: Fs | None, *, insecure: bool = False
     ) -> Iterator[tuple[Session, Repository]]:
         with session(str(self.store), fs or RealFs(), self.heard, forks=1) as opened:
             vet = Vetting(
@@ -179,7 +180,6 @@ class Device:
                 self.heard,
                 opened.fs,
                 is_insecure=insecure,
-                is_offline=offline,
                 clock=lambda: self.clock,
             )
             with Repository.open(str(location), self.mirrors, vet=vet) as repository:

@@ -304,18 +304,30 @@ def test_a_stick_may_be_old_but_not_older_than_what_was_seen(
 ) -> None:
     """TU-11."""
     device.versions(publisher.repo)
-    stick = publisher.copy("stick")
+    old = publisher.copy("old")
+    stick = publisher.export(1)
     device.clock += 400 * DAY
     with pytest.raises(Refused, match="expired"):
-        device.versions(stick)
+        device.versions(old)
 
-    assert device.versions(stick, is_offline=True) == [1]
+    assert device.versions(stick) == [1]
 
     publisher.wait(400)
     publisher.publish(2)
     assert device.versions(publisher.repo) == [1, 2]
     with pytest.raises(Refused, match="older than what this store has seen"):
-        device.versions(stick, is_offline=True)
+        device.versions(stick)
+
+
+def test_a_stick_offers_what_is_on_it(publisher: Publisher, device: Device) -> None:
+    """TU-11, OF-3: not all that is signed; and it is upgraded from."""
+    publisher.publish(2)
+    publisher.publish(3)
+
+    stick = publisher.export(2)
+
+    assert device.versions(stick) == [2]
+    assert device.upgrade(stick).version == 2
 
 
 @pytest.mark.parametrize(("days", "what"), [(731, "targets 1"), (1826, "root 1")])
@@ -325,5 +337,5 @@ def test_a_stick_whose_list_or_keys_have_expired_is_refused(
     """TU-11."""
     device.clock += days * DAY
 
-    with pytest.raises(Refused, match=rf"{what} of .*repo expired on 20"):
-        device.versions(publisher.repo, is_offline=True)
+    with pytest.raises(Refused, match=rf"{what} of .*1.rootman expired on 20"):
+        device.versions(publisher.export(1))

@@ -111,13 +111,14 @@ def test_large_files_are_compared_piece_by_piece(
         assert remade(differences._delta(old, new), old) == new
 
 
-def test_a_large_file_finds_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_finds_itself_again() -> None:
     """The window goes along, so that what moved a little is not sent."""
-    monkeypatch.setattr(differences, "_PIECE", 4096)
-    monkeypatch.setattr(differences, "_MARGIN", 1024)
     new = NOISE[:9000] + b"inserted" * 20 + NOISE[9000:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(differences, "_PIECE", 4096)
+        patch.setattr(differences, "_MARGIN", 1024)
 
-    found = differences._delta(NOISE, new)
+        found = differences._delta(NOISE, new)
 
     assert remade(found, NOISE) == new
     assert len(found.streams[Role.LITERAL]) < 1000

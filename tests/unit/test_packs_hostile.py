@@ -1,0 +1,292 @@
+"""Packs that are damaged or made to do damage: refused, or of no use, in bounded memory."""
+
+from __future__ import annotations
+
+import io
+import random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from rootman.manifest import MAX_LINE
+from rootman.packs.format import CHUNK, Role, chunk
+from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method
+from rootman.packs.revision import revise
+from rootman.packs.streams import Damaged, PackFile
+from tests.builders import directory, file
+from tests.fuzz.model import manifest_of
+from tests.packing import (
+    Read,
+    crafted,
+    files_of,
+    header,
+    numbers,
+    read,
+)
+
+if TYPE_CHECKING:
+    from tests.builders import Tree
+
+MIB: Final = 1 << 20
+RANDOM = random.Random(3)
+SOURCE: Final = RANDOM.randbytes(300)
+OLD: Final[Tree] = {".": directory(), "s": file(SOURCE)}
+
+
+def attempt(content: bytes, record: bytes, **streams: bytes) -> Read:
+    """Read a pack whose one file, ``content`` at ``f``, has this record and these streams."""
+    old, new = manifest_of(OLD), manifest_of({".": directory(), "f": file(content)})
+    found = {
+        Role.MANIFEST: b"".join(revise([old], [new])),
+        Role.FILES: numbers(1, 1) + record,
+        **{Role[name.upper()]: data for name, data in streams.items()},
+    }
+    return read(crafted(found, old, new), old, new, files_of(OLD))
+
+
+def delta(operations: int, source: bytes = b"s", method: int = Method.DELTA) -> bytes:
+    """Return what a record has besides the lines that it skips."""
+    return numbers(method, len(source)) + source + numbers(operations)
+
+
+# --- PK-6, PK-7: chunks ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x09\1\0x",
+        b"\xff\1\0x",
+        b"\0\1\x80" + bytes(CHUNK + 1),
+        b"\1\0\0" * 2,
+        b"\1\0\0\1\1\0x",
+        b"\0",
+        b"\0\1",
+        b"\0\2\0x",
+    ],
+    ids=["9", "255", "long", "ended twice", "ended", "cut in head", "cut", "cut in data"],
+)
+def test_what_is_no_chunk_is_refused(body: bytes) -> None:
+    """PK-6."""
+    with pytest.raises(Damaged, match=r"^pack: (damaged: not a chunk|cut off)$"):
+        PackFile(io.BytesIO(header().serialise() + body), "pack").take(Role.MANIFEST)
+
+
+def test_a_chunk_without_data_is_the_end() -> None:
+    """PK-6: whatever comes later, and at the end of the file all have ended."""
+    body = chunk(Role.FILES, b"x") + chunk(Role.FILES, b"") + chunk(Role.MANIFEST, b"y")
+    found = PackFile(io.BytesIO(header().serialise() + body), "pack")
+
+    assert [found.take(Role.FILES) for _ in range(3)] == [b"x", b"", b""]
+    assert [found.take(Role.MANIFEST) for _ in range(3)] == [b"y", b"", b""]
+    found = PackFile(io.BytesIO(header().serialise() + body), "pack")
+    assert found.take(Role.MANIFEST) == b"y"
+    assert [found.take(Role.FILES) for _ in range(3)] == [b"x", b"", b""]
+
+
+@pytest.mark.parametrize("size", [CHUNK, 1000, 2])
+def test_chunks_may_be_early_up_to_a_limit(size: int) -> None:
+    """PK-7."""
+    early = chunk(Role.CODE, b"e" * size) * (MIB // size)
+    rest = chunk(Role.DIFF, b"e" * (MIB % size)) if MIB % size else b""
+    wanted = chunk(Role.MANIFEST, b"now")
+
+    found = PackFile(io.BytesIO(header().serialise() + early + rest + wanted), "pack")
+    assert found.take(Role.MANIFEST) == b"now"
+    code = b"".join(iter(lambda: found.take(Role.CODE), b""))
+    assert code == b"e" * (MIB // size * size)
+    again = header().serialise() + early + rest + chunk(Role.ADD, b"e") + wanted
+    with pytest.raises(Damaged, match=r"^pack: damaged: not in the order of use$"):
+        PackFile(io.BytesIO(again), "pack").take(Role.MANIFEST)
+
+
+# --- PK-9, PK-11: records --------------------------------------------------------------
+
+
+def test_a_record_is_read_as_it_is_meant() -> None:
+    """PK-9, PK-10: the examples that those below are broken from."""
+    new = SOURCE[10:200] + b"!" * 5
+
+    found = attempt(
+        new,
+        delta(2),
+        copy=numbers(0, 190),
+        add=numbers(0, 0),
+        insert=numbers(0, 5),
+        seek=numbers(20, 0),
+        literal=b"!" * 5,
+    )
+
+    assert found.files == {b"f": new}
+    assert found.opened == [b"s"]
+
+
+@pytest.mark.parametrize("method", [6, 7, 8, 10, 12, 22, 24, 32, 33, 2**40, 2**62])
+def test_methods_that_cannot_be_are_refused(method: int) -> None:
+    """PK-11."""
+    head = numbers(2) + b"hd" + numbers(10) if method & 6 else b""
+    with pytest.raises(Damaged, match=r"^pack: damaged: an unknown method$"):
+        attempt(b"x" * 10, numbers(method) + head, literal=b"x" * 10)
+
+
+@pytest.mark.parametrize("method", [0, 1, 2, 3, 4, 5, 9, 11, 13, 16, 17, 25])
+def test_all_others_are_read(method: int) -> None:
+    """PK-9: what comes out of them is another matter."""
+    head = numbers(2) + b"hd" + numbers(10) if method & 6 else b""
+    tail = numbers(1) + b"s" + numbers(1) if method & 1 else b""
+
+    found = attempt(
+        b"x" * 10,
+        numbers(method) + head + tail,
+        **dict.fromkeys(("literal", "code"), b"x" * 10),
+        **dict.fromkeys(("copy", "add", "seek"), numbers(0)),
+        insert=numbers(10),
+    )
+
+    assert bool(found.files) != bool(method & 6)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"..",
+        b"../s",
+        b"a/../s",
+        b"a/..",
+        b"/s",
+        b"/",
+        b"//",
+        b"a//s",
+        b"a/",
+        b"./s",
+        b"a/./s",
+        b"a\0s",
+        b"\0",
+        b"x" * 256,
+        b"a/" * (MAX_LINE // 2) + b"aa",
+    ],
+)
+def test_a_source_is_within_the_tree(path: bytes) -> None:
+    """PK-11: or the pack is refused, before anything is opened."""
+    with pytest.raises(Damaged, match=r"^pack: damaged: (a source outside|too long a name)"):
+        attempt(b"x", delta(1, path))
+
+
+@pytest.mark.parametrize("path", [b".", b"a b\n", b"\xff/\\", b"...", b"x" * 255, b"s/s"])
+def test_any_path_within_it_can_be_one(path: bytes) -> None:
+    """PK-10, PK-11: where there is no such file, it reads as zeros."""
+    found = attempt(bytes(9), delta(1, path), copy=numbers(9), add=b"\0", insert=b"\0", seek=b"\0")
+
+    assert found.files == {b"f": bytes(9)}
+    assert found.opened == [path]
+
+
+def test_no_path_is_the_path_of_the_file() -> None:
+    """PK-9."""
+    found = attempt(bytes(9), delta(1, b""), copy=numbers(9), add=b"\0", insert=b"\0", seek=b"\0")
+
+    assert found.opened == [b"f"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (numbers(1, 0, 0), "names a file that its manifest has not"),
+        (numbers(1, 2, 0), "names a file that its manifest has not"),
+        (numbers(1, 2**63 - 1, 0), "names a file that its manifest has not"),
+        (numbers(2, 1, 0, 0, 0), "names a file that its manifest has not"),
+        (numbers(2**63 - 1, 1, 0, 0, 0), "names a file that its manifest has not"),
+        (numbers(1, 1, 2, HEAD_LIMIT + 1) + bytes(HEAD_LIMIT + 1), "too long a name"),
+        (numbers(1, 1, 2, 2**62), "too long a name"),
+        (numbers(1, 1, 2, 0, EXPANDED_LIMIT + 1), "a gzip file of more than is allowed"),
+        (numbers(1, 1, 4, 0, 2**63 - 1), "a gzip file of more than is allowed"),
+        (numbers(1, 1, 1, 0, 12), "more operations than bytes"),
+        (numbers(1, 1, 1, 0, 2**63 - 1), "more operations than bytes"),
+        (numbers(1, 1, 3, 0, 5, 0, 7), "more operations than bytes"),
+        (numbers(1, 1, 1, 2**62), "too long a name"),
+        (b"", "stream files: ends too early"),
+        (numbers(1, 1), "stream files: ends too early"),
+        (b"\x80" * 10, "stream files: damaged: a number is too long"),
+    ],
+)
+def test_records_that_cannot_be_are_refused(files: bytes, said: str) -> None:
+    """PK-9 to PK-12."""
+    old, new = manifest_of(OLD), manifest_of({".": directory(), "f": file(b"x" * 10)})
+    streams = {
+        Role.MANIFEST: b"".join(revise([old], [new])),
+        Role.FILES: files,
+        Role.LITERAL: b"x" * 10,
+    }
+
+    with pytest.raises(Damaged, match=f"^pack: (damaged: )?{said}$"):
+        read(crafted(streams, old, new), old, new, files_of(OLD))
+
+
+# --- PK-10: operations -----------------------------------------------------------------
+
+LARGE: Final = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("copy", "add", "insert", "seek"),
+    [
+        ((11,), (0,), (0,), (0,)),
+        ((0,), (11,), (0,), (0,)),
+        ((0,), (0,), (11,), (0,)),
+        ((4,), (4,), (3,), (0,)),
+        ((LARGE,), (0,), (0,), (0,)),
+        ((LARGE,), (LARGE,), (LARGE,), (0,)),
+        ((5, 6), (0, 0), (0, 0), (0, 0)),
+        # A place before the source, or so far behind it that the system knows none.
+        ((5, 5), (0, 0), (0, 0), (11, 0)),
+        ((0, 10), (0, 0), (0, 0), (1, 0)),
+        ((0, 0, 10), (0,) * 3, (0,) * 3, (LARGE - 1, LARGE - 1, 0)),
+        ((0, 10), (0, 0), (0, 0), (LARGE, 0)),
+        ((5, 0, 0, 5), (0,) * 4, (0,) * 4, (LARGE - 1, LARGE - 1, LARGE, 0)),
+        # Fewer bytes than the file has.
+        ((9,), (0,), (0,), (0,)),
+        ((0,), (0,), (0,), (0,)),
+        ((), (), (), ()),
+        ((3, 3), (0, 0), (3, 0), (0, 0)),
+    ],
+)
+def test_operations_stay_within_the_file(
+    copy: tuple[int, ...], add: tuple[int, ...], insert: tuple[int, ...], seek: tuple[int, ...]
+) -> None:
+    """PK-10."""
+    said = r"^pack: damaged: (an operation leads out of a file|a file ends too early)$"
+    with pytest.raises(Damaged, match=said):
+        attempt(
+            b"x" * 10,
+            delta(len(copy)),
+            copy=numbers(*copy),
+            add=numbers(*add),
+            insert=numbers(*insert),
+            seek=numbers(*seek),
+            diff=bytes(99),
+            literal=b"x" * 99,
+        )
+
+
+def test_the_furthest_place_there_is() -> None:
+    """PK-10: zeros are read there, and the next may be anywhere else."""
+    found = attempt(
+        bytes(5) + SOURCE[9:14],
+        delta(3),
+        copy=numbers(0, 5, 5),
+        add=numbers(0, 0, 0),
+        insert=numbers(0, 0, 0),
+        seek=numbers(LARGE - 1, LARGE - 10, LARGE),
+    )
+
+    assert not found.wrong
+
+
+@pytest.mark.parametrize("missing", ["copy", "add", "insert", "seek", "diff", "literal"])
+def test_a_stream_that_ends_too_early_is_named(missing: str) -> None:
+    """PK-2."""
+    streams = {"copy": b"\1", "add": b"\4", "insert": b"\5", "seek": b"\0"}
+    streams |= {"diff": bytes(4), "literal": b"x" * 5}
+
+    with pytest.raises(Damaged, match=f"^pack: stream {missing}: ends too early$"):
+        attempt(b"x" * 10, delta(1), **{**streams, missing: b""})

@@ -1,0 +1,233 @@
+"""Whole packs between any two trees, in memory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from rootman.errors import InvalidInput, SystemFailure
+from rootman.manifest import path_field
+from rootman.packs import differences, packing, revision
+from rootman.packs.format import MEMORY_LIMIT, Role, parse_header
+from rootman.packs.packing import pack, wanted
+from rootman.packs.recipe import Method
+from tests.builders import Tree, char, directory, fifo, file, hardlink, symlink
+from tests.fuzz.model import manifest_of
+from tests.fuzz.trees import versions
+from tests.packing import Shelf, chunks_of, digest_of, files_of, read_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rootman.packs.differences import Made
+
+OLD: Tree = {
+    ".": directory(),
+    "bin/one": file(b"one" * 100),
+    "bin/two": file(b"two" * 100),
+    "dev/null": char(1, 3),
+    "lib/lib-1.2.so": file(bytes(range(256)) * 20),
+    "shared": file(b"shared by many"),
+}
+NEW: Tree = {
+    ".": directory(time=1),
+    "bin/eins": hardlink("bin/one"),
+    "bin/one": file(b"one" * 100 + b"!", xattrs={"user.a": b"1"}),
+    "bin/zwei": file(b"two" * 100, 0o4755),
+    "dev/zero": char(1, 5),
+    "empty": file(),
+    "lib/lib-1.3.so": file(bytes(range(256)) * 20 + b"more"),
+    "link": symlink("shared"),
+    "new/a": file(b"new"),
+    "new/b": file(b"new"),
+    "pipe": fifo(),
+    "shared-too": file(b"shared by many"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_processor() -> Iterator[None]:
+    """Have no processes started, which cost more than these trees are worth."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+def needed(old: Tree, new: Tree) -> dict[bytes, bytes]:
+    """Return the files that a pack has to have, as a model finds them (PK-3)."""
+    have = set(files_of(old).values())
+    firsts: dict[bytes, bytes] = {}
+    manifest = manifest_of(new)
+    for path, content in files_of(new).items():
+        if content not in have:
+            other = firsts.get(content, path)
+            place, best = (manifest.index(b"\n" + _field(one) + b" ") for one in (path, other))
+            firsts[content] = path if place < best else other
+    return {path: content for content, path in firsts.items()}
+
+
+def _field(path: bytes) -> bytes:
+    return path_field(path)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(versions(2))
+def test_any_tree_is_made_of_any(trees: list[Tree]) -> None:
+    """PK-1, PK-3, PK-8: a pack has what is needed, nothing else, and always the same bytes."""
+    old, new = trees
+    shelf = Shelf()
+    names = shelf.add(old), shelf.add(new)
+    for before, tree in (("", {}), (names[0], old)):
+        data = shelf.pack(before, names[1])
+
+        found = read_tree(data, tree, new)
+
+        assert found.manifest == manifest_of(new)
+        assert found.files == needed(tree, new)
+        assert not found.wrong
+        assert shelf.pack(before, names[1]) == data
+
+
+def packed() -> tuple[bytes, Shelf]:
+    shelf = Shelf()
+    return shelf.pack(shelf.add(OLD), shelf.add(NEW)), shelf
+
+
+def test_content_is_taken_from_wherever_it_is() -> None:
+    """PK-3: what was moved, linked or given another mode is in no pack."""
+    data, _ = packed()
+
+    found = read_tree(data, OLD, NEW)
+
+    assert set(found.files) == {b"bin/eins", b"lib/lib-1.3.so", b"new/a"}
+    # The file bin/eins has no such path before it, nor any like it; a version is no difference.
+    assert found.opened == [b"", b"lib/lib-1.2.so", b""]
+
+
+def test_streams_come_in_the_order_of_use() -> None:
+    """PK-6, PK-7."""
+    data, _ = packed()
+    roles = [role for role, part in chunks_of(data) if part]
+
+    assert roles[:2] == [Role.MANIFEST, Role.FILES]
+    assert set(roles) <= set(Role)
+
+
+def test_windows_are_no_larger_than_their_streams() -> None:
+    """PK-5: so a small pack needs little memory, and none more than a reader gives."""
+    data, shelf = packed()
+    small = parse_header(data[: data.index(b"\n") + 1], "pack")
+    assert sum(one.window for one in small.codings) < 100_000
+    whole = shelf.pack("", digest_of(manifest_of(NEW)))
+    large = parse_header(whole[: whole.index(b"\n") + 1], "pack")
+    assert sum(one.window for one in large.codings) <= MEMORY_LIMIT
+    assert {one.codec for one in large.codings} == {"lzma2", "zstd"}
+
+
+# --- PK-4: each is made once for a test ------------------------------------------------
+
+
+def other_bytes(made: Made) -> Made:
+    streams = {role: data[:-1] + b"?" if data else data for role, data in made.streams.items()}
+    return replace(made, streams=streams)
+
+
+def _another_size(made: Made) -> Made:
+    return replace(made, recipe=replace(made.recipe, size=made.recipe.size + 1))
+
+
+def _another_source(made: Made) -> Made:
+    return replace(made, recipe=replace(made.recipe, source=b"bin/two"))
+
+
+def _another_head(made: Made) -> Made:
+    return replace(made, recipe=replace(made.recipe, method=Method.ZLIB, head=b"head"))
+
+
+def _more_operations(made: Made) -> Made:
+    return replace(made, recipe=replace(made.recipe, operations=made.recipe.operations + 1))
+
+
+@pytest.mark.parametrize("spoil", [other_bytes, _another_source, _another_head, _more_operations])
+def test_a_wrong_recipe_is_caught(spoil: Callable[[Made], Made]) -> None:
+    """PK-4."""
+    original = differences.best
+
+    def best(path: bytes, *rest: Any) -> Made:  # noqa: ANN401 - passed through
+        made = original(path, *rest)
+        return spoil(made) if path == b"lib/lib-1.3.so" else made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "best", best)
+
+        with pytest.raises((SystemFailure, InvalidInput), match="the pack just made"):
+            packed()
+
+
+def test_a_wrong_revision_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PK-4: the manifest is made for a test as well."""
+    original = revision.revise
+
+    def revise(old: Any, new: Any) -> Iterator[bytes]:  # noqa: ANN401 - passed through
+        for edit in original(old, new):
+            yield edit.replace(b"mode=4755", b"mode=0755")
+
+    monkeypatch.setattr(packing, "revise", revise)
+
+    with pytest.raises(InvalidInput, match="the pack just made"):
+        packed()
+
+
+# --- a repository that is damaged ------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+@pytest.mark.parametrize("damage", ["missing", "other", "cut", "cut between lines"])
+def test_a_damaged_manifest_is_named(version: Tree, damage: str) -> None:
+    """PK-1, PK-4: also the old one, of which a pack could be made that is of no use."""
+    shelf = Shelf()
+    old, new = shelf.add(OLD), shelf.add(NEW)
+    digest = digest_of(manifest_of(version))
+    data = shelf.manifests.pop(digest)
+    if damage == "other":
+        shelf.manifests[digest] = data.replace(b"uid=0", b"uid=1")
+    elif damage != "missing":
+        cut = -10 if damage == "cut" else data.rindex(b"\n", 0, -1) + 1
+        shelf.manifests[digest] = data[:cut]
+
+    with pytest.raises(InvalidInput, match=digest):
+        shelf.pack(old, new)
+
+
+@pytest.mark.parametrize("content", [b"bin/one", b"lib/lib-1.2.so", b"lib/lib-1.3.so"])
+@pytest.mark.parametrize("damage", ["missing", "other", "longer", "empty"])
+def test_a_damaged_object_is_named(content: bytes, damage: str) -> None:
+    """PK-1, PK-4."""
+    shelf = Shelf()
+    old, new = shelf.add(OLD), shelf.add(NEW)
+    files = {**files_of(OLD), **files_of(NEW)}
+    digest = digest_of(files[content])
+    data = shelf.contents.pop(digest)
+    if damage != "missing":
+        shelf.contents[digest] = {"other": b"?" + data[1:], "longer": data * 2, "empty": b""}[
+            damage
+        ]
+
+    with pytest.raises(InvalidInput, match=digest):
+        shelf.pack(old, new)
+
+
+def test_progress_is_told_file_by_file() -> None:
+    shelf = Shelf()
+    old, new = shelf.add(OLD), shelf.add(NEW)
+    heard: list[int] = []
+    task = replace(shelf.task(old, new), on_progress=heard.append)
+    files = wanted(task)
+
+    assert b"".join(pack(task, files))
+    assert heard == [1, 2, 3]
