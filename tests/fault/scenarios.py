@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.repo.folder import FolderSource
+from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
@@ -178,6 +179,16 @@ def _fetch(lab: Lab, fs: Fs) -> object:
     return lab.upgrade_from(Far(str(lab.repo), "far"), 3, fs)
 
 
+def _half_unpacked(lab: Lab) -> None:
+    """Have an upgrade to version 3 cut off in the midst of a pack."""
+    _two(lab)
+    assert all(
+        pack.kept for pack in make_packs(str(lab.repo), 3, [2], fs=lab.make_fs(), at_any_size=True)
+    )
+    fs = interposed(lab.make_fs(), KillBefore(lambda call: call.op == "rename", 2))
+    assert Forked(lambda: _fetch(lab, fs)).result() is None
+
+
 def _download(lab: Lab, fs: Fs) -> object:
     """``rootman upgrade URL --download-only``."""
     return lab.upgrade_from(Far(str(lab.repo), "far"), 3, fs, Options(download_only=True))
@@ -320,6 +331,20 @@ SCENARIOS: Final = (
     Scenario(
         "upgrade from far away, one was cut off while it fetched",
         _half_fetched,
+        _fetch,
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, 3),
+            shape(2, 3, 1, 2, 3),
+            shape(3, 2, 1, 2, 3),
+            shape(3, 2, 2, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "upgrade by a pack, one was cut off while it came",
+        _half_unpacked,
         _fetch,
         (
             shape(2, 1, 1, 2),

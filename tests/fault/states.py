@@ -32,7 +32,9 @@ Name = Literal["settled", "litter", "staged", "recorded", "sealed", "orphaned", 
 Names = frozenset[Name]
 
 _OBJECT: Final = re.compile(r"[0-9a-f]{64}")
-_OTHERS: Final = re.compile(r"[0-9a-f]{64}(\.zst)?\.part|release\.json\.part")
+_OTHERS: Final = re.compile(
+    r"([0-9a-f]{64}(\.zst|-([0-9a-f]{64}|empty)\.pack)?|release\.json)\.part"
+)
 """What is on its way into ``objects``, and is not used."""
 
 

@@ -71,6 +71,7 @@ NOT_IN_THE_MODEL: Final = {
     "repair",
     "init with a tree beside others",
     "upgrade from far away, one was cut off while it fetched",
+    "upgrade by a pack, one was cut off while it came",
     "download, one was cut off while it fetched",
 }
 
