@@ -44,4 +44,4 @@ def prove(way: Way, file: BinaryIO, what: str) -> None:
     except SystemFailure as error:
         raise Damaged(str(error)) from error
     if lacking:
-        raise Damaged(f"{what}: damaged: {len(lacking)} files are not in it")
+        raise Damaged(f"{what}: damaged: lacks {len(lacking)} of its files")

@@ -171,21 +171,26 @@ class _Needs:
 
 
 def _unlist(writer: Writer, plan: Plan, signing: Request | None) -> Outcome | None:
-    """Have nothing list any more what is not kept: the index, and what is signed."""
+    """Have nothing list any more what is not kept: what is signed, and the index."""
     gone = {*plan.retire, *plan.waiting, *plan.expired}
-    listed = gone & _announced(writer)
-    if listed and signing is None:
+    listed = not gone.isdisjoint(_announced(writer))
+    outcome = _sign_without(writer, gone, signing) if listed else None
+    renew_index(writer, plan.kept)
+    return outcome
+
+
+def _sign_without(writer: Writer, gone: set[int], signing: Request | None) -> Outcome:
+    """Have what is signed not list any more what is ``gone``."""
+    if signing is None:
         raise Refused(
-            f"{writer.path} is signed, and has to be signed again without {_some(listed)}",
+            f"{writer.path} is signed, and has to be signed again without"
+            f" {_some(gone & _announced(writer))}",
             hint="give the key: --sign FILE",
         )
-    renew_index(writer, plan.kept)
-    if not listed or signing is None:
-        return None
     from rootman.repo.signing import check_keys, sign
 
     check_keys(writer, signing)
-    outcome = sign(writer, replace(signing, without=frozenset(plan.retire)))
+    outcome = sign(writer, replace(signing, without=frozenset(gone)))
     if left := gone & _announced(writer):
         waiting = "; ".join(outcome.waiting)
         raise Refused(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli.main import COMMANDS
+from cli.repo import SUBCOMMANDS
 from tests.builders import Tree, build, file
 from tests.commands import ROOTMAN, UNVERIFIED
 
@@ -45,6 +46,16 @@ def test_the_help_of_a_command_teaches(machine: Machine, name: str) -> None:
     assert text.startswith(f"Usage: rootman {name} ")
     assert f"\n  {COMMANDS[name]}\n" in text
     assert re.search(rf"\n    rootman (--rootfs /mnt/rootfs )?{name}\b", text), "no example"
+    assert "rootman --help lists" in text
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_the_help_of_a_command_for_repositories_teaches(machine: Machine, name: str) -> None:
+    text = machine.run("repo", name, "--help").out
+
+    assert text.startswith(f"Usage: rootman repo {name} ")
+    assert f"\n  {SUBCOMMANDS[name]}\n" in text
+    assert "\n    rootman repo " in text or "Commands:" in text
     assert "rootman --help lists" in text
 
 

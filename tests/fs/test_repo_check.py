@@ -13,9 +13,11 @@ import pytest
 import zstandard
 
 from rootman.errors import Busy, InvalidInput
+from rootman.packs.packing import Task, pack, wanted
 from rootman.release import parse_release, serialise
-from rootman.repo import layout
+from rootman.repo import layout, soundness
 from rootman.repo.check import Report, check
+from rootman.repo.folder import FolderSource
 from rootman.repo.keys import make_key
 from rootman.repo.packs import make_packs
 from rootman.repo.prune import prune
@@ -281,6 +283,35 @@ def test_a_damaged_pack_is_named(lab: Lab, origin: int, damage: Callable[[Path],
     assert "rootman repo pack" in one.hint
 
 
+def test_a_pack_that_makes_other_content_is_named(lab: Lab) -> None:
+    """RL-18: a literal that is another breaks no stream."""
+    path = pack_from(lab, 0)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    (one,) = look(lab).findings
+
+    assert one.path == str(path.relative_to(lab.repo))
+    assert one.problem.startswith("does not make bin/")
+
+
+def test_a_pack_that_lacks_a_file_is_named(lab: Lab) -> None:
+    """PK-3."""
+    path = pack_from(lab, 0)
+    path.unlink()
+    source = FolderSource(str(lab.repo), str(lab.repo))
+    keep = frozenset({source._fd})
+    folder = str(lab.repo / "tmp")
+    task = Task(soundness._Contents(source), "", manifest_of(lab, 2).stem, folder, keep)
+    path.write_bytes(b"".join(pack(task, wanted(task)[:-1])))
+    source.close()
+
+    (one,) = look(lab).findings
+
+    assert one.problem == "damaged: lacks 1 of its files"
+
+
 def test_a_pack_with_another_name_is_found(lab: Lab) -> None:
     pack_from(lab, 0).write_bytes(pack_from(lab, 1).read_bytes())
 
@@ -414,6 +445,18 @@ def test_signatures_are_verified(publisher: Publisher) -> None:
 
     assert where == "metadata"
     assert "2.targets.json" in problem
+
+
+def test_roots_are_followed_from_the_first(publisher: Publisher) -> None:
+    """RL-18: a device may have been given any of them."""
+    publisher.sign(role="root")
+    assert signed_findings(publisher) == []
+    publisher.root.write_text(publisher.root.read_text().replace('"version": 1', '"version": 7'))
+
+    ((where, problem),) = signed_findings(publisher)
+
+    assert where == "metadata"
+    assert "1.root.json" in problem
 
 
 def test_what_has_expired_is_told(publisher: Publisher) -> None:

@@ -276,6 +276,7 @@ def test_another_key_retires_nothing(publisher: Publisher) -> None:
         drop(publisher.repo, 1, signing=publisher.request(key(), renew=False))
 
     assert not (publisher.repo / layout.RETIRED).exists()
+    assert listed(publisher.repo) == [1, 2, 3]
 
 
 def test_what_is_retired_is_not_signed_any_more(publisher: Publisher) -> None:
@@ -296,6 +297,17 @@ def test_what_is_retired_is_not_signed_any_more(publisher: Publisher) -> None:
     retire_earlier(publisher.repo, 2, DAY + 60)
     assert drop(publisher.repo, 2).plan.expired == (1, 2)
     assert device.versions(publisher.repo) == [3, 4]
+
+
+def test_what_was_never_signed_is_not_signed_to_be_retired(publisher: Publisher) -> None:
+    """RL-14."""
+    device = Device(publisher.home, publisher.root)
+    publisher.publish(4, signed=False)
+    publisher.publish(5, signed=False)
+
+    drop(publisher.repo, 1, signing=publisher.request(renew=False))
+
+    assert device.versions(publisher.repo) == listed(publisher.repo) == [5]
 
 
 def test_nothing_is_retired_before_readers_are_told(publisher: Publisher) -> None:
