@@ -136,21 +136,30 @@ def _make_packs(
     result: PublishResult, repository: str, origins: tuple[int, ...], progress: Progress
 ) -> list[Pack]:
     """Make the packs that were asked for, else the usual ones as far as it is possible here."""
+    from functools import partial
+
+    from rootman.errors import RootmanError
     from rootman.repo.packs import can_find_differences, make_packs, usual_origins
     from rootman.repo.repository import Repository
 
     version = result.release.version
-    wanted = [one or None for one in origins]
-    if not wanted:
-        with Repository.open(repository) as opened:
-            wanted = usual_origins(opened.versions(), version)
-        if not can_find_differences() and any(wanted):
-            progress.warn(
-                "no packs between versions: bsdiff4 is not installed"
-                " (hint: pip install 'rootman[publish]')"
-            )
-            wanted = [None]
-    return list(make_packs(repository, version, wanted, fs=real_fs(), on_progress=progress.phase))
+    make = partial(make_packs, repository, version, fs=real_fs(), on_progress=progress.phase)
+    if origins:
+        return list(make([one or None for one in origins]))
+    with Repository.open(repository) as opened:
+        wanted = usual_origins(opened.versions(), version)
+    if not can_find_differences() and any(wanted):
+        progress.warn(
+            "no packs between versions: bsdiff4 is not installed"
+            " (hint: pip install 'rootman[publish]')"
+        )
+        wanted = [None]
+    try:
+        return list(make(wanted))
+    except RootmanError as error:
+        # The release is there, and devices can do without.
+        progress.warn(f"published, but not all packs were made: {error}")
+        return []
 
 
 def _request(keys: tuple[str, ...]) -> Request | None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from rootman.comparison import known_lines
 from rootman.errors import SystemFailure
 from rootman.manifest import parse_line
-from rootman.packs.differences import best, expand
+from rootman.packs.differences import best, expand, is_x86
 from rootman.packs.format import Header, Role, chunk, number
 from rootman.packs.pairing import Content, OldFiles
-from rootman.packs.recipe import Method
+from rootman.packs.recipe import Method, Recipe
 from rootman.packs.revision import revise, revised
 from rootman.packs.spool import Compressed, Spool
 from rootman.packs.streams import Streams
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rootman.packs.differences import Made
-    from rootman.packs.recipe import Recipe
 
 _AHEAD: Final = 4
+_LARGE: Final = 16 << 20  # bytes of a file that a process does not hand to another
 EMPTY: Final = b"#mtree\n"
 """The manifest of no tree at all."""
 
@@ -177,21 +177,46 @@ def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
     found = ordered_map(work, iter(files), workers, keep=task.keep, ahead=_AHEAD)
     last = -1
     for done, (one, made) in enumerate(zip(files, found, strict=True), 1):
-        spool.append(Role.FILES, number(one.index - last - 1) + _record(made.recipe))
-        for role, data in made.streams.items():
-            spool.append(role, data)
+        spool.append(Role.FILES, number(one.index - last - 1))
+        if made is None:
+            _spool_literal(task, spool, one.content)
+        else:
+            spool.append(Role.FILES, _record(made.recipe))
+            for role, data in made.streams.items():
+                spool.append(role, data)
         last = one.index
         if task.on_progress is not None:
             task.on_progress(done)
 
 
-def _make(task: Task, wanted: Wanted) -> Made:
-    """Find the best way to one file; in a process of its own."""
+def _make(task: Task, wanted: Wanted) -> Made | None:
+    """Find the best way to one file; in a process of its own.
+
+    A large one without a source, as which there is one way only, is left to the caller.
+    """
     new, source = wanted.content, wanted.source
+    if source is None and new.size > _LARGE:
+        return None
     if source is None:
         return best(new.path, task.object(new.sha256), b"", None)
     old = task.object(source.sha256)
     return best(new.path, task.object(new.sha256), source.path, old)
+
+
+def _spool_literal(task: Task, spool: Spool, content: Content) -> None:
+    """Put a file as it is into the streams, piece by piece."""
+    role: Role | None = None
+    what = f"object {content.sha256}"
+    with task.contents.open_object(content.sha256) as file:
+        stream = Hashed(decompress(file, what))
+        for piece in stream:
+            if role is None:
+                is_program = is_x86(piece)
+                role = Role.CODE if is_program else Role.LITERAL
+                method = Method.PROGRAM if is_program else Method(0)
+                spool.append(Role.FILES, _record(Recipe(method, content.size)))
+            spool.append(role, piece)
+        stream.verify(content.sha256, what)
 
 
 def _record(recipe: Recipe) -> bytes:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.builders import TIME, Tree, build, file, symlink
-from tests.commands import ROOTMAN
+from tests.commands import ROOTMAN, Machine
 
 if TYPE_CHECKING:
-    from tests.commands import Machine
+    from tests.conftest import MakeFs
 
 pytestmark = [pytest.mark.root, pytest.mark.loopfs]
 
@@ -49,6 +50,21 @@ def test_the_document(machine: Machine) -> None:
         "signed": [], "waiting": [],
     }  # fmt: skip
     assert 0 < document["bytes_stored"] <= document["packs"][0]["size"]
+
+
+def test_a_release_stays_published_where_its_packs_have_no_room(make_fs: MakeFs) -> None:
+    """PK-1: a device can do without; who asks for a pack is told by the exit code."""
+    machine = Machine(make_fs("ext4", size_mib=32).path)
+    build(machine.source(1), {"big": replace(file("x"), hole=1 << 27)})
+
+    done = machine.attempt("publish", machine.source(1), "repo", "--version", 1)
+
+    assert done.code == 0
+    assert done.lines[0].startswith("olpc.1 published: ")
+    assert "note: published, but not all packs were made: " in done.err
+    told = machine.refused("repo", "pack", "repo", "--from", "empty", code=6)
+    assert told.endswith("(hint: make room and try again)")
+    assert list((machine.repo / "tmp").iterdir()) == []
 
 
 def test_packs_are_made_for_the_versions_before(machine: Machine) -> None:

@@ -291,7 +291,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(make_fs: MakeFs) -> N
     machine = Machine(make_fs("ext4", size_mib=32).path)
     machine.install({"a": file("small")})
     build(machine.source(2), {"a": file("small"), "big": replace(file("x"), hole=1 << 30)})
-    machine.run("publish", machine.source(2), machine.repo, "--version", 2)
+    machine.run("publish", machine.source(2), machine.repo, "--version", 2, "--no-packs")
 
     line = machine.refused("upgrade", machine.repo, code=6)
 

@@ -57,16 +57,32 @@ def bounded(most: int, work: Callable[[], object]) -> None:
     if not pid:
         code = 1
         try:
-            with open("/proc/self/statm") as statm:
-                used = int(statm.read().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + most,) * 2)
+            filled = _fill_holes()
+            resource.setrlimit(resource.RLIMIT_AS, (_addresses() + most,) * 2)
             work()
             code = 0
+            del filled
         except BaseException:  # noqa: BLE001 - whatever it is, the child does not go on
             traceback.print_exc()
         finally:
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def _addresses() -> int:
+    """Return the bytes of addresses that this process has."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _fill_holes() -> list[bytes]:
+    """Use up what earlier tests left free in this process, where ``work`` could hide."""
+    filled = list[bytes]()
+    for size in (*range(8, 513, 16), *(1 << power for power in range(10, 17))):
+        before = _addresses()
+        while _addresses() == before:
+            filled += (bytes(size) for _ in range(max(65536 // size, 1)))
+    return filled
 
 
 def refused(data: bytes, said: str, new: bytes = HEADER) -> None:
