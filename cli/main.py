@@ -151,7 +151,7 @@ def run(arguments: Sequence[str]) -> int:
     command = ""
     try:
         with rootman.make_context("rootman", list(arguments)) as context:
-            command = context.protected_args[0] if context.protected_args else ""
+            command = _called([*context.protected_args, *context.args])
             return rootman.invoke(context) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -169,8 +169,19 @@ def run(arguments: Sequence[str]) -> int:
         return READER_GONE
 
 
+def _called(words: Sequence[str]) -> str:
+    """Return the name of the command that is called, "" where there is none such."""
+    if not words or words[0] not in COMMANDS:
+        return ""
+    if words[0] == "repo":
+        from cli.repo import SUBCOMMANDS
+
+        return " ".join(["repo", *(word for word in words[1:2] if word in SUBCOMMANDS)])
+    return words[0]
+
+
 def _tell(command: str, message: str, hint: str | None) -> None:
-    where = f"rootman: {command}" if command in COMMANDS else "rootman"
+    where = f"rootman: {command}" if command else "rootman"
     way_out = f" (hint: {hint})" if hint else ""
     try:
         sys.stderr.write(printable(f"{where}: {message}{way_out}") + "\n")

@@ -387,7 +387,8 @@ def test_the_command_signs(machine: Machine) -> None:
     )
 
     assert line == (
-        f"rootman: repo: {machine.repo} is signed, and has to be signed again without version 1"
+        f"rootman: repo prune: {machine.repo} is signed, and has to be signed again"
+        " without version 1"
         " (hint: give the key: --sign FILE)"
     )
     assert document["signed"] == ["targets 3", "snapshot 3", "timestamp 3"]

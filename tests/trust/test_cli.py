@@ -79,7 +79,7 @@ def test_new_keys_follow_by_themselves(machine: Machine) -> None:
     assert trusted["roles"]["online"]["keys"] == listed["staged"]["signed_by"]
     line = machine.refused("repo", "sign", "repo", "--key", "a", code=4)
     assert line == (
-        "rootman: repo: a: no key of this repository (hint: rootman repo keys list REPO)"
+        "rootman: repo sign: a: no key of this repository (hint: rootman repo keys list REPO)"
     )
 
 
