@@ -3,7 +3,8 @@
 Two versions of one: the first is Debian 12 from its main archive alone, the second with
 updates and security, both minbase by mmdebstrap. Where that cannot be, two trees stand in
 that are made of this machine's /usr: the second is the first with some files changed. And
-one tree with programs to be run in it, which has the packages that are to be installed there.
+one tree with programs to be run in it, which has the packages that are to be installed there;
+and two pairs to measure downloads with, an update of Debian 12 and the step to Debian 13.
 Out of scope: what is done with them. They are only ever read, so that every run
 finds the same.
 """
@@ -27,9 +28,13 @@ from typing import TYPE_CHECKING
 from tests.filesystems import remove, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _SUITE = "bookworm"
+# Where the packages of a tree come from: the suite itself first.
+_MAIN = (_SUITE,)
+_UPDATED = (_SUITE, f"{_SUITE}-updates", f"{_SUITE}-security")
+_NEXT = ("trixie", "trixie-updates", "trixie-security")
 _ARCHIVE = "http://deb.debian.org/debian"
 _SECURITY = "http://deb.debian.org/debian-security"
 _TIMEOUT = 150  # seconds for each tree; a mirror that is slower is no mirror
@@ -49,6 +54,10 @@ _DOWNLOAD = (
     f"apt-get install --yes --download-only {' '.join(PACKAGES)} && "
     'rm "$1"/var/cache/apt/*.bin'
 )
+
+# What there is more of than in minbase where an update, or the next Debian, is downloaded.
+_SOME = ("openssl", "perl", "python3")
+_MANY = ("gcc", "git", "openssh-server", "perl", "python3", "vim")
 
 # How much of /usr makes a tree that takes a moment, and not more.
 _LARGEST = 1 << 20
@@ -85,7 +94,8 @@ def debian_trees() -> Trees:
     with _made_once(home) as making:
         if making is not None:
             with ThreadPoolExecutor() as pool:
-                list(pool.map(_debootstrap, (making / name for name in _NAMES)))
+                trees = (making / name for name in _NAMES)
+                list(pool.map(_debootstrap, trees, (_MAIN, _UPDATED)))
     return Trees(first, second, "Debian 12, minbase")
 
 
@@ -103,11 +113,46 @@ def program_tree() -> Path:
         if making is not None:
             _debootstrap(
                 making / _NAMES[0],
+                _MAIN,
                 f"--include={','.join(_PROGRAMS)}",
                 f"--customize-hook={_DOWNLOAD}",
                 "--skip=cleanup/apt",
             )
     return home / _NAMES[0]
+
+
+def update_trees() -> Trees:
+    """Return Debian 12 with perl and python3, and its update, made now if need be.
+
+    Device nodes are in neither: not every peer can carry them.
+
+    Raises:
+        subprocess.CalledProcessError: mmdebstrap failed or took too long.
+        OSError: there is no mmdebstrap, or no room.
+
+    """
+    return _pair("Debian 12, updated", _SOME, _MAIN, _UPDATED)
+
+
+def next_trees() -> Trees:
+    """Return Debian 12 and Debian 13 with gcc, git, perl and more, made now if need be.
+
+    Half a gigabyte each. As ``update_trees``.
+    """
+    return _pair("Debian 12 to 13", _MANY, _UPDATED, _NEXT)
+
+
+def _pair(origin: str, packages: Sequence[str], *suites: Sequence[str]) -> Trees:
+    """Return two trees with ``packages`` from ``suites``."""
+    contents = sha256(repr((packages, suites)).encode()).hexdigest()[:8]
+    home = cache_directory() / f"{suites[1][0]}-{platform.machine()}-pair-{contents}"
+    with _made_once(home) as making:
+        if making is not None:
+            for name, own in zip(_NAMES, suites, strict=True):
+                _debootstrap(making / name, own, f"--include={','.join(packages)}")
+                for node in (making / name / "dev").iterdir():
+                    remove(node) if node.is_dir() else node.unlink()
+    return Trees(home / _NAMES[0], home / _NAMES[1], origin)
 
 
 def usr_trees() -> Trees:
@@ -150,25 +195,22 @@ def _made_once(home: Path) -> Iterator[Path | None]:
             remove(making)
 
 
-def _debootstrap(tree: Path, *more: str) -> None:
-    archive, security = _mirrors()
-    lines = [f"deb {archive} {_SUITE} main"]
-    if tree.name != _NAMES[0]:
-        lines.append(f"deb {archive} {_SUITE}-updates main")
-        lines.append(f"deb {security} {_SUITE}-security main")
+def _debootstrap(tree: Path, suites: Sequence[str], *more: str) -> None:
+    suite = suites[0]
+    lines = [f"deb {_mirror(one)} {one} main" for one in suites]
     options = ["--mode=root", "--variant=minbase", "--quiet", *_proxies(), *more]
     # Ended by a signal that it can catch: it has things mounted in the tree.
     patience = ["timeout", "--kill-after=20", str(_TIMEOUT)]
     try:
-        run(*patience, "mmdebstrap", *options, _SUITE, str(tree), *lines)
+        run(*patience, "mmdebstrap", *options, suite, str(tree), *lines)
     except subprocess.CalledProcessError as error:
         if error.returncode == _TOO_LONG:
             error.__notes__ = [f"mmdebstrap took more than {_TIMEOUT} s"]
         raise
 
 
-def _mirrors() -> tuple[str, str]:
-    """Return the archive and its security updates from where this machine gets them."""
+def _mirror(suite: str) -> str:
+    """Return from where this machine gets the suite, or the one of ours that is like it."""
     found: dict[str, str] = {}
     try:
         for line in run("apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)").splitlines():
@@ -176,7 +218,9 @@ def _mirrors() -> tuple[str, str]:
             found.setdefault(release, site)
     except (OSError, subprocess.SubprocessError):
         found = {}
-    return found.get(_SUITE, _ARCHIVE), found.get(f"{_SUITE}-security", _SECURITY)
+    security = suite.endswith("-security")
+    ours = f"{_SUITE}-security" if security else _SUITE
+    return found.get(suite) or found.get(ours) or (_SECURITY if security else _ARCHIVE)
 
 
 def _proxies() -> list[str]:
