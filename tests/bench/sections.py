@@ -14,6 +14,7 @@ from tests.bench.recipes import STORE, Recipes
 from tests.bench.rounds import Samples, Side, measure
 from tests.bench.table import Row
 from tests.bench.trees import TreeSpec
+from tests.bench.wire import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -244,4 +245,5 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "status": status,
     "memory": memory,
     "guard": guard,
+    "wire": wire,
 }

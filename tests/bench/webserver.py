@@ -22,11 +22,15 @@ Listen {here}:{port}
 PidFile "{home}/pid"
 ErrorLog "{home}/log"
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 User www-data
 Group www-data
 DocumentRoot "{folder}"
 KeepAlive On
 MaxKeepAliveRequests 0
+<Location "/">
+    Require all granted
+</Location>
 """
 _RSYNC: Final = """
 use chroot = no

@@ -1,0 +1,178 @@
+"""The tools that bring a new tree to a device over HTTP or their own protocol.
+
+Each has an image of what its server has and one of a device with the old tree. What
+turns old into new is made in a copy of the first. Out of scope: what is measured.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.bench.images import digest_of_sources
+from tests.bench.measure import execute
+from tests.bench.recipes import REPOSITORY, STORE
+from tests.bench.webserver import apache, rsync_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.bench.images import Images
+    from tests.debian_trees import Trees
+
+    Command = tuple[str | Path, ...]
+
+ROOTMAN: Final = "rootman"
+OSTREE: Final = "ostree, static delta"
+CASYNC: Final = "casync"
+RSYNC: Final = "rsync -z"
+_CORE: Final = ("rootman/**/*.py", "tests/bench/peers.py")
+_OWN: Final = ("tests/bench/peers.py",)
+_BRANCH: Final = "os"
+_HERE: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One tool, with the images of a server and of a device.
+
+    ``prepare`` gets a copy of the first and makes what a device will ask for. ``serve``
+    yields the port where it can ask, with the commands that ``download`` returns for the
+    device's copy; then the new tree is at ``result`` on it.
+    """
+
+    served: Path
+    device: Path
+    prepare: Callable[[Path], None]
+    serve: Callable[[Path], AbstractContextManager[int]]
+    download: Callable[[Path, int], Sequence[Command]]
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The peers for a pair of trees; ``rootman`` is the command."""
+
+    images: Images
+    trees: Trees
+    rootman: Path
+
+    def all(self) -> dict[str, Peer]:
+        """Return those that are installed here, by name, with their images made."""
+        makers: dict[str, tuple[str, Callable[[], Peer]]] = {
+            ROOTMAN: (str(self.rootman), self._rootman),
+            OSTREE: ("ostree", self._ostree),
+            CASYNC: ("casync", self._casync),
+            RSYNC: ("rsync", self._rsync),
+        }
+        there = shutil.which
+        return {name: make() for name, (program, make) in makers.items() if there(program)}
+
+    def _rootman(self) -> Peer:
+        published = self._made("repository", self._publish, _CORE)
+
+        def install(path: Path) -> None:
+            store = ("--rootfs", path / STORE)
+            execute(self.rootman, *store, "init")
+            with self.images.mounted(published) as source:
+                release = source.path / REPOSITORY / "releases" / "1.json"
+                execute(self.rootman, *store, "upgrade", release)
+
+        def prepare(path: Path) -> None:
+            repository = path / REPOSITORY
+            shutil.rmtree(repository / "packs", ignore_errors=True)
+            execute(sys.executable, "-m", "tests.bench.packing", repository, "2", "1")
+
+        def download(path: Path, port: int) -> Sequence[Command]:
+            url = f"http://{_HERE}:{port}/{REPOSITORY}"
+            return [(self.rootman, "--rootfs", path / STORE, "upgrade", "--insecure", url)]
+
+        store = self._made("store", install, _CORE)
+        return Peer(published, store, prepare, apache, download, f"{STORE}/olpc.2")
+
+    def _publish(self, path: Path) -> None:
+        for version, tree in enumerate((self.trees.first, self.trees.second), 1):
+            execute(self.rootman, "publish", tree, path / REPOSITORY, "--version", str(version))
+
+    def _ostree(self) -> Peer:
+        """Make the commits with fixed times: the same ones on the server and on the device."""
+
+        def publish(path: Path) -> None:
+            repository = f"--repo={path}/published"
+            execute("ostree", repository, "init", "--mode=archive")
+            for number, tree in enumerate((self.trees.first, self.trees.second), 1):
+                _commit(repository, tree, number)
+
+        def install(path: Path) -> None:
+            repository = f"--repo={path}/device"
+            execute("ostree", repository, "init", "--mode=bare")
+            commit = _commit(repository, self.trees.first, 1)
+            execute("ostree", repository, "remote", "add", "--no-gpg-verify", "origin", "http://x/")
+            execute("ostree", repository, "refs", f"--create=origin:{_BRANCH}", commit)
+            execute("ostree", repository, "checkout", "-H", commit, path / "1")
+
+        def prepare(path: Path) -> None:
+            repository = f"--repo={path}/published"
+            execute("ostree", repository, "static-delta", "generate", _BRANCH)
+            execute("ostree", repository, "summary", "--update")
+
+        def download(path: Path, port: int) -> Sequence[Command]:
+            repository, url = f"--repo={path}/device", f"http://{_HERE}:{port}/published"
+            only = ("--require-static-deltas", f"--url={url}")
+            return [
+                ("ostree", repository, "pull", *only, "origin", _BRANCH),
+                ("ostree", repository, "checkout", "-H", f"origin:{_BRANCH}", path / "2"),
+            ]
+
+        published = self._made("ostree", publish, _OWN)
+        device = self._made("deployed", install, _OWN)
+        return Peer(published, device, prepare, apache, download, "2")
+
+    def _casync(self) -> Peer:
+        def publish(path: Path) -> None:
+            store = f"--store={path}/store.castr"
+            execute("casync", "make", store, path / "tree.caidx", self.trees.second)
+
+        def download(path: Path, port: int) -> Sequence[Command]:
+            url = f"http://{_HERE}:{port}"
+            sources = (f"--store={url}/store.castr", f"--seed={path}/1")
+            return [("casync", "extract", *sources, f"{url}/tree.caidx", path / "2")]
+
+        published = self._made("casync", publish, _OWN)
+        return Peer(published, self._plain(1), _nothing, apache, download, "2")
+
+    def _rsync(self) -> Peer:
+        def download(path: Path, port: int) -> Sequence[Command]:
+            url = f"rsync://{_HERE}:{port}/tree/2/"
+            old = f"--link-dest={path}/1"
+            return [("rsync", "-aHXz", "--numeric-ids", old, url, path / "2")]
+
+        return Peer(self._plain(2), self._plain(1), _nothing, rsync_daemon, download, "2")
+
+    def _plain(self, number: int) -> Path:
+        tree = (self.trees.first, self.trees.second)[number - 1]
+
+        def copy(path: Path) -> None:
+            execute("cp", "-a", tree, path / str(number))
+
+        return self._made(f"plain-{number}", copy, _OWN)
+
+    def _made(self, name: str, fill: Callable[[Path], None], sources: Sequence[str]) -> Path:
+        home = self.trees.first.parent.name
+        made_from = digest_of_sources(*sources) + home
+        return self.images.made(f"{home}-{name}", fill, made_from=made_from, size_mib=4096)
+
+
+def _commit(repository: str, tree: Path, number: int) -> str:
+    """Commit ``tree`` and return the commit, which is the same wherever that is done."""
+    names = (f"--branch={_BRANCH}", f"--tree=dir={tree}", f"--timestamp=@{number}")
+    return execute("ostree", repository, "commit", *names).output.strip()
+
+
+def _nothing(path: Path) -> None:
+    """Prepare nothing."""
+    del path
