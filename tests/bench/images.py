@@ -84,9 +84,9 @@ class Images:
     @contextmanager
     def fresh(self, image: Path) -> Iterator[LoopFilesystem]:
         """Mount a copy of ``image`` for the context; everything is on the disk before."""
-        copy = self.scratch / f"{image.name}.copy"
+        copy = Path(tempfile.mkdtemp(prefix="copy-", dir=self.scratch), image.name)
         with ExitStack() as stack:
-            stack.callback(lambda: copy.unlink(missing_ok=True))
+            stack.callback(shutil.rmtree, copy.parent)
             run("cp", "--sparse=auto", "--reflink=auto", str(image), str(copy))
             run("sync", str(copy))
             filesystem = stack.enter_context(self.mounted(copy))

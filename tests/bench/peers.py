@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.images import digest_of_sources
@@ -27,12 +28,26 @@ if TYPE_CHECKING:
     Command = tuple[str | Path, ...]
 
 ROOTMAN: Final = "rootman"
-OSTREE: Final = "ostree, static delta"
+CLAMPED: Final = "rootman, times clamped"
+"""What OSTree does as well: no file has a time, so a file that is built anew is shared."""
+
+OSTREE: Final = "ostree delta"
+"""Its delta, the one file, got by curl and applied."""
+
+PULL: Final = "ostree pull"
+"""That of Debian 12 asks for objects, too, while it applies the delta (issue 2053 of theirs)."""
+
 CASYNC: Final = "casync"
 RSYNC: Final = "rsync -z"
 _CORE: Final = ("rootman/**/*.py", "tests/bench/peers.py")
 _OWN: Final = ("tests/bench/peers.py",)
 _BRANCH: Final = "os"
+_APPLY: Final = f"""
+curl --fail --silent --output "$2/delta" "$1/delta"
+ostree --repo="$2/device" static-delta apply-offline "$2/delta"
+ostree --repo="$2/device" checkout -H \
+    "$(curl --fail --silent "$1/published/refs/heads/{_BRANCH}")" "$2/2"
+"""
 _HERE: Final = "127.0.0.1"
 
 
@@ -61,19 +76,27 @@ class Peers:
     trees: Trees
     rootman: Path
 
-    def all(self) -> dict[str, Peer]:
-        """Return those that are installed here, by name, with their images made."""
+    def made(self, *names: str) -> dict[str, Peer]:
+        """Return those of ``names`` that are installed here, with their images made."""
         makers: dict[str, tuple[str, Callable[[], Peer]]] = {
             ROOTMAN: (str(self.rootman), self._rootman),
-            OSTREE: ("ostree", self._ostree),
+            CLAMPED: (str(self.rootman), partial(self._rootman, "--clamp-mtime", "1")),
+            OSTREE: ("ostree", partial(self._ostree, self._apply)),
+            PULL: ("ostree", partial(self._ostree, self._pull)),
             CASYNC: ("casync", self._casync),
             RSYNC: ("rsync", self._rsync),
         }
-        there = shutil.which
-        return {name: make() for name, (program, make) in makers.items() if there(program)}
+        there = [name for name in names if shutil.which(makers[name][0])]
+        return {name: makers[name][1]() for name in there}
 
-    def _rootman(self) -> Peer:
-        published = self._made("repository", self._publish, _CORE)
+    def _rootman(self, *options: str) -> Peer:
+        def publish(path: Path) -> None:
+            for version, tree in enumerate((self.trees.first, self.trees.second), 1):
+                names = (tree, path / REPOSITORY, "--version", str(version))
+                execute(self.rootman, "publish", *options, *names)
+
+        kind = "".join(options)
+        published = self._made(f"repository{kind}", publish, _CORE)
 
         def install(path: Path) -> None:
             store = ("--rootfs", path / STORE)
@@ -91,14 +114,10 @@ class Peers:
             url = f"http://{_HERE}:{port}/{REPOSITORY}"
             return [(self.rootman, "--rootfs", path / STORE, "upgrade", "--insecure", url)]
 
-        store = self._made("store", install, _CORE)
+        store = self._made(f"store{kind}", install, _CORE)
         return Peer(published, store, prepare, apache, download, f"{STORE}/olpc.2")
 
-    def _publish(self, path: Path) -> None:
-        for version, tree in enumerate((self.trees.first, self.trees.second), 1):
-            execute(self.rootman, "publish", tree, path / REPOSITORY, "--version", str(version))
-
-    def _ostree(self) -> Peer:
+    def _ostree(self, download: Callable[[Path, int], Sequence[Command]]) -> Peer:
         """Make the commits with fixed times: the same ones on the server and on the device."""
 
         def publish(path: Path) -> None:
@@ -116,21 +135,27 @@ class Peers:
             execute("ostree", repository, "checkout", "-H", commit, path / "1")
 
         def prepare(path: Path) -> None:
-            repository = f"--repo={path}/published"
-            execute("ostree", repository, "static-delta", "generate", _BRANCH)
+            published = path / "published"
+            repository = f"--repo={published}"
+            execute("ostree", repository, "static-delta", "generate", "--inline", _BRANCH)
             execute("ostree", repository, "summary", "--update")
-
-        def download(path: Path, port: int) -> Sequence[Command]:
-            repository, url = f"--repo={path}/device", f"http://{_HERE}:{port}/published"
-            only = ("--require-static-deltas", f"--url={url}")
-            return [
-                ("ostree", repository, "pull", *only, "origin", _BRANCH),
-                ("ostree", repository, "checkout", "-H", f"origin:{_BRANCH}", path / "2"),
-            ]
+            (delta,) = (published / "deltas").rglob("superblock")
+            (path / "delta").hardlink_to(delta)
 
         published = self._made("ostree", publish, _OWN)
         device = self._made("deployed", install, _OWN)
         return Peer(published, device, prepare, apache, download, "2")
+
+    def _apply(self, path: Path, port: int) -> Sequence[Command]:
+        return [("sh", "-ec", _APPLY, "sh", f"http://{_HERE}:{port}", path)]
+
+    def _pull(self, path: Path, port: int) -> Sequence[Command]:
+        repository, url = f"--repo={path}/device", f"http://{_HERE}:{port}/published"
+        only = ("--require-static-deltas", f"--url={url}")
+        return [
+            ("ostree", repository, "pull", *only, "origin", _BRANCH),
+            ("ostree", repository, "checkout", "-H", f"origin:{_BRANCH}", path / "2"),
+        ]
 
     def _casync(self) -> Peer:
         def publish(path: Path) -> None:
