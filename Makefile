@@ -20,8 +20,8 @@ DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr btrfs-progs e2fsprogs groff-base grub-common libarchive-tools libcap2-bin \
 	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
-BENCH_PACKAGES := e2fsprogs fuse-overlayfs git mergerfs mount ostree rsync strace \
-	unionfs-fuse util-linux
+BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs mmdebstrap mount \
+	ostree rsync strace unionfs-fuse util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -54,7 +54,7 @@ fuzz: packages-test $(VENV)/tools ## look for what breaks with random input (BUD
 model: packages-model $(VENV)/runtime ## check the model of spec/ in every state
 	@$(RUN) -m tests.model
 
-bench: packages-bench $(VENV)/runtime ## compare speed and blocks written with other tools
+bench: packages-bench $(VENV)/tools ## compare speed and blocks written with other tools
 	@$(RUN) -m tests.bench
 
 venv: $(VENV)/tools ## make .venv with rootman and the tools of a developer

@@ -77,17 +77,16 @@ class Peers:
     rootman: Path
 
     def made(self, *names: str) -> dict[str, Peer]:
-        """Return those of ``names`` that are installed here, with their images made."""
-        makers: dict[str, tuple[str, Callable[[], Peer]]] = {
-            ROOTMAN: (str(self.rootman), self._rootman),
-            CLAMPED: (str(self.rootman), partial(self._rootman, "--clamp-mtime", "1")),
-            OSTREE: ("ostree", partial(self._ostree, self._apply)),
-            PULL: ("ostree", partial(self._ostree, self._pull)),
-            CASYNC: ("casync", self._casync),
-            RSYNC: ("rsync", self._rsync),
+        """Return the peers of these names, with their images made."""
+        makers: dict[str, Callable[[], Peer]] = {
+            ROOTMAN: self._rootman,
+            CLAMPED: partial(self._rootman, "--clamp-mtime", "1"),
+            OSTREE: partial(self._ostree, self._apply),
+            PULL: partial(self._ostree, self._pull),
+            CASYNC: self._casync,
+            RSYNC: self._rsync,
         }
-        there = [name for name in names if shutil.which(makers[name][0])]
-        return {name: makers[name][1]() for name in there}
+        return {name: makers[name]() for name in names}
 
     def _rootman(self, *options: str) -> Peer:
         def publish(path: Path) -> None:
