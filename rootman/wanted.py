@@ -34,9 +34,9 @@ class CompressedManifest:
         self._compressed_digest = ""
 
     def stream(self) -> Iterator[bytes]:
-        """Return the uncompressed manifest from its beginning."""
+        """Yield the uncompressed manifest from its beginning, one reader after the other."""
         self._file.seek(0)
-        return decompress(self._file, f"manifest {self.digest}")
+        yield from decompress(self._file, f"manifest {self.digest}")
 
     def verified(self) -> Hashed:
         """Return the uncompressed manifest, to be verified at its end."""
