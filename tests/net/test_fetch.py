@@ -524,7 +524,9 @@ def test_endless_data_fills_no_memory(lab: Lab, path: str, data: bytes) -> None:
     with web_server(lab.repo, endless(path, data)) as server:
         command = [ROOTMAN, "--rootfs", lab.store, "upgrade", "--insecure", server.url]
         done = subprocess.run(
-            [sys.executable, "-IS", "-c", _MEASURE, *command], check=True, capture_output=True
+            [sys.executable, "-IS", "-c", _MEASURE, *map(str, command)],
+            check=True,
+            capture_output=True,
         )
     code, used = map(int, done.stdout.split()[-2:])
     assert code == 3
