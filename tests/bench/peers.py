@@ -136,7 +136,9 @@ class Peers:
         def prepare(path: Path) -> None:
             published = path / "published"
             repository = f"--repo={published}"
-            execute("ostree", repository, "static-delta", "generate", "--inline", _BRANCH)
+            # With large files in it, too; otherwise it could not be applied alone.
+            options = ("--inline", "--min-fallback-size=0")
+            execute("ostree", repository, "static-delta", "generate", *options, _BRANCH)
             execute("ostree", repository, "summary", "--update")
             (delta,) = (published / "deltas").rglob("superblock")
             (path / "delta").hardlink_to(delta)
