@@ -64,17 +64,15 @@ class Bundle:
 class Release:
     """One published version of the operating system ``name``.
 
-    ``timestamp`` is UTC, as ``2026-11-20T17:00:00Z``. ``packs`` are hashes of files
-    that hold many objects. ``compatible`` names the hardware it is for (empty: any),
-    ``config`` the paths merged at an upgrade, ``state`` those that live once per
-    store. ``minimum_rootman`` is the oldest rootman that can install it.
+    ``timestamp`` is UTC, as ``2026-11-20T17:00:00Z``. ``compatible`` names the hardware it
+    is for (empty: any), ``config`` the paths merged at an upgrade, ``state`` those that
+    live once per store. ``minimum_rootman`` is the oldest rootman that can install it.
     """
 
     name: str
     version: int
     timestamp: str
     bundles: tuple[Bundle, ...]
-    packs: tuple[str, ...] = ()
     compatible: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
@@ -104,7 +102,6 @@ def parse_release(data: bytes, origin: str) -> Release:
         version=fields.number("version", 1, MAX_VERSION),
         timestamp=_timestamp(fields),
         bundles=_bundles(fields),
-        packs=fields.texts("packs", _HASH),
         compatible=fields.texts("compatible", _HARDWARE),
         config=fields.texts("config", _PATH),
         state=fields.texts("state", _PATH),

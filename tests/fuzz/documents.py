@@ -81,7 +81,6 @@ _RELEASE: Final = release.Release(
     version=7,
     timestamp="2026-10-31T17:00:00Z",
     bundles=(release.Bundle("base", _HASH, 100, 3, 12), release.Bundle("more", _HASH, 0, 0, 0)),
-    packs=(_HASH,),
     compatible=("olpc,xo-1.75",),
     config=("/etc", "/größe"),
     state=("/var", "/home"),
