@@ -40,8 +40,8 @@ def command(
     """Install a release and make it current.
 
     MANIFEST is a release file in a repository, or the repository itself for its
-    newest release; a folder, or a URL. Without it, what --download-only fetched is
-    installed. An interrupted download goes on where it was.
+    newest release; a folder, a URL, or a file of rootman export. Without it, what
+    --download-only fetched is installed. An interrupted download goes on where it was.
 
     The new version is built beside the others, of what does not change by links,
     and becomes current by one rename; what was current is previous then. The
@@ -54,6 +54,7 @@ def command(
       rootman upgrade /srv/repo
       rootman upgrade /srv/repo/releases/7.json
       rootman upgrade https://example.org/repo --download-only
+      rootman upgrade olpc-7.rootman
       rootman upgrade                             what was downloaded
       rootman rollback                            to go back
 
