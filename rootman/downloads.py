@@ -51,15 +51,8 @@ def fetch_manifest(
     refuse_without_room(bundle, room)
 
     def write(source: BinaryIO) -> None:
-        fd = objects.begin(name)
-        try:
+        with objects.arriving(name) as fd:
             copy_manifest(source, bundle, lambda data: fs.write(fd, data))
-        except BaseException:
-            objects.drop(name)
-            raise
-        finally:
-            os.close(fd)
-        objects.finish(name)
 
     repository.obtain_manifest(bundle.manifest, write)
     return objects.open(name)

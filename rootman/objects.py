@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from rootman.delta import hash_prefix
@@ -162,6 +163,37 @@ class Objects:
             OSError: it cannot be renamed.
         """
         self._fs.rename(name + PART, name, source_fd=self._fd, target_fd=self._fd)
+
+    @contextmanager
+    def arriving(self, name: str) -> Iterator[int]:
+        """Give a new file for writing, which is ``name`` when all went well and else removed.
+
+        Raises:
+            OSError: it cannot be made, or renamed.
+        """
+        fd = self.begin(name)
+        try:
+            yield fd
+        except BaseException:
+            with suppress(OSError):  # what failed first is told; the next begin removes it
+                self.drop(name)
+            raise
+        finally:
+            os.close(fd)
+        self.finish(name)
+
+    def put(self, entry: Entry, content: Iterator[bytes]) -> None:
+        """Have ``content``, of wherever it comes, as that of ``entry``.
+
+        Raises:
+            InvalidInput: it is another.
+            OSError: it cannot be written.
+        """
+        digest = entry.sha256
+        with self.arriving(digest) as fd:
+            write_content(
+                self._fs, fd, verified_content(content, f"object {digest}", digest, entry.size)
+            )
 
     def _is_there(self, digest: str) -> bool:
         try:

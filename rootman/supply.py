@@ -7,18 +7,17 @@ tree has elsewhere, a pack that leads from that tree, and the rest object by obj
 from __future__ import annotations
 
 import os
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
 from rootman.delta import hash_prefix
 from rootman.downloads import copy_manifest, fetch_manifest, keep_release, refuse_without_room
-from rootman.entries import ContentWriter, open_quietly, read_content
+from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import HEADER, parse_line
-from rootman.objects import verified_content
 from rootman.packs.delivery import Delivery
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
@@ -140,15 +139,8 @@ class Supply:
     def _manifest_of(self, delivery: Delivery, old: SealRecord | None) -> BinaryIO:
         """Return the manifest that a pack makes, kept in ``objects/``."""
         name = compressed_file(self._bundle.manifest)
-        fd = self._objects.begin(name)
-        try:
+        with self._objects.arriving(name) as fd:
             self._revise(delivery, old, lambda data: self._fs.write(fd, data))
-        except BaseException:
-            self._objects.drop(name)
-            raise
-        finally:
-            os.close(fd)
-        self._objects.finish(name)
         return self._objects.open(name)
 
     def _revise(
@@ -194,7 +186,7 @@ class Supply:
         """
         report = partial(_told, self._reporter, total)
         if self.uses_packs and old is not None:
-            reuse(self._fs, self._objects, old, wanted())
+            reuse(self._objects, old, wanted())
         if self._delivery is not None:
             self._unpack(self._delivery, lines, old[1] if old else None, report)
         if self._repository.is_near:
@@ -252,7 +244,7 @@ def _told(reporter: Reporter, total: int, done: int) -> None:
     reporter.fetched(done, total)
 
 
-def reuse(fs: Fs, objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> None:
+def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> None:
     """Copy what is ``wanted`` and a tree has at another path into ``objects``.
 
     Raises:
@@ -270,34 +262,22 @@ def reuse(fs: Fs, objects: Objects, old: tuple[SealRecord, int], wanted: Iterabl
                 continue
             entry = parse_line(line)
             if not objects.has(entry.sha256):
-                _copy(fs, objects, entry, dirs)
+                _copy(objects, entry, dirs)
 
 
 _DIGEST: Final = b" sha256digest="
 
 
-def _copy(fs: Fs, objects: Objects, entry: Entry, dirs: TreeDirs) -> None:
+def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> None:
     """Copy one file of a tree into ``objects`` if it is what it was."""
     parent, name = split(entry.path)
     try:
         source = open_quietly(name, dir_fd=dirs.fd(parent))
     except OSError:  # it was removed, or is in the way of no one
         return
-    fd = objects.begin(entry.sha256)
     try:
-        out = ContentWriter(fs, fd)
-        what = f"object {entry.sha256}"
-        for chunk in verified_content(read_content(source), what, entry.sha256, entry.size):
-            out.add(chunk)
-        out.finish()
+        objects.put(entry, read_content(source))
     except InvalidInput:
-        objects.drop(entry.sha256)
-    except BaseException:
-        with suppress(OSError):
-            objects.drop(entry.sha256)
-        raise
-    else:
-        objects.finish(entry.sha256)
+        return  # it was changed, and comes from elsewhere
     finally:
-        os.close(fd)
         os.close(source)

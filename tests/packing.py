@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import zstandard
 
 from rootman.comparison import known_lines
-from rootman.packs.differences import expand
+from rootman.manifest import HEADER
 from rootman.packs.format import CHUNK, Coding, Header, Role, chunk, chunks, number
-from rootman.packs.packing import EMPTY, Memory, Task, pack, wanted
+from rootman.packs.packing import Task, pack, wanted
+from rootman.packs.recipe import Memory, expand
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Stream, Streams
 from rootman.packs.unpacking import unpack
@@ -42,7 +43,7 @@ def digest_of(data: bytes) -> str:
 class Shelf:
     """Manifests and contents by their SHA-256, as a repository has them."""
 
-    manifests: dict[str, bytes] = field(default_factory=lambda: {"": EMPTY})
+    manifests: dict[str, bytes] = field(default_factory=lambda: {"": HEADER})
     contents: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, tree: Tree) -> str:
@@ -123,7 +124,7 @@ def read(data: bytes, old: bytes, new: bytes, files: Mapping[bytes, bytes]) -> R
     if (file.header.old, file.header.new) != (digest_of(old) if old else "", digest_of(new)):
         raise Damaged("pack: for other trees")
     streams = Streams(file, file.header, "pack")
-    stream = Hashed(revised(known_lines([old or EMPTY]), streams[Role.MANIFEST], len(new)))
+    stream = Hashed(revised(known_lines([old or HEADER]), streams[Role.MANIFEST], len(new)))
     manifest = b"".join(stream)
     stream.verify(file.header.new, "the manifest that the pack makes")
     sources = Files(files)

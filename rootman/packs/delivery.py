@@ -14,11 +14,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
-from rootman.entries import ContentWriter, open_quietly
+from rootman.entries import open_quietly
 from rootman.errors import InvalidInput
-from rootman.packs.differences import expand
 from rootman.packs.format import Role
-from rootman.packs.recipe import EXPANDED_LIMIT
+from rootman.packs.recipe import EXPANDED_LIMIT, Memory, expand
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.unpacking import unpack
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from rootman.fsops import Fs
-    from rootman.manifest import Entry
     from rootman.objects import Objects
     from rootman.packs.recipe import Source
 
@@ -125,31 +123,14 @@ class Delivery:
         with Tree(root_fd) as tree:
             for entry, content in unpack(lines, self._open(), tree):
                 if not self._objects.has(entry.sha256):
-                    self._write(entry, content)
+                    try:
+                        self._objects.put(entry, content)
+                    except Damaged:
+                        raise
+                    except InvalidInput:
+                        pass  # its old file was changed: this one comes by itself
                 done += entry.size
                 on_progress(done)
-
-    def _write(self, entry: Entry, content: Iterator[bytes]) -> None:
-        """Keep the content if it is the right one. It is not where the old file was changed."""
-        hashed = Hashed(content)
-        fd = self._objects.begin(entry.sha256)
-        try:
-            out = ContentWriter(self._fs, fd)
-            for piece in hashed:
-                out.add(piece)
-            out.finish()
-            hashed.verify(entry.sha256, "file")
-        except InvalidInput as error:
-            self._objects.drop(entry.sha256)
-            if isinstance(error, Damaged):
-                raise
-        except BaseException:
-            self._objects.drop(entry.sha256)
-            raise
-        else:
-            self._objects.finish(entry.sha256)
-        finally:
-            os.close(fd)
 
     def discard(self) -> None:
         """Remove what was kept of the pack.
@@ -239,7 +220,7 @@ class Tree:
         """Open a file, or what is in it where it is a gzip file; else an empty one (PK-11)."""
         fd = self._file(path)
         try:
-            yield _Expanded(fd) if expanded else _File(fd)
+            yield Memory(_expanded(fd)) if expanded else _File(fd)
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -272,13 +253,8 @@ class _File:
         return data if len(data) == size else data.ljust(size, b"\0")
 
 
-class _Expanded:
-    """What is in an open gzip file, -1 for none."""
-
-    def __init__(self, fd: int) -> None:
-        content = _File(fd).read(min(os.fstat(fd).st_size, EXPANDED_LIMIT), 0) if fd >= 0 else b""
-        self._content = expand(content) or b""
-
-    def read(self, size: int, offset: int) -> bytes:
-        """Return ``size`` bytes at ``offset``, zeros where there are none."""
-        return self._content[offset : offset + size].ljust(size, b"\0")
+def _expanded(fd: int) -> bytes:
+    """Return what is in an open gzip file, -1 for none."""
+    if fd < 0:
+        return b""
+    return expand(_File(fd).read(min(os.fstat(fd).st_size, EXPANDED_LIMIT), 0)) or b""

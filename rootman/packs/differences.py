@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rootman.packs.format import Role, number, zigzag
-from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method, Recipe, by_gzip, by_zlib
+from rootman.packs.recipe import HEAD_LIMIT, Method, Recipe, by_gzip, by_zlib, expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,6 @@ _PIECE: Final = 32 << 20
 _MARGIN: Final = 8 << 20
 _CONTROL: Final = struct.Struct("<QQQ")
 _SIGN: Final = 1 << 63
-_GZIP: Final = b"\x1f\x8b\x08"
 # Flags of RFC 1952 that add to the header: extra field, name, comment, checksum.
 _EXTRA, _NAME, _COMMENT, _CHECKSUM = 4, 8, 16, 2
 _MACHINES_X86: Final = (3, 62)  # e_machine of i386 and x86-64
@@ -155,18 +153,6 @@ def _of_piece(old: bytes, new: bytes, ahead: int) -> Iterator[_Operation]:
 def _signed(value: int) -> int:
     """Return a number of bsdiff, which has its sign in the highest bit."""
     return value if value < _SIGN else _SIGN - value
-
-
-def expand(content: bytes) -> bytes | None:
-    """Return what is in a gzip file (RFC 1952) of one member, None where it is none."""
-    if not content.startswith(_GZIP) or len(content) > EXPANDED_LIMIT:
-        return None
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        expanded = inflate.decompress(content, EXPANDED_LIMIT)
-    except zlib.error:
-        return None
-    return expanded if inflate.eof and not inflate.unused_data else None
 
 
 def _expanded_again(new: bytes) -> tuple[bytes, Method, bytes]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from rootman.comparison import known_lines
 from rootman.errors import SystemFailure
-from rootman.manifest import parse_line
-from rootman.packs.differences import best, expand, is_x86
+from rootman.manifest import HEADER, parse_line
+from rootman.packs.differences import best, is_x86
 from rootman.packs.format import Header, Role, chunk, number
 from rootman.packs.pairing import Content, OldFiles
-from rootman.packs.recipe import Method, Recipe
+from rootman.packs.recipe import Memory, Method, Recipe, expand
 from rootman.packs.revision import revise, revised
 from rootman.packs.spool import Compressed, Spool
 from rootman.packs.streams import Streams
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _AHEAD: Final = 4
 _LARGE: Final = 16 << 20  # bytes of a file that a process does not hand to another
-EMPTY: Final = b"#mtree\n"
-"""The manifest of no tree at all."""
 
 
 class Contents(Protocol):
@@ -60,26 +58,29 @@ class Way:
     def manifest(self, digest: str) -> Iterator[bytes]:
         """Yield a manifest as a stream of bytes, and refuse it at its end if it is another."""
         if not digest:
-            yield EMPTY
+            yield HEADER  # of no tree at all
             return
-        what = f"manifest {digest}"
-        with self.contents.open_manifest(digest) as file:
-            stream = Hashed(decompress(file, what))
-            yield from stream
-            stream.verify(digest, what)
+        yield from _verified(self.contents.open_manifest(digest), f"manifest {digest}", digest)
 
-    def object(self, digest: str) -> bytes:
-        """Return the content of a file.
+    def pieces(self, digest: str) -> Iterator[bytes]:
+        """Yield the content of a file, and refuse it at its end if it is another.
 
         Raises:
             InvalidInput: the object is missing or damaged.
         """
-        what = f"object {digest}"
-        with self.contents.open_object(digest) as file:
-            stream = Hashed(decompress(file, what))
-            content = b"".join(stream)
-            stream.verify(digest, what)
-        return content
+        return _verified(self.contents.open_object(digest), f"object {digest}", digest)
+
+    def object(self, digest: str) -> bytes:
+        """Return the content of a file; raises as ``pieces``."""
+        return b"".join(self.pieces(digest))
+
+
+def _verified(file: BinaryIO, what: str, digest: str) -> Iterator[bytes]:
+    """Yield what is in a compressed file; at its end it is closed, and refused if it is another."""
+    with file:
+        stream = Hashed(decompress(file, what))
+        yield from stream
+        stream.verify(digest, what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +207,13 @@ def _make(task: Task, wanted: Wanted) -> Made | None:
 def _spool_literal(task: Task, spool: Spool, content: Content) -> None:
     """Put a file as it is into the streams, piece by piece."""
     role: Role | None = None
-    what = f"object {content.sha256}"
-    with task.contents.open_object(content.sha256) as file:
-        stream = Hashed(decompress(file, what))
-        for piece in stream:
-            if role is None:
-                is_program = is_x86(piece)
-                role = Role.CODE if is_program else Role.LITERAL
-                method = Method.PROGRAM if is_program else Method(0)
-                spool.append(Role.FILES, _record(Recipe(method, content.size)))
-            spool.append(role, piece)
-        stream.verify(content.sha256, what)
+    for piece in task.pieces(content.sha256):
+        if role is None:
+            is_program = is_x86(piece)
+            role = Role.CODE if is_program else Role.LITERAL
+            method = Method.PROGRAM if is_program else Method(0)
+            spool.append(Role.FILES, _record(Recipe(method, content.size)))
+        spool.append(role, piece)
 
 
 def _record(recipe: Recipe) -> bytes:
@@ -268,16 +265,3 @@ class _Objects:
         with suppress(KeyError):
             content = self._way.object(self._digests[path])
         yield Memory((expand(content) or b"") if expanded else content)
-
-
-class Memory:
-    """A source in memory."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def read(self, size: int, offset: int) -> bytes:
-        """Return ``size`` bytes at ``offset``, zeros where there are none."""
-        return self._content[offset : offset + size].ljust(size, b"\0")

@@ -29,6 +29,7 @@ EXPANDED_LIMIT: Final = 16 << 20
 HEAD_LIMIT: Final = 1 << 12
 """Bytes of the header of a gzip file; it may have a name and a comment."""
 
+_GZIP: Final = b"\x1f\x8b\x08"
 _PIECE: Final = 1 << 18
 _FURTHEST: Final = 1 << 62  # into a source; so the sum of two places is still one
 _GZIP_FIXED: Final = 10  # bytes of a header without a name
@@ -86,6 +87,19 @@ class Source(Protocol):
         which the hash of the result shows, and the streams stay in step.
         """
         ...
+
+
+class Memory:
+    """A source in memory."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Return ``size`` bytes at ``offset``, zeros where there are none."""
+        return self._content[offset : offset + size].ljust(size, b"\0")
 
 
 def made(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
@@ -186,3 +200,15 @@ def by_gzip(content: bytes, head: bytes) -> bytes:
     except OSError:
         return b""
     return head + made.stdout[_GZIP_FIXED:]
+
+
+def expand(content: bytes) -> bytes | None:
+    """Return what is in a gzip file (RFC 1952) of one member, None where it is none."""
+    if not content.startswith(_GZIP) or len(content) > EXPANDED_LIMIT:
+        return None
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        expanded = inflate.decompress(content, EXPANDED_LIMIT)
+    except zlib.error:
+        return None
+    return expanded if inflate.eof and not inflate.unused_data else None

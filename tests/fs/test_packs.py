@@ -18,9 +18,9 @@ import zstandard
 from rootman.comparison import known_lines
 from rootman.errors import Busy, InvalidInput, NoSpace, NotFound, SystemFailure
 from rootman.fsops import RealFs
+from rootman.manifest import HEADER
 from rootman.packs import delivery
 from rootman.packs.delivery import Tree as SourceTree
-from rootman.packs.packing import EMPTY
 from rootman.repo.packs import Pack, make_packs, usual_origins
 from rootman.repo.repository import Repository
 from rootman.repo.writer import open_writer
@@ -111,7 +111,7 @@ def packs(lab: Lab) -> dict[str, bytes]:
 
 def manifest(lab: Lab, version: int | None) -> bytes:
     if version is None:
-        return EMPTY
+        return HEADER
     with Repository.open(str(lab.repo)) as repository:
         digest = repository.read_release(version).base.manifest
         with repository.open_manifest(digest) as found:

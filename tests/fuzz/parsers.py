@@ -24,7 +24,7 @@ from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
 from rootman.packs.format import MAGIC, Role, chunk, parse_header
-from rootman.packs.packing import Memory
+from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import PackFile, Streams
 from rootman.packs.unpacking import unpack

@@ -212,7 +212,7 @@ READING: Final = (
         "a gzip file of any size",
         "PK-12",
         test_packs_memory.test_a_source_that_is_a_gzip_bomb,
-        _set(differences, "EXPANDED_LIMIT", 1 << 40),
+        _set(recipe, "EXPANDED_LIMIT", 1 << 40),
     ),
     Mutant(
         "manifests without end",

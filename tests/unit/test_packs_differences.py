@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootman.packs import differences
-from rootman.packs.differences import Made, best, expand
+from rootman.packs.differences import Made, best
 from rootman.packs.format import Role
-from rootman.packs.packing import Memory
 from rootman.packs.recipe import (
     EXPANDED_LIMIT,
     HEAD_LIMIT,
+    Memory,
     Method,
     Recipe,
     added,
     by_gzip,
     by_zlib,
+    expand,
     made,
 )
 from rootman.packs.streams import Damaged, Streams

@@ -16,10 +16,8 @@ import pytest
 import zstandard
 
 from rootman.manifest import HEADER, MAX_LINE
-from rootman.packs.differences import expand
 from rootman.packs.format import MEMORY_LIMIT, Coding, Role, chunk
-from rootman.packs.packing import EMPTY
-from rootman.packs.recipe import EXPANDED_LIMIT, Method, by_zlib
+from rootman.packs.recipe import EXPANDED_LIMIT, Method, by_zlib, expand
 from rootman.packs.revision import revise, revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.unpacking import unpack
@@ -249,6 +247,6 @@ def test_all_the_memory_that_a_pack_may_have() -> None:
 
 def test_empty_streams_one_after_the_other_end() -> None:
     """PK-6: those of LZMA2 are a byte each; there is nothing in all of them."""
-    pack = packed([(Role.MANIFEST, bytes(300_000))], header(new=digest_of(EMPTY)))
+    pack = packed([(Role.MANIFEST, bytes(300_000))], header(new=digest_of(HEADER)))
 
     bounded(_FIXED, lambda: refused(pack, "stream manifest: ends too early"))
