@@ -184,7 +184,10 @@ class Supply:
         ``lines`` are those of the new manifest, ``old`` is the record and the root of
         the tree that there is already.
         """
-        report = partial(_told, self._reporter, total)
+
+        def report(done: int) -> None:
+            self._reporter.fetched(done, total)
+
         if self.uses_packs and old is not None:
             reuse(self._objects, old, wanted())
         if self._delivery is not None:
@@ -238,10 +241,6 @@ class Supply:
     def __exit__(self, *_: object) -> None:
         if self._delivery is not None:
             self._delivery.close()
-
-
-def _told(reporter: Reporter, total: int, done: int) -> None:
-    reporter.fetched(done, total)
 
 
 def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> None:

@@ -16,7 +16,7 @@ import zstandard
 
 from rootman.comparison import known_lines
 from rootman.manifest import HEADER
-from rootman.packs.format import CHUNK, Coding, Header, Role, chunk, chunks, number
+from rootman.packs.format import CHUNK, Coding, Header, Role, chunk, number
 from rootman.packs.packing import Task, pack, wanted
 from rootman.packs.recipe import Memory, expand
 from rootman.packs.revision import revised
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 MEMORY: Final = "/dev/shm"  # noqa: S108 - for unnamed files
 WINDOW: Final = 1 << 16
+
+
+def chunks(data: bytes) -> Iterator[bytes]:
+    """Cut the compressed bytes of a stream as they are in a pack."""
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
 
 
 def digest_of(data: bytes) -> str:

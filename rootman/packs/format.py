@@ -6,13 +6,10 @@ import json
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import Final, Literal, cast
 
 from rootman.document import FORMAT, Fields, Shape, check_format, decode
 from rootman.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAGIC: Final = b"rootman pack "
 HEADER_LIMIT: Final = 1 << 16
@@ -107,11 +104,6 @@ def _coding(fields: Fields) -> Coding:
 def chunk(role: Role, data: bytes) -> bytes:
     """Return ``data`` of a stream as it is in a pack: at most ``CHUNK`` bytes."""
     return bytes([role]) + len(data).to_bytes(CHUNK_HEAD - 1, "little") + data
-
-
-def chunks(data: bytes) -> Iterator[bytes]:
-    """Cut the compressed bytes of a stream."""
-    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
 
 
 def number(value: int) -> bytes:

@@ -20,14 +20,13 @@ from rootman.packs.format import (
     Header,
     Role,
     chunk,
-    chunks,
     number,
     parse_header,
     unzigzag,
     zigzag,
 )
 from rootman.packs.streams import Damaged, PackFile
-from tests.packing import header, numbers, packed, stream
+from tests.packing import chunks, header, numbers, packed, stream
 
 OLD, NEW = "1" * 64, "2" * 64
 _CODINGS = (Coding("lzma2", 4096), Coding("x86+lzma2", 1), Coding("zstd", 1 << 20))
