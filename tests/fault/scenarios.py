@@ -202,6 +202,14 @@ def _half_fetched(lab: Lab) -> None:
     next(path for path in (lab.control / "objects").iterdir() if path.suffix == "").write_bytes(b"")
 
 
+# The ends of an upgrade from 2, with 1 before it, to 3.
+_TWO_TO_THREE: Final = (
+    shape(2, 1, 1, 2),
+    shape(2, 1, 1, 2, 3),
+    shape(2, 3, 1, 2, 3),
+    shape(3, 2, 1, 2, 3),
+    shape(3, 2, 2, 3),
+)
 _UPGRADE: Final = names("settled", "staged", "recorded", "sealed", "sealed+litter", "leaving")
 
 SCENARIOS: Final = (
@@ -223,13 +231,7 @@ SCENARIOS: Final = (
         "upgrade from the spare",
         _two,
         lambda lab, fs: lab.upgrade(3, fs),
-        (
-            shape(2, 1, 1, 2),
-            shape(2, 1, 1, 2, 3),
-            shape(2, 3, 1, 2, 3),
-            shape(3, 2, 1, 2, 3),
-            shape(3, 2, 2, 3),
-        ),
+        _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
     ),
@@ -271,13 +273,7 @@ SCENARIOS: Final = (
         "upgrade, one was cut off while it was built",
         _interrupted(_at_socket),
         lambda lab, fs: lab.upgrade(3, fs),
-        (
-            shape(2, 1, 1, 2),
-            shape(2, 1, 1, 2, 3),
-            shape(2, 3, 1, 2, 3),
-            shape(3, 2, 1, 2, 3),
-            shape(3, 2, 2, 3),
-        ),
+        _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
         interrupted=True,
@@ -332,13 +328,7 @@ SCENARIOS: Final = (
         "upgrade from far away, one was cut off while it fetched",
         _half_fetched,
         _fetch,
-        (
-            shape(2, 1, 1, 2),
-            shape(2, 1, 1, 2, 3),
-            shape(2, 3, 1, 2, 3),
-            shape(3, 2, 1, 2, 3),
-            shape(3, 2, 2, 3),
-        ),
+        _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
     ),
@@ -346,13 +336,7 @@ SCENARIOS: Final = (
         "upgrade by a pack, one was cut off while it came",
         _half_unpacked,
         _fetch,
-        (
-            shape(2, 1, 1, 2),
-            shape(2, 1, 1, 2, 3),
-            shape(2, 3, 1, 2, 3),
-            shape(3, 2, 1, 2, 3),
-            shape(3, 2, 2, 3),
-        ),
+        _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
     ),
