@@ -131,7 +131,7 @@ class Recipes:
         with self._scratch() as tree:
             for version in (1, 2, 3):
                 (write_tree if version == 1 else advance_tree)(str(tree), self.spec, version)
-                execute(self.rootman, "publish", tree, path / REPOSITORY, "--version", str(version))
+                _publish(self.rootman, tree, path / REPOSITORY, version)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -145,7 +145,8 @@ class Recipes:
 
 
 def _publish(rootman: Path, tree: Path, repository: Path, version: int) -> None:
-    execute(rootman, "publish", tree, repository, "--version", str(version))
+    command = (rootman, "publish", tree, repository, "--version", str(version))
+    execute(*command, "--no-packs")
 
 
 @functools.cache
@@ -164,7 +165,7 @@ def _sample(rootman: Path, scratch: Path) -> str:
             digest.update(f"{path.relative_to(repository)}\n".encode())
             if path.parent.name == "releases":
                 release = json.loads(path.read_text())
-                del release["timestamp"]
+                release.pop("timestamp", None)
                 digest.update(json.dumps(release).encode())
             elif path.is_file():
                 digest.update(path.read_bytes())
