@@ -8,8 +8,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rootman import VERSION
+from rootman import VERSION, foresight
 from rootman.building import Building, SeedTree
+from rootman.delta import wanted_content
 from rootman.errors import Busy, InvalidInput, RootmanError
 from rootman.execute import Executor, explained
 from rootman.fsops import open_dir
@@ -30,6 +31,7 @@ from rootman.plan import (
     without_spare,
 )
 from rootman.release import serialise
+from rootman.repo.layout import object_path
 from rootman.seal import SealRecord
 from rootman.session import read_state, recover_quietly
 from rootman.store import STAGE_META, STAGE_ROOT
@@ -161,11 +163,26 @@ def _build(
             forks=opened.forks,
         )
         if not options.dry_run:
+            stack.enter_context(foresight.looking(_places(repository, tree, delta)))
             Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     seconds = time.monotonic() - began
     return UpgradeResult(
         release.version, state.current, plan, delta.needs, seconds, fetched=supply.fetched
     )
+
+
+def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list[foresight.Look]:
+    """Return what looks at the places of the seed that change, and at the content near by."""
+    needs = delta.needs
+    if seed is None or needs.added + needs.removed + needs.changed > foresight.MANY:
+        return []
+    changes = list(delta)
+    looks = foresight.below(seed.root_fd, [change.field for change in changes])
+    if repository.is_near:
+        entries = wanted_content(changes, delta.staying)
+        paths = [object_path(entry.sha256) for entry in entries]
+        looks += foresight.contents(repository.source.open, paths)
+    return looks
 
 
 def _old_record(opened: Session, state: StoreState, stack: ExitStack) -> SealRecord | None:
