@@ -18,7 +18,6 @@ from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import HEADER, parse_line
-from rootman.packs.delivery import Delivery
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.treedirs import TreeDirs, split
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
     from rootman.manifest import Entry
     from rootman.objects import Objects
+    from rootman.packs.delivery import Delivery
     from rootman.release import Bundle
     from rootman.repo.repository import Repository
     from rootman.report import Reporter
@@ -155,6 +155,8 @@ class Supply:
             delivery.manifest(stream, size, write)
 
     def _order(self, old: SealRecord | None) -> Delivery | None:
+        from rootman.packs.delivery import Delivery
+
         origin = old.summary().manifest if old else ""
         new = self._bundle.manifest
         limit = self._bundle.size + self._bundle.manifest_size + _PACK_FRAMES
