@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check-update": "Say whether there is a newer release.",
     "upgrade": "Install a release and make it current.",
     "rollback": "Go back to the previous version.",
+    "boot": "Say what boots, and what came of it.",
     "status": "Show the versions of a store.",
     "diff": "Show what differs between two versions.",
     "verify": "Compare a version with what was installed.",
@@ -46,6 +47,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "manifest": "Print the mtree(5) manifest of a directory.",
     "hash": "Print the SHA-256 that names a tree or a file in a repository.",
 }
+
+GROUPS: Final = frozenset({"boot", "repo"})  # commands that have commands
 
 _EPILOG: Final = """\b
 Exit codes:
@@ -173,10 +176,11 @@ def _called(words: Sequence[str]) -> str:
     """Return the name of the command that is called, "" where there is none such."""
     if not words or words[0] not in COMMANDS:
         return ""
-    if words[0] == "repo":
-        from cli.repo import SUBCOMMANDS
+    if words[0] in GROUPS:
+        from importlib import import_module
 
-        return " ".join(["repo", *(word for word in words[1:2] if word in SUBCOMMANDS)])
+        known = import_module(f"cli.{words[0]}").SUBCOMMANDS
+        return " ".join([words[0], *(word for word in words[1:2] if word in known)])
     return words[0]
 
 

@@ -13,6 +13,7 @@ DEFAULT_OS: Final = "olpc"
 CONTROL: Final = ".rootman"
 CURRENT: Final = "current"
 PREVIOUS: Final = "previous"
+LINKS: Final = (CURRENT, PREVIOUS)
 
 MAX_VERSION: Final = (1 << 31) - 1
 

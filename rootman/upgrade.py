@@ -20,6 +20,8 @@ from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
     Room,
     Seed,
+    check_boot,
+    check_proven,
     check_release,
     check_room,
     choose_seed,
@@ -27,7 +29,6 @@ from rootman.plan import (
     find_known,
     plan_download,
     plan_spare,
-    plan_switch,
     plan_upgrade,
     without_spare,
 )
@@ -38,6 +39,7 @@ from rootman.session import read_state, recover_quietly
 from rootman.store import STAGE_META, STAGE_ROOT
 from rootman.supply import Supply
 from rootman.survey import Check
+from rootman.switching import plan_known
 from rootman.usage import refuse_in_use
 from rootman.wanted import CompressedManifest, Delta
 
@@ -64,6 +66,7 @@ class Options:
     allow_downgrade: bool = False
     dry_run: bool = False
     download_only: bool = False
+    retry_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,12 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
         allow_downgrade=options.allow_downgrade,
         rootman_version=VERSION,
     )
+    check_boot(state, release, retry_bad=options.retry_bad)
     number = find_known(state, release)
+    if not options.download_only and (number is None or number != state.current):
+        check_proven(state)
     if number is not None:
-        plan = () if options.download_only else plan_switch(state, number)
+        plan = () if options.download_only else plan_known(state, number)
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)

@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from rootman.errors import Refused
-
 BLOCK_SIZE: Final = 1024
 SIGNATURE: Final = b"# GRUB Environment Block\n"
 # What a loader changes lies in one sector, so that a power cut leaves the old or the new (BT-3).
@@ -72,15 +70,11 @@ def serialise_block(boot: BootState) -> bytes:
     """Return the block of a boot state.
 
     Of the bad ones it forgets the oldest where they would not all fit beside the rest,
-    and beside the one that is pending, should it fail too.
-
-    Raises:
-        Refused: the names are too long for the block.
+    and beside the one that is pending, should it fail too. The longest names there can be
+    leave room for one.
     """
     bad = list(boot.bad)
     while len(_lines(boot, [*bad, boot.pending])) > SECTOR:
-        if not bad:
-            raise Refused("the names of the trees are too long for the boot state")
         del bad[0]
     return _lines(boot, bad).ljust(BLOCK_SIZE, b"#")
 

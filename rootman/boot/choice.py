@@ -33,6 +33,11 @@ class Choice:
     reason: Reason | None
     after: BootState
 
+    @property
+    def is_good(self) -> bool:
+        """Whether there is a tree, and it is not only taken for want of a better one."""
+        return self.reason not in (None, "last resort")
+
 
 def choose(boot: BootState, links: Links, trees: Collection[str]) -> Choice:
     """Return what boots of the complete ``trees``, and the boot state after the choice.

@@ -61,16 +61,19 @@ def _path(number: int) -> str:
 
 
 class Image:
-    """An ext4 image with the stores of ``cases``, in the directory ``place``."""
+    """An ext4 image with the stores of ``cases``, in the directory ``place``.
 
-    def __init__(self, place: Path, cases: Sequence[Case]) -> None:
+    ``fragment`` is the shipped one where no other is given.
+    """
+
+    def __init__(self, place: Path, cases: Sequence[Case], fragment: bytes = b"") -> None:
         self._place = place
         self._file = place / "disk.img"
         self._paths = [_path(number) for number in range(len(cases))]
         root = place / "root"
         for path, (layout, boot) in zip(self._paths, cases, strict=True):
             lay_out(root / path, layout, boot)
-        (root / "rootman.cfg").write_bytes((DATA / "rootman.cfg").read_bytes())
+        (root / "rootman.cfg").write_bytes(fragment or (DATA / "rootman.cfg").read_bytes())
         for start in range(0, len(cases), _AT_A_TIME):
             (root / "grub" / str(start)).mkdir(parents=True)
             paths = " ".join(self._paths[start : start + _AT_A_TIME])

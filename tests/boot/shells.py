@@ -29,7 +29,12 @@ done
 
 
 def chosen_by_shell(
-    shell: str, place: Path, cases: Sequence[Case], version: str = ""
+    shell: str,
+    place: Path,
+    cases: Sequence[Case],
+    version: str = "",
+    *,
+    library: Path = DATA / "choose.sh",
 ) -> list[Choice]:
     """Return what the shell chooses in each case, for the kernel of ``version`` if that is given.
 
@@ -38,7 +43,7 @@ def chosen_by_shell(
     for number, (layout, boot) in enumerate(cases):
         lay_out(place / str(number), layout, boot)
     done = subprocess.run(
-        (*SHELLS[shell], "-c", _DRIVER, "driver", DATA / "choose.sh", place),
+        (*SHELLS[shell], "-c", _DRIVER, "driver", library, place),
         input="".join(f"{number} {version}\n" for number in range(len(cases))),
         capture_output=True,
         check=True,

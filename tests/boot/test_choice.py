@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -12,10 +10,10 @@ from rootman.boot.block import BootState
 from rootman.boot.choice import Choice, Links, choose, choose_of_version, of_version, settle
 from tests.boot.grub import Image
 from tests.boot.shells import SHELLS, chosen_by_shell
-from tests.boot.states import ODD, Layout, cases, cases_without_links
+from tests.boot.states import ODD, cases, cases_without_links
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.boot.states import Case
 
@@ -36,13 +34,6 @@ REVISIONS: Final = [
     if {"olpc.2", "olpc.2.1"} <= layout.trees and not boot.rescue + boot.once
 ]
 TRIES: Final = 2
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """Give a directory in memory: some ten thousand files are made."""
-    with tempfile.TemporaryDirectory(prefix="rootman-boot-", dir="/dev/shm") as name:  # noqa: S108
-        yield Path(name)
 
 
 def chosen(case: Case) -> Choice:

@@ -12,7 +12,8 @@ FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
     "names", "errors", "manifest", "comparison", "edits", "delta", "document", "release", "state",
     "steps", "plan", "packs.format", "packs.pairing", "packs.revision", "packs.streams",
-    "repo.index", "repo.layout",
+    "repo.index", "repo.layout", "switching", "boot.block", "boot.choice", "boot.trial",
+    "boot.planning", "boot.superblock",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 
