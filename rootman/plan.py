@@ -134,7 +134,9 @@ def check_boot(state: StoreState, release: Release, *, retry_bad: bool = False) 
     number = TreeNumber(release.version)
     if state.is_bad(number) and not retry_bad:
         title = tree_name(release.name, number)
-        raise Refused(f"{title} is bad: it failed here", hint="to try it again: --retry-bad")
+        raise Refused(
+            f"{title} is bad: it did not prove itself here", hint="to try it again: --retry-bad"
+        )
 
 
 def check_proven(state: StoreState) -> None:
@@ -171,7 +173,7 @@ def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool =
         raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
     if state.is_bad(target) and not retry_bad:
         raise Refused(
-            f"{_name(state, target)} is bad: it failed here",
+            f"{_name(state, target)} is bad: it did not prove itself here",
             hint=f"to try it again: rootman rollback --to {target} --retry-bad",
         )
     return plan_known(state, target)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from rootman.boot.choice import settle
-
 if TYPE_CHECKING:
     from rootman.boot.block import BootState
 
@@ -28,8 +26,13 @@ def standing(boot: BootState, tree: str) -> Standing:
 
 
 def begin(boot: BootState, tree: str) -> BootState:
-    """Return the state in which ``tree`` is pending, whatever it was before (BT-10)."""
-    boot = boot if boot.pending == tree else settle(boot)
+    """Return the state in which ``tree`` is pending, whatever it was before (BT-10).
+
+    There is one trial at a time. A tree whose trial this one ends is bad: it has not shown
+    that it works, and a loader must not fall back to it without counting (BT-7).
+    """
+    if boot.pending not in ("", tree):
+        boot = mark_bad(boot, boot.pending)
     return replace(forget(boot, tree), pending=tree, tries=ATTEMPTS)
 
 

@@ -67,10 +67,13 @@ def test_a_new_tree_is_on_trial() -> None:
     assert standing(boot, "olpc.5") == "good"
 
 
-def test_one_that_used_up_its_attempts_is_not_forgotten_for_another() -> None:
-    """BT-7."""
-    assert begin(BootState("olpc.7"), "olpc.8").bad == ("olpc.7",)
-    assert begin(BootState("olpc.7", 1), "olpc.8").bad == ()
+@pytest.mark.parametrize("tries", [0, 1, 3])
+def test_a_trial_that_another_one_ends_was_not_passed(tries: int) -> None:
+    """BT-7: what has not shown that it works is nothing to fall back to."""
+    boot = begin(BootState("olpc.7", tries, ("olpc.5",)), "olpc.8")
+
+    assert boot == BootState("olpc.8", ATTEMPTS, ("olpc.5", "olpc.7"))
+    assert begin(BootState("olpc.7", tries), "olpc.7") == BootState("olpc.7", ATTEMPTS)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_recovery_finishes_a_switch_on_trial(boot: BootState, expected: tuple[ob
 
 
 def test_recovery_follows_the_loader() -> None:
-    """BT-11: what boots is current again; and what failed is not deleted for that."""
+    """TR-20 BT-11: what boots is current again; and what failed is not deleted for that."""
     state = store(7, 6, boot=BootState(bad=("olpc.7",)))
 
     assert not state.is_settled
