@@ -55,6 +55,18 @@ class GrubChoice:
     after: BootState
 
 
+def run_grub(disk: Path, place: Path, prefix: str) -> str:
+    """Let GRUB run the grub.cfg in ``prefix`` of the image ``disk``; return what it says."""
+    (place / "device.map").write_text(f"(hd0) {disk}\n")
+    command = f"grub-emu -m {place / 'device.map'} -r hd0 -d {prefix}"
+    # On a terminal, for GRUB draws on one.
+    said = subprocess.run(
+        ("script", "-qec", f"stty cols 250; {command}", "/dev/null"),
+        stdin=subprocess.DEVNULL, capture_output=True, check=True, env=_ENVIRONMENT,
+    ).stdout  # fmt: skip
+    return _ESCAPES.sub(b"", said).decode()
+
+
 def _path(number: int) -> str:
     """Return where a store is: GRUB reads directories from one end to the other."""
     return f"{number // 1024}/{number // 32 % 32}/{number % 32}"
@@ -84,26 +96,17 @@ class Image:
             ("mkfs.ext4", "-q", "-i", "4096", "-d", root, self._file),
             check=True, capture_output=True,
         )  # fmt: skip
-        (place / "device.map").write_text(f"(hd0) {self._file}\n")
 
     def choose(self) -> list[GrubChoice]:
         """Let GRUB choose in every store."""
-        said = b"".join(self._boot(start) for start in range(0, len(self._paths), _AT_A_TIME))
-        text = _ESCAPES.sub(b"", said).decode()
+        starts = range(0, len(self._paths), _AT_A_TIME)
+        text = "".join(run_grub(self._file, self._place, f"/grub/{start}") for start in starts)
         found = re.findall(r"@([0-9/]+) ([^/@]*)/([^,@]*),([^@]*)@", text)
         assert [one[0] for one in found] == self._paths, text[-2000:]
         return [
             GrubChoice(tree, version, why, after)
             for (_, tree, version, why), after in zip(found, self._blocks(), strict=True)
         ]
-
-    def _boot(self, start: int) -> bytes:
-        command = f"grub-emu -m {self._place / 'device.map'} -r hd0 -d /grub/{start}"
-        # On a terminal, for GRUB draws on one.
-        return subprocess.run(
-            ("script", "-qec", f"stty cols 200; {command}", "/dev/null"),
-            stdin=subprocess.DEVNULL, capture_output=True, check=True, env=_ENVIRONMENT,
-        ).stdout  # fmt: skip
 
     def _blocks(self) -> list[BootState]:
         """Return the boot state of each store now."""
