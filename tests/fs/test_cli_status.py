@@ -40,11 +40,13 @@ def test_the_document_is_what_scripts_may_count_on(machine: Machine) -> None:
         "previous_name": "olpc.1",
         "trees": [
             {
-                "version": 1, "revision": 0, "name": "olpc.1", "state": "sealed", "pinned": True,
+                "version": 1, "revision": 0, "name": "olpc.1", "state": "sealed", "boot": None,
+                    "pinned": True,
                 "size": 10_001, "shared": 10_000, "exclusive": 1, "mounted_at": [],
             },
             {
-                "version": 2, "revision": 0, "name": "olpc.2", "state": "sealed", "pinned": False,
+                "version": 2, "revision": 0, "name": "olpc.2", "state": "sealed", "boot": None,
+                    "pinned": False,
                 "size": 10_002, "shared": 10_000, "exclusive": 2, "mounted_at": [],
             },
         ],
