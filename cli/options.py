@@ -64,8 +64,27 @@ class Origin(Version):
         return 0 if value == "empty" else super().convert(value, param, ctx)
 
 
+class NamedFile(click.ParamType):
+    """A name and a file, as ``editor=lists/editor``."""
+
+    name = "name=file"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """Return the name and the file that ``value`` is the text of."""
+        name, _, file = str(value).partition("=")
+        if not name or not file:
+            self.fail(f"{value!r} is not NAME=FILE", param, ctx)
+        return name, file
+
+
 VERSION: Final = Version()
 ORIGIN: Final = Origin()
+NAMED_FILE: Final = NamedFile()
 
 
 def real_fs() -> Fs:

@@ -45,7 +45,6 @@ INODE_TYPE: Final = "Q"
 STAMP_TYPE: Final = "q"
 # The stamp of a directory of which it is not known when it was last as sealed.
 UNKNOWN: Final = 0
-_SIZE: Final = b" size="
 _EMPTY_CONTENT: Final = b" size=0 "
 _LINKED_TYPES: Final = (b"file", b"link")
 
@@ -57,12 +56,6 @@ def is_shared(line: bytes) -> bool:
     """
     start = line.find(b" ") + TYPE_AT
     return line[start : start + 4] in _LINKED_TYPES and _EMPTY_CONTENT not in line
-
-
-def content_size(line: bytes) -> int:
-    """Return the bytes of content of the file of this manifest line, 0 where it is no file."""
-    start = line.find(_SIZE)
-    return int(line[start + len(_SIZE) :].split(b" ", 1)[0]) if start >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)

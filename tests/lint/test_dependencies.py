@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
-    "names", "errors", "manifest", "comparison", "edits", "delta", "document", "release", "state",
-    "steps", "plan", "packs.format", "packs.pairing", "packs.revision", "packs.streams",
-    "repo.index", "repo.layout",
+    "names", "errors", "manifest", "totals", "comparison", "composition", "edits", "delta",
+    "document", "includes", "release", "bundles", "state", "steps", "plan", "packs.format",
+    "packs.pairing", "packs.revision", "packs.streams", "repo.index", "repo.layout",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 
