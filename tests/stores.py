@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rootman.bundles import parse_list
 from rootman.fsops import RealFs
 from rootman.initialisation import Request, initialise
 from rootman.objects import NoOrigin, Objects
@@ -28,7 +29,7 @@ from rootman.verify import Difference, Verdict, verdict, verify_tree
 from tests.builders import build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from rootman.delta import Drift
@@ -107,15 +108,30 @@ class Lab:
         initialise(str(self.store), request, fs or self.make_fs(), self.heard, forks=1)
 
     def publish(
-        self, version: int, tree: Tree | None = None, fs: Fs | None = None
+        self,
+        version: int,
+        tree: Tree | None = None,
+        fs: Fs | None = None,
+        lists: Mapping[str, str] | None = None,
     ) -> PublishResult:
-        """Publish ``tree``, made here, or what is at ``source(version)`` already."""
+        """Publish ``tree``, made here, or what is at ``source(version)`` already.
+
+        ``lists`` are the lists of bundles.
+        """
         if tree is not None:
             build(self.source(version), tree)
         return publish(
             str(self.source(version)),
             str(self.repo),
-            Publication(version, name=self.name, timestamp=PUBLISHED),
+            Publication(
+                version,
+                name=self.name,
+                timestamp=PUBLISHED,
+                lists={
+                    name: parse_list(text.encode(), f"{name}.list")
+                    for name, text in (lists or {}).items()
+                },
+            ),
             fs=fs or self.make_fs(),
         )
 

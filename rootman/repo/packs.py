@@ -87,7 +87,7 @@ def can_find_differences() -> bool:
 
 
 def make_packs(
-    path: str,
+    where: str,
     version: int,
     origins: Sequence[int | None],
     *,
@@ -97,6 +97,7 @@ def make_packs(
 ) -> Iterator[Pack]:
     """Make the packs that lead from ``origins`` (None: from nothing) to ``version``.
 
+    They are for the repository in the folder ``where``.
     There is one for each bundle that differs (``ways``). One that is no smaller than its
     objects is kept only ``at_any_size``. ``on_progress`` gets the name of the pack and how
     many of its files are done.
@@ -115,15 +116,16 @@ def make_packs(
             "no packs between versions can be made: bsdiff4 is not installed",
             hint="pip install 'rootman[publish]'",
         )
-    with Repository.open(path) as repository:
+    with Repository.open(where) as repository:
         new = repository.read_release(version)
         olds = {one: repository.read_release(one) if one else None for one in origins}
-        with open_writer(fs, path, repository.name) as writer:
-            done = set[Way]()
+        with open_writer(fs, where, repository.name) as writer:
+            done = set[str]()
             for origin, old in olds.items():
                 for way in ways(old, new):
-                    if way not in done:
-                        done.add(way)
+                    path = layout.pack_path(way.old, way.new)
+                    if path not in done:
+                        done.add(path)
                         maker = _Maker(writer, way, origin if way.old else None, on_progress)
                         yield maker.make(at_any_size=at_any_size)
             writer.sync()

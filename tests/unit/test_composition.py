@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman import composition
 from rootman.composition import composed, merged, without
 from rootman.errors import InvalidManifest
 from rootman.manifest import HEADER, MAX_LINE, line_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def line(path: str, rest: str = "type=dir") -> bytes:
@@ -45,20 +51,20 @@ def test_a_whole_is_the_sorted_union_of_its_parts(size: int, parts: tuple[bytes,
     assert parts or whole == BASE
 
 
-@pytest.mark.parametrize(
-    ("parts", "said"),
-    [
-        ([manifest(line("z"))], "./z: two bundles do not agree on it"),
-        ([manifest(line("a/x", "type=link"))], "./a/x: two bundles do not agree on it"),
-        ([manifest(b". type=dir\n")], r"^\.: two bundles"),
-        ([ONE, manifest(line("b", "type=fifo"))], "./b: two bundles do not agree on it"),
-        ([ONE, manifest(line("c")), manifest(line("b/x", "type=fifo"))], "./b/x: two bundles"),
-        ([b""], "the first line is not #mtree"),
-        ([ONE[:-1]], "cut off"),
-        ([HEADER + line("b") + line("a")], "out of order"),
-        ([HEADER + line("b") + line("b")], "stands twice"),
-    ],
-)
+CONFLICTS = [
+    ([manifest(line("z"))], "./z: two bundles do not agree on it"),
+    ([manifest(line("a/x", "type=link"))], "./a/x: two bundles do not agree on it"),
+    ([manifest(b". type=dir\n")], r"^\.: two bundles"),
+    ([ONE, manifest(line("b", "type=fifo"))], "./b: two bundles do not agree on it"),
+    ([ONE, manifest(line("c")), manifest(line("b/x", "type=fifo"))], "./b/x: two bundles"),
+    ([b""], "the first line is not #mtree"),
+    ([ONE[:-1]], "cut off"),
+    ([HEADER + line("b") + line("a")], "out of order"),
+    ([HEADER + line("b") + line("b")], "stands twice"),
+]
+
+
+@pytest.mark.parametrize(("parts", "said"), CONFLICTS)
 @pytest.mark.parametrize("size", [3, 1000])
 def test_parts_that_do_not_fit_are_refused(parts: list[bytes], said: str, size: int) -> None:
     """BU-6: a line of base, too, is no line of another."""
@@ -82,6 +88,54 @@ def test_a_base_that_is_none_is_refused(whole: bytes, said: str) -> None:
 def test_what_is_not_there_cannot_be_taken_out(gone: bytes) -> None:
     with pytest.raises(InvalidManifest, match="has not this line"):
         list(without([BASE], iter([gone])))
+
+
+BLOCK = b"".join(line(f"usr/NNNN/{number:03}", "type=file " + "x" * 160) for number in range(1000))
+BLOCKS = 200
+
+
+def large() -> Iterator[bytes]:
+    """Yield a manifest of some 36 MB."""
+    yield HEADER
+    for number in range(BLOCKS):
+        yield BLOCK.replace(b"NNNN", b"%04d" % number)
+
+
+def small() -> Iterator[bytes]:
+    """Yield a manifest with a line in the midst of each block of the large one."""
+    yield HEADER
+    for number in range(BLOCKS):
+        yield line(f"usr/{number:04}/500x")
+
+
+def test_memory_does_not_grow_with_the_tree() -> None:
+    """BU-5: put together and taken apart again, in 3 MB."""
+    tracemalloc.start()
+    try:
+        made = composed(large(), merged([small()]))
+        back = without(made, merged([small()]))
+        sizes = sum(map(len, back)), sum(map(len, large()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert sizes[0] == sizes[1]
+    assert peak < 3 << 20
+
+
+def test_base_is_not_cut_into_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost is that of reading base, and of some steps for each line of the others."""
+    original, steps = composition._field, 0
+
+    def counted(block: bytes, start: int) -> bytes:
+        nonlocal steps
+        steps += 1
+        return original(block, start)
+
+    monkeypatch.setattr(composition, "_field", counted)
+
+    assert sum(map(len, composed(large(), merged([small()])))) > BLOCKS * len(BLOCK)
+    assert steps < 25 * BLOCKS
 
 
 PATHS = st.text(alphabet="ab/-", min_size=1, max_size=5)
