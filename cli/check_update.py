@@ -8,7 +8,7 @@ import click
 
 from cli.options import as_json, insecure, looking, mirrors
 from cli.progress import Progress
-from cli.render import emit, emit_json
+from cli.render import emit, emit_json, numbered
 
 if TYPE_CHECKING:
     from rootman.news import News
@@ -57,7 +57,7 @@ def _document(news: News) -> dict[str, object]:
         "name": news.release.name,
         "version": news.release.version,
         "timestamp": news.release.timestamp,
-        "current": news.current,
+        **numbered("current", news.release.name, news.current),
         "newer": news.is_newer,
     }
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cli.render import emit, printable
+
+if TYPE_CHECKING:
+    from rootman.names import TreeNumber
 
 
 @click.command
@@ -33,19 +38,19 @@ def command(rootfs: str, what: tuple[str, ...], tree: str | None, foreground: bo
     """
     from cow.mounts import Request, mount
 
-    version, mountpoint = _arguments(what, tree)
-    source = mount(Request(rootfs, version, tree, mountpoint), foreground=foreground)
+    number, mountpoint = _arguments(what, tree)
+    source = mount(Request(rootfs, number, tree, mountpoint), foreground=foreground)
     if not foreground:
         emit((printable(f"{source} is mounted at {mountpoint}"),))
 
 
-def _arguments(what: tuple[str, ...], tree: str | None) -> tuple[int | None, str]:
+def _arguments(what: tuple[str, ...], tree: str | None) -> tuple[TreeNumber | None, str]:
     *first, mountpoint = what
     context = click.get_current_context()
     if len(first) > 1 or (first and tree is not None):
         raise click.UsageError("there is one MOUNTPOINT, and --tree or a version", context)
     if first in ([], ["current"]):
         return None, mountpoint
-    from cli.options import VERSION
+    from cli.options import NUMBER
 
-    return VERSION.convert(first[0], None, context), mountpoint
+    return NUMBER.convert(first[0], None, context), mountpoint

@@ -62,8 +62,8 @@ def _lines(store: Overview) -> list[str]:
         lines += ["", *table(rows, right=_NUMBERS), ""]
     else:
         lines.append(f"the store is empty; to install: rootman{_option(store)} upgrade REPO")
-    if store["spare"] is not None:
-        lines.append(f"spare: a clone of {store['name']}.{store['spare']}, ready to be upgraded")
+    if store["spare_name"] is not None:
+        lines.append(f"spare: a clone of {store['spare_name']}, ready to be upgraded")
     if store["staged"]:
         lines.append(f"staged: {', '.join(store['staged'])}")
     if store["downloads"]:
@@ -84,9 +84,9 @@ _RECOVERY: Final = {
 
 def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
     marks = []
-    if tree["version"] == store["current"]:
+    if tree["name"] == store["current_name"]:
         marks.append("current")
-    if tree["version"] == store["previous"]:
+    if tree["name"] == store["previous_name"]:
         marks.append("previous")
     sign = {"current": "*", "previous": "-"}[marks[0]] if marks else " "
     if tree["pinned"]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.options import as_json, changing, insecure, mirrors, rehearsing
-from cli.render import emit, emit_json, size
+from cli.render import emit, emit_json, numbered, size
+from rootman.names import tree_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -103,11 +104,13 @@ def _document(
     needs = result.needs
     return {
         "name": name,
-        "version": result.version,
-        "was": result.was,
+        "version": result.number.version,
+        "revision": result.number.revision,
+        "tree_name": tree_name(name, result.number),
+        **numbered("was", name, result.was),
         "dry_run": options.dry_run,
         "plan": [str(step) for step in result.plan],
-        "retired": result.retired,
+        **numbered("retired", name, result.retired),
         "added": needs.added if needs else 0,
         "removed": needs.removed if needs else 0,
         "changed": needs.changed if needs else 0,
@@ -123,7 +126,7 @@ def _document(
 def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
     """Return the plan, a step a line, and what it would cost."""
     if not result.plan:
-        return [f"{name}.{result.version} is current already: nothing to do"]
+        return [f"{name}.{result.number} is current already: nothing to do"]
     lines = [f"{_title(result, name)} would take these steps:"]
     lines += [f"  {step}" for step in result.plan]
     if result.retired is not None:
@@ -136,7 +139,7 @@ def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
 
 def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
     if not result.plan:
-        return [f"{name}.{result.version} is current already: nothing to do"]
+        return [f"{name}.{result.number} is current already: nothing to do"]
     took = f"current in {result.seconds:.2f} s"
     if result.needs is None:
         lines = [f"{_title(result, name)}: it was here already; {took}"]
@@ -152,16 +155,16 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
 
 def _downloaded(result: UpgradeResult, name: str) -> list[str]:
     if not result.plan:
-        return [f"{name}.{result.version} is here already: nothing to download"]
+        return [f"{name}.{result.number} is here already: nothing to download"]
     return [
-        f"{name}.{result.version} downloaded: {size(result.fetched)}",
+        f"{name}.{result.number} downloaded: {size(result.fetched)}",
         "to install it: rootman upgrade",
     ]
 
 
 def _title(result: UpgradeResult, name: str) -> str:
     before = "nothing" if result.was is None else f"{name}.{result.was}"
-    return f"{before} -> {name}.{result.version}"
+    return f"{before} -> {name}.{result.number}"
 
 
 def _changes(result: UpgradeResult) -> str:

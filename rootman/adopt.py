@@ -24,6 +24,7 @@ from rootman.wanted import Delta, pack_manifest
 if TYPE_CHECKING:
     from rootman.fsops import Fs
     from rootman.manifest import Entry
+    from rootman.names import TreeNumber
     from rootman.session import Session
     from rootman.state import Settings
     from rootman.wanted import Totals
@@ -163,15 +164,15 @@ class AdoptedContent:
         self._source.forget()
 
 
-def adopt(opened: Session, tree: str, version: int) -> bool:
-    """Take the tree at ``tree`` in as ``version``; return whether it shares its inodes with us.
+def adopt(opened: Session, tree: str, number: TreeNumber) -> bool:
+    """Take the tree at ``tree`` in as ``number``; return whether it shares its inodes with us.
 
     Raises:
         NotFound, InvalidInput: ``tree`` is not a directory, or not one to be taken in.
         RootmanError: refused or failed; the store is then as it was.
     """
     state = scan(opened.store)
-    plan = plan_adoption(state, version)
+    plan = plan_adoption(state, number)
     with explained(tree):
         try:
             source = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -192,7 +193,7 @@ def adopt(opened: Session, tree: str, version: int) -> bool:
             opened.store,
             opened.fs,
             opened.reporter,
-            version=version,
+            number=number,
             seed=None,
             wanted=wanted,
             delta=delta,

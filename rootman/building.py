@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rootman.apply import Content
     from rootman.comparison import Change
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.report import Reporter
     from rootman.seal import SealRecord
     from rootman.store import Store
@@ -80,7 +81,7 @@ class Building:
     store: Store
     fs: Fs
     reporter: Reporter
-    version: int
+    number: TreeNumber
     seed: SeedTree | None
     wanted: CompressedManifest
     delta: Delta
@@ -96,7 +97,7 @@ class Building:
     @property
     def stage(self) -> str:
         """The name of this tree's stage."""
-        return str(StageName(StageKind.BUILDING, self.version))
+        return str(StageName(StageKind.BUILDING, self.number))
 
     def _below(self, name: str) -> AbstractContextManager[int]:
         return opened(f"{self.stage}/{name}", dir_fd=self.store.staging)
@@ -165,7 +166,8 @@ class Building:
         )
         edits = self._edits()
         seal = Seal(
-            version=self.version,
+            version=self.number.version,
+            revision=self.number.revision,
             manifest=self.wanted.digest,
             entries=len(inodes),
             size=self.size,

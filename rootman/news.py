@@ -10,6 +10,7 @@ from rootman.plan import check_release
 from rootman.upgrade import device_names
 
 if TYPE_CHECKING:
+    from rootman.names import TreeNumber
     from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.state import StoreState
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The newest release there is, and the version that is current, if any."""
+    """The newest release there is, and the tree that is current, if any."""
 
     release: Release
-    current: int | None
+    current: TreeNumber | None
 
     @property
     def is_newer(self) -> bool:
         """Whether the release is newer than what is current."""
-        return self.current is None or self.release.version > self.current
+        return self.current is None or self.release.version > self.current.version
 
 
 def read_news(state: StoreState, repository: Repository) -> News:

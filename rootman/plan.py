@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import CURRENT, PREVIOUS, StageKind, tree_name
+from rootman.names import CURRENT, PREVIOUS, StageKind, TreeNumber, tree_name
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -42,19 +42,20 @@ if TYPE_CHECKING:
 
     from rootman.delta import Needs
     from rootman.release import Release
-    from rootman.state import Stage, StoreState
+    from rootman.state import Stage, StoreState, Tree
 
 KEEP_DEFAULT: Final = 2
 _LINKS: Final = (CURRENT, PREVIOUS)
 _BLOCK: Final = 4096
+_NO_TREE: Final = TreeNumber(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What a new tree is made from: the spare, a clone of a tree, or nothing."""
+    """What a new tree is made from: the spare (of tree ``number``), that tree, or nothing."""
 
     kind: Literal["spare", "tree", "empty"]
-    version: int = 0
+    number: TreeNumber = _NO_TREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Room:
 def plan_recovery(state: StoreState) -> Plan:
     """Return what finishes or undoes an interrupted command (S4)."""
     steps: list[Step] = [Sweep(name) for name in state.litter]
-    steps += [DropRecord(version) for version in state.orphans]
+    steps += [DropRecord(number) for number in state.orphans]
     spare = _best_spare(state)
     for stage in state.stages:
         if stage == spare:
@@ -77,9 +78,9 @@ def plan_recovery(state: StoreState) -> Plan:
             # Sealed, and then cut off before or within the switch, if that was asked for.
             if state.obstacles.intersection(_LINKS):
                 continue  # it is reported, and waits
-            if _is_switched_to(state, stage.name.version):
-                steps += _switch(state, stage.name.version)
-            steps.append(CloseStage(stage.name.version))
+            if _is_switched_to(state, stage.name.number):
+                steps += plan_switch(state, stage.name.number)
+            steps.append(CloseStage(stage.name.number))
         else:
             steps.append(Discard(stage.name))
     # Killed, not cut off from its power, a command may have died before it made durable
@@ -91,13 +92,13 @@ def _is_sealed(state: StoreState, stage: Stage) -> bool:
     return (
         stage.name.kind is StageKind.BUILDING
         and not stage.has_root
-        and state.sealed(stage.name.version) is not None
+        and state.sealed(stage.name.number) is not None
     )
 
 
-def _is_switched_to(state: StoreState, version: int) -> bool:
+def _is_switched_to(state: StoreState, number: TreeNumber) -> bool:
     """Return whether a new tree becomes current: an adopted one only where nothing is."""
-    tree = state.tree(version)
+    tree = state.tree(number)
     return state.current is None or tree is None or not tree.adopted
 
 
@@ -108,24 +109,24 @@ def _best_spare(state: StoreState) -> Stage | None:
         for stage in state.stages
         if stage.name.kind is StageKind.SPARE and stage.has_root and stage.has_meta
     ]
-    usable.sort(key=lambda stage: (stage.name.version == state.current, stage.name.version))
+    usable.sort(key=lambda stage: (stage.name.number == state.current, stage.name.number))
     return usable[-1] if usable else None
 
 
-def _switch(state: StoreState, version: int) -> Plan:
-    """Return the steps of S2 that make ``version`` current."""
-    if state.current == version:
+def plan_switch(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the steps of S2 that make ``number`` current."""
+    if state.current == number:
         return ()
     if state.current is None:
-        return (PointCurrent(version),)
-    exchange = Exchange(version, state.current)
-    if state.previous == version:
+        return (PointCurrent(number),)
+    exchange = Exchange(number, state.current)
+    if state.previous == number:
         return (exchange,)
-    return (PointPrevious(version), exchange)
+    return (PointPrevious(number), exchange)
 
 
-def plan_rollback(state: StoreState, to: int | None) -> Plan:
-    """Return the steps of a rollback to ``previous``, or to the version ``to``.
+def plan_rollback(state: StoreState, to: TreeNumber | None) -> Plan:
+    """Return the steps of a rollback to ``previous``, or to the tree ``to``.
 
     Raises:
         NotFound: there is no tree to go back to.
@@ -141,7 +142,7 @@ def plan_rollback(state: StoreState, to: int | None) -> Plan:
     _require(state, target)
     if target == state.current:
         raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
-    return _switch(state, target)
+    return plan_switch(state, target)
 
 
 def _refuse_obstacles(state: StoreState, *names: str) -> None:
@@ -160,7 +161,7 @@ def choose_seed(state: StoreState) -> Seed:
     """Return what the next tree should be made from."""
     spare = _best_spare(state)
     if spare is not None:
-        return Seed("spare", spare.name.version)
+        return Seed("spare", spare.name.number)
     source = state.current if state.sealed(state.current) else state.newest
     return Seed("empty") if source is None else Seed("tree", source)
 
@@ -206,33 +207,36 @@ def check_release(
             hint="if that is wrong: rootman init --compatible NAME",
         )
     current = state.current
-    if current is not None and release.version < current and not allow_downgrade:
+    if current is not None and release.version < current.version and not allow_downgrade:
         raise Refused(
             f"{title} is not newer than {_name(state, current)}, which is current",
             hint="--allow-downgrade, or rootman rollback",
         )
 
 
-def plan_known(state: StoreState, release: Release) -> Plan | None:
-    """Return the plan where the release's tree is here already, None where it is not.
+def find_known(state: StoreState, release: Release) -> TreeNumber | None:
+    """Return which tree is the release's, None where it is not here.
 
     Raises:
-        Refused: the tree here was sealed from another manifest.
+        Refused: a tree of that version was sealed from another manifest.
         InvalidInput: a directory of that name is here that rootman did not make.
     """
-    tree = state.tree(release.version)
-    if tree is None:
-        return None
-    if tree.seal is None:
-        raise InvalidInput(
-            f"{tree.name} exists and rootman did not make it", hint="move it out of the way"
-        )
-    if tree.seal.manifest != release.base.manifest:
+    others: list[Tree] = []
+    for tree in state.of_version(release.version):
+        if tree.seal is not None and tree.seal.manifest == release.base.manifest:
+            return tree.number
+        if tree.seal is not None:
+            others.append(tree)
+        elif tree.number.revision == 0:
+            raise InvalidInput(
+                f"{tree.name} exists and rootman did not make it", hint="move it out of the way"
+            )
+    for tree in others:
         raise Refused(
             f"{tree.name} is here with other content than this release has",
-            hint=f"publish it under a new version, or remove it: rootman prune {release.version}",
+            hint=f"publish it under a new version, or remove it: rootman prune {tree.number}",
         )
-    return _switch(state, release.version)
+    return None
 
 
 def check_room(
@@ -258,22 +262,22 @@ def check_room(
         raise NoSpace(f"this needs {inodes} inodes and {room.free_inodes} are free", hint=hint)
 
 
-def plan_upgrade(state: StoreState, version: int, seed: Seed, needs: Needs) -> Plan:
+def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs) -> Plan:
     """Return the steps from the seed to the new current tree, without the spare's."""
-    start: Step = StartEmpty(version)
+    start: Step = StartEmpty(number)
     if seed.kind == "spare":
-        start = TakeSpare(seed.version, version)
+        start = TakeSpare(seed.number, number)
     elif seed.kind == "tree":
-        start = CloneTree(seed.version, version)
+        start = CloneTree(seed.number, number)
     changes = needs.added + needs.removed + needs.changed + needs.restored
     return (
         Fetch(needs.fetch_objects, needs.fetch_bytes),
         start,
-        Apply(version, changes),
-        Record(version),
-        SealTree(version),
-        *_switch(state, version),
-        CloseStage(version),
+        Apply(number, changes),
+        Record(number),
+        SealTree(number),
+        *plan_switch(state, number),
+        CloseStage(number),
         ClearObjects(),
     )
 
@@ -283,37 +287,37 @@ def plan_download(version: int, needs: Needs) -> Plan:
     return (Fetch(needs.fetch_objects, needs.fetch_bytes), KeepRelease(version))
 
 
-def plan_adoption(state: StoreState, version: int) -> Plan:
-    """Return the steps that take a tree in as ``version``; it is current if nothing is.
+def plan_adoption(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the steps that take a tree in as ``number``; it is current if nothing is.
 
     Raises:
         Refused: there is a tree of that version, or something else has its name or a link's.
     """
-    _refuse_obstacles(state, *_LINKS, _name(state, version))
-    if state.tree(version) is not None:
-        raise Refused(f"{_name(state, version)} is here already", hint="use another --version")
+    _refuse_obstacles(state, *_LINKS, _name(state, number))
+    for tree in state.of_version(number.version):
+        raise Refused(f"{tree.name} is here already", hint="use another --version")
     steps: Plan = (
-        StartEmpty(version),
-        Apply(version, 0),
-        Record(version),
-        SealTree(version),
+        StartEmpty(number),
+        Apply(number, 0),
+        Record(number),
+        SealTree(number),
     )
     return (
         *steps,
-        *(_switch(state, version) if state.current is None else ()),
-        CloseStage(version),
+        *(plan_switch(state, number) if state.current is None else ()),
+        CloseStage(number),
     )
 
 
-def falling_out(state: StoreState, version: int) -> int | None:
-    """Return the tree that no link names any more once ``version`` is current."""
+def falling_out(state: StoreState, number: TreeNumber) -> TreeNumber | None:
+    """Return the tree that no link names any more once ``number`` is current."""
     fallen = state.sealed(state.previous)
-    if fallen is None or fallen.version in (version, state.current):
+    if fallen is None or fallen.number in (number, state.current):
         return None
-    return None if fallen.version in state.settings.pinned else fallen.version
+    return None if fallen.number in state.settings.pinned else fallen.number
 
 
-def plan_spare(state: StoreState, fallen: int | None) -> Plan:
+def plan_spare(state: StoreState, fallen: TreeNumber | None) -> Plan:
     """Return the steps that leave a spare of ``current`` behind (``state`` is after the switch)."""
     if state.current is None:
         return ()
@@ -323,65 +327,63 @@ def plan_spare(state: StoreState, fallen: int | None) -> Plan:
     return (*stale, CloneSpare(state.current))
 
 
-def plan_prune(state: StoreState, keep: int, versions: Collection[int]) -> Plan:
-    """Return the steps that delete ``versions``, or by default all but the newest ``keep``.
+def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) -> Plan:
+    """Return the steps that delete ``numbers``, or by default all but the newest ``keep``.
 
     Raises:
         NotFound: there is no such tree.
-        Refused: a version that was asked for is current, previous or pinned.
+        Refused: a tree that was asked for is current, previous or pinned.
     """
-    for version in versions:
-        _require(state, version)
-        reason = protection(state, version)
+    for number in numbers:
+        _require(state, number)
+        reason = protection(state, number)
         if reason is not None:
-            hint = f"rootman unpin {version}" if reason == "pinned" else "rootman rollback --to N"
-            raise Refused(f"{_name(state, version)} is {reason}: not deleted", hint=hint)
-    victims = sorted(set(versions)) or _superfluous(state, keep)
-    return (*(DeleteTree(version) for version in victims), ClearObjects())
+            hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
+            raise Refused(f"{_name(state, number)} is {reason}: not deleted", hint=hint)
+    victims = sorted(set(numbers)) or _superfluous(state, keep)
+    return (*(DeleteTree(number) for number in victims), ClearObjects())
 
 
-def _superfluous(state: StoreState, keep: int) -> list[int]:
-    sealed = [tree.version for tree in state.trees if tree.seal is not None]
+def _superfluous(state: StoreState, keep: int) -> list[TreeNumber]:
+    sealed = [tree.number for tree in state.trees if tree.seal is not None]
     newest = set(sorted(sealed)[max(len(sealed) - keep, 0) :]) if keep else set()
     return [
-        version
-        for version in sealed
-        if version not in newest and protection(state, version) is None
+        number for number in sealed if number not in newest and protection(state, number) is None
     ]
 
 
-def protection(state: StoreState, version: int) -> str | None:
+def protection(state: StoreState, number: TreeNumber) -> str | None:
     """Return why a tree must not be deleted, None where it may be."""
-    if version == state.current:
+    if number == state.current:
         return "current"
-    if version == state.previous:
+    if number == state.previous:
         return "previous"
-    return "pinned" if version in state.settings.pinned else None
+    return "pinned" if number in state.settings.pinned else None
 
 
-def plan_pin(state: StoreState, version: int, *, pinned: bool) -> Plan:
+def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     """Return the step that pins a tree or lifts its pin; none where it is so already.
 
     Raises:
         NotFound: there is no such tree.
     """
-    _require(state, version)
+    _require(state, number)
     known = state.settings.pinned
-    wanted = known | {version} if pinned else known - {version}
+    wanted = known | {number} if pinned else known - {number}
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
 
 
-def _require(state: StoreState, version: int) -> None:
-    tree = state.tree(version)
+def _require(state: StoreState, number: TreeNumber) -> None:
+    tree = state.tree(number)
     if tree is None:
         there = ", ".join(one.name for one in state.trees) or "no trees at all"
-        raise NotFound(f"{_name(state, version)}: no such tree", hint=f"there are {there}")
+        raise NotFound(f"{_name(state, number)}: no such tree", hint=f"there are {there}")
     if tree.seal is None:
         raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
 
 
-def _name(state: StoreState, version: int) -> str:
-    return tree_name(state.settings.os_name, version)
+def _name(state: StoreState, number: TreeNumber) -> str:
+    return tree_name(state.settings.os_name, number)
 
 
 def _mib(size: int) -> str:

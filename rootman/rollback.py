@@ -11,22 +11,23 @@ from rootman.plan import plan_rollback
 from rootman.store import scan
 
 if TYPE_CHECKING:
+    from rootman.names import TreeNumber
     from rootman.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """The versions before and after, and the seconds until the switch was durable."""
+    """The trees before and after, and the seconds until the switch was durable."""
 
     os_name: str
-    was: int | None
-    current: int | None
-    previous: int | None
+    was: TreeNumber | None
+    current: TreeNumber | None
+    previous: TreeNumber | None
     seconds: float
 
 
-def rollback(opened: Session, to: int | None) -> RollbackResult:
-    """Exchange ``current`` and ``previous``, or make the version ``to`` current.
+def rollback(opened: Session, to: TreeNumber | None) -> RollbackResult:
+    """Exchange ``current`` and ``previous``, or make the tree ``to`` current.
 
     Raises:
         NotFound: there is no such tree.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput
-from rootman.names import check_os_name
+from rootman.names import TreeNumber, check_os_name, parse_tree_number
 
 if TYPE_CHECKING:
     from rootman.names import StageName
@@ -21,6 +21,7 @@ TreeKind = Literal["sealed", "unsealed"]
 class Seal:
     """The summary of a tree's seal record.
 
+    ``version`` is that of its release; together with ``revision`` it is the tree's number.
     ``manifest`` is the SHA-256 of the manifest, ``entries`` its number of lines,
     ``size`` the bytes of its files' content, ``sealed_at`` seconds since 1970,
     ``edits`` how many there are to the manifest that the record keeps.
@@ -31,6 +32,7 @@ class Seal:
     entries: int
     size: int
     sealed_at: int
+    revision: int = 0
     edits: int = 0
     format: int = FORMAT
 
@@ -41,12 +43,12 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A directory named ``olpc.N``; without a seal it is somebody else's and left alone.
+    """A directory called like a tree; without a seal it is somebody else's and left alone.
 
     ``adopted`` says that it was sealed and came from no release.
     """
 
-    version: int
+    number: TreeNumber
     name: str
     seal: Seal | None
     adopted: bool = False
@@ -71,7 +73,7 @@ class Settings:
     """What the store's owner decided: the content of ``state.json``."""
 
     os_name: str
-    pinned: frozenset[int] = frozenset()
+    pinned: frozenset[TreeNumber] = frozenset()
     compatible: str = ""
 
     def serialise(self) -> bytes:
@@ -79,7 +81,7 @@ class Settings:
         document = {
             "format": FORMAT,
             "name": self.os_name,
-            "pinned": sorted(self.pinned),
+            "pinned": list(map(str, sorted(self.pinned))),
             "compatible": self.compatible,
         }
         return (json.dumps(document, sort_keys=True) + "\n").encode()
@@ -91,22 +93,26 @@ class StoreState:
 
     settings: Settings
     trees: tuple[Tree, ...]
-    current: int | None
-    previous: int | None
+    current: TreeNumber | None
+    previous: TreeNumber | None
     stages: tuple[Stage, ...] = ()
-    orphans: tuple[int, ...] = ()  # seal records whose tree lost its name
+    orphans: tuple[TreeNumber, ...] = ()  # seal records whose tree lost its name
     litter: tuple[str, ...] = ()  # other names in staging: temporary links and files
     problems: tuple[str, ...] = field(default=())
     # Names of links and trees that something else has: a file, or a directory for a link.
     obstacles: frozenset[str] = frozenset()
 
-    def tree(self, version: int | None) -> Tree | None:
-        """Return the sealed or unsealed tree ``version``, None where there is none."""
-        return next((tree for tree in self.trees if tree.version == version), None)
+    def tree(self, number: TreeNumber | None) -> Tree | None:
+        """Return the sealed or unsealed tree ``number``, None where there is none."""
+        return next((tree for tree in self.trees if tree.number == number), None)
 
-    def sealed(self, version: int | None) -> Tree | None:
-        """Return the tree ``version`` if it is sealed."""
-        tree = self.tree(version)
+    def of_version(self, version: int) -> tuple[Tree, ...]:
+        """Return all trees of the release ``version``."""
+        return tuple(tree for tree in self.trees if tree.number.version == version)
+
+    def sealed(self, number: TreeNumber | None) -> Tree | None:
+        """Return the tree ``number`` if it is sealed."""
+        tree = self.tree(number)
         return tree if tree is not None and tree.seal is not None else None
 
     @property
@@ -118,9 +124,9 @@ class StoreState:
         return whole and alone and not self.orphans and not self.litter
 
     @property
-    def newest(self) -> int | None:
-        """The highest version among the sealed trees."""
-        return max((tree.version for tree in self.trees if tree.seal is not None), default=None)
+    def newest(self) -> TreeNumber | None:
+        """The highest number among the sealed trees."""
+        return max((tree.number for tree in self.trees if tree.seal is not None), default=None)
 
 
 def parse_seal(data: bytes, origin: str) -> Seal:
@@ -133,6 +139,7 @@ def parse_seal(data: bytes, origin: str) -> Seal:
     try:
         return Seal(
             version=_integer(document["version"]),
+            revision=_integer(document["revision"]),
             manifest=_text(document["manifest"]),
             entries=_integer(document["entries"]),
             size=_integer(document["size"]),
@@ -156,7 +163,7 @@ def parse_settings(data: bytes, origin: str) -> Settings:
             raise TypeError("pinned is not a list")
         return Settings(
             os_name=check_os_name(_text(document["name"])),
-            pinned=frozenset(_integer(version) for version in pinned),
+            pinned=frozenset(map(_number, pinned)),
             compatible=_text(document["compatible"]),
         )
     except (KeyError, TypeError, InvalidInput) as error:
@@ -183,6 +190,13 @@ def _integer(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not an integer")
     return value
+
+
+def _number(value: object) -> TreeNumber:
+    number = parse_tree_number(_text(value))
+    if number is None:
+        raise TypeError(f"{value!r} is no tree's number")
+    return number
 
 
 def _text(value: object) -> str:

@@ -14,7 +14,7 @@ from rootman.errors import Busy, InvalidInput, RootmanError
 from rootman.execute import Executor, explained
 from rootman.fsops import open_dir
 from rootman.manifest import field_path
-from rootman.names import StageKind, StageName, tree_name
+from rootman.names import StageKind, StageName, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
     Room,
@@ -23,9 +23,10 @@ from rootman.plan import (
     check_room,
     choose_seed,
     falling_out,
+    find_known,
     plan_download,
-    plan_known,
     plan_spare,
+    plan_switch,
     plan_upgrade,
     without_spare,
 )
@@ -68,16 +69,16 @@ class UpgradeResult:
     """What an upgrade did, or would do.
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
-    the switch was durable. ``retired`` is the version that became the spare,
+    the switch was durable. ``retired`` is the tree that became the spare,
     ``fetched`` the bytes that came from the repository: of content, or of a pack.
     """
 
-    version: int
-    was: int | None
+    number: TreeNumber
+    was: TreeNumber | None
     plan: Plan
     needs: Needs | None
     seconds: float
-    retired: int | None = None
+    retired: TreeNumber | None = None
     fetched: int = 0
 
 
@@ -98,19 +99,19 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
         allow_downgrade=options.allow_downgrade,
         rootman_version=VERSION,
     )
-    plan = plan_known(state, release)
-    if plan is not None:
-        if options.download_only:
-            plan = ()
+    number = find_known(state, release)
+    if number is not None:
+        plan = () if options.download_only else plan_switch(state, number)
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-        return UpgradeResult(release.version, state.current, plan, None, time.monotonic() - began)
-    result = _build(opened, repository, release, state, options, began=began)
+        return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
+    number = TreeNumber(release.version)
+    result = _build(opened, repository, release, state, options, number=number, began=began)
     if options.download_only:
         return result
     if options.dry_run:
-        return replace(result, retired=falling_out(state, release.version))
-    return replace(result, retired=leave_spare(opened, state, release.version))
+        return replace(result, retired=falling_out(state, number))
+    return replace(result, retired=leave_spare(opened, state, number))
 
 
 def _build(
@@ -120,6 +121,7 @@ def _build(
     state: StoreState,
     options: Options,
     *,
+    number: TreeNumber,
     began: float,
 ) -> UpgradeResult:
     base = release.base
@@ -145,12 +147,12 @@ def _build(
         if options.download_only:
             plan = plan_download(release.version, delta.needs)
         else:
-            plan = plan_upgrade(state, release.version, seed, delta.needs)
+            plan = plan_upgrade(state, number, seed, delta.needs)
         building = Building(
             opened.store,
             opened.fs,
             opened.reporter,
-            version=release.version,
+            number=number,
             seed=tree,
             wanted=wanted,
             delta=delta,
@@ -163,9 +165,7 @@ def _build(
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     seconds = time.monotonic() - began
-    return UpgradeResult(
-        release.version, state.current, plan, delta.needs, seconds, fetched=supply.fetched
-    )
+    return UpgradeResult(number, state.current, plan, delta.needs, seconds, fetched=supply.fetched)
 
 
 def _old_record(opened: Session, state: StoreState, stack: ExitStack) -> SealRecord | None:
@@ -176,7 +176,7 @@ def _old_record(opened: Session, state: StoreState, stack: ExitStack) -> SealRec
     with suppress(RootmanError, OSError):  # of a spare that will not be trusted
         record_fd = _open_record(opened.store, seed)
         stack.callback(os.close, record_fd)
-        record = SealRecord(record_fd, f"seal record of version {seed.version}")
+        record = SealRecord(record_fd, f"seal record of version {seed.number}")
         record.summary()
         return record
     return None
@@ -184,9 +184,9 @@ def _old_record(opened: Session, state: StoreState, stack: ExitStack) -> SealRec
 
 def _open_record(store: Store, seed: Seed) -> int:
     if seed.kind == "spare":
-        stage = str(StageName(StageKind.SPARE, seed.version))
+        stage = str(StageName(StageKind.SPARE, seed.number))
         return open_dir(f"{stage}/{STAGE_META}", dir_fd=store.staging)
-    return open_dir(str(seed.version), dir_fd=store.trees)
+    return open_dir(str(seed.number), dir_fd=store.trees)
 
 
 def _find_seed(
@@ -254,14 +254,14 @@ def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack)
     """Open the seed and start its quick check."""
     store = opened.store
     if seed.kind == "spare":
-        stage = str(StageName(StageKind.SPARE, seed.version))
+        stage = str(StageName(StageKind.SPARE, seed.number))
         root = open_dir(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging)
     else:
-        root = open_dir(tree_name(state.settings.os_name, seed.version), dir_fd=store.fd)
+        root = open_dir(tree_name(state.settings.os_name, seed.number), dir_fd=store.fd)
     stack.callback(os.close, root)
     record_fd = _open_record(store, seed)
     stack.callback(os.close, record_fd)
-    record = SealRecord(record_fd, f"seal record of version {seed.version}")
+    record = SealRecord(record_fd, f"seal record of version {seed.number}")
     digests = record.digests()
     # A spare is rootman's alone, in a directory that nobody else has a way into.
     stamps = record.stamps(digests) if seed.kind == "spare" else None
@@ -269,14 +269,14 @@ def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack)
     return SeedTree(record, root, record.summary().entries, digests, check)
 
 
-def leave_spare(opened: Session, before: StoreState, version: int) -> int | None:
+def leave_spare(opened: Session, before: StoreState, number: TreeNumber) -> TreeNumber | None:
     """Prepare the seed of the next upgrade, of the tree that fell out if there is one.
 
-    A failure costs the next one its speed, not this upgrade. Return the version of
-    the tree that is the spare now.
+    A failure costs the next one its speed, not this upgrade. Return the tree that
+    is the spare now.
     """
     reporter = opened.reporter
-    fallen = falling_out(before, version)
+    fallen = falling_out(before, number)
     if fallen is not None:
         try:
             refuse_in_use(opened.store.path, tree_name(before.settings.os_name, fallen))

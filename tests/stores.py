@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rootman.adopt import adopt
 from rootman.bundles import parse_list
 from rootman.fsops import RealFs
 from rootman.initialisation import Request, initialise
@@ -27,6 +28,7 @@ from rootman.survey import Check
 from rootman.upgrade import Options, UpgradeResult, upgrade
 from rootman.verify import Difference, Verdict, verdict, verify_tree
 from tests.builders import build
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from rootman.repo.source import Source
     from rootman.state import StoreState
     from tests.builders import Tree
+    from tests.numbers import Number
 
 PUBLISHED = "2026-11-20T17:00:00Z"
 
@@ -85,15 +88,15 @@ class Lab:
     def control(self) -> Path:
         return self.store / ".rootman"
 
-    def source(self, version: int) -> Path:
-        """Return the directory that ``version`` was published from."""
-        return self.home / f"source.{version}"
+    def source(self, number: Number) -> Path:
+        """Return the directory that a version was published from."""
+        return self.home / f"source.{number}"
 
-    def tree(self, version: int) -> Path:
-        return self.store / f"{self.name}.{version}"
+    def tree(self, number: Number) -> Path:
+        return self.store / f"{self.name}.{number}"
 
-    def spare(self, version: int) -> Path:
-        return self.control / f"staging/spare.{version}/root"
+    def spare(self, number: Number) -> Path:
+        return self.control / f"staging/spare.{number}/root"
 
     def link(self, name: str) -> str:
         """Return where ``current`` or ``previous`` leads."""
@@ -106,6 +109,11 @@ class Lab:
         """``rootman init``, and with a tree ``rootman init TREE --version N``."""
         request = Request(str(tree) if tree else None, version, os_name=self.name)
         initialise(str(self.store), request, fs or self.make_fs(), self.heard, forks=1)
+
+    def adopt(self, source: Path, tree: Number, fs: Fs | None = None) -> None:
+        """Take ``source`` in as ``tree``, whatever its number."""
+        with self.session(fs) as opened:
+            adopt(opened, str(source), number(tree))
 
     def publish(
         self,
@@ -151,21 +159,21 @@ class Lab:
         with self.session(fs) as opened, Repository(source, version) as repository:
             return upgrade(opened, repository, options or Options())
 
-    def rollback(self, to: int | None = None, fs: Fs | None = None) -> None:
+    def rollback(self, to: Number | None = None, fs: Fs | None = None) -> None:
         with self.session(fs) as opened:
-            rollback(opened, to)
+            rollback(opened, None if to is None else number(to))
 
-    def prune(self, *versions: int, keep: int = 2, fs: Fs | None = None) -> None:
+    def prune(self, *trees: Number, keep: int = 2, fs: Fs | None = None) -> None:
         with self.session(fs) as opened:
-            prune(opened, keep=keep, versions=versions)
+            prune(opened, keep=keep, numbers=[number(tree) for tree in trees])
 
-    def pin(self, version: int, fs: Fs | None = None, *, pinned: bool = True) -> None:
+    def pin(self, tree: Number, fs: Fs | None = None, *, pinned: bool = True) -> None:
         with self.session(fs) as opened:
-            set_pin(opened, version, pinned=pinned)
+            set_pin(opened, number(tree), pinned=pinned)
 
-    def repair(self, version: int, fs: Fs | None = None) -> RepairResult:
+    def repair(self, repaired: Number, fs: Fs | None = None) -> RepairResult:
         with self.session(fs) as opened, ExitStack() as stack:
-            tree = require_tree(scan(opened.store), version)
+            tree = require_tree(scan(opened.store), number(repaired))
             origin: Origin = NoOrigin()
             if self.repo.exists():
                 origin = stack.enter_context(Repository.open(str(self.repo)))
@@ -181,9 +189,9 @@ class Lab:
         with open_store(str(self.store)) as store:
             return scan(store)
 
-    def drift_of_spare(self, version: int) -> list[Drift]:
-        """Return what the quick check finds in the spare that is a clone of ``version``."""
-        stage = self.spare(version).parent
+    def drift_of_spare(self, tree: Number) -> list[Drift]:
+        """Return what the quick check finds in the spare that is a clone of ``tree``."""
+        stage = self.spare(tree).parent
         root, meta = (os.open(stage / name, os.O_RDONLY) for name in ("root", "meta"))
         try:
             record = SealRecord(meta, str(stage))
@@ -192,9 +200,9 @@ class Lab:
             os.close(root)
             os.close(meta)
 
-    def verify(self, version: int) -> list[Difference]:
+    def verify(self, tree: Number) -> list[Difference]:
         with open_store(str(self.store)) as store:
-            return verify_tree(store, require_tree(scan(store), version))
+            return verify_tree(store, require_tree(scan(store), number(tree)))
 
-    def verdict(self, version: int) -> Verdict:
-        return verdict(self.verify(version))
+    def verdict(self, tree: Number) -> Verdict:
+        return verdict(self.verify(tree))

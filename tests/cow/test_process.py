@@ -17,6 +17,8 @@ from tests.builders import file
 from tests.commands import Machine
 from tests.cow.guarding import Guard, end, guarding, mount, snapshot
 from tests.filesystems import run
+from tests.numbers import renumber
+from tests.stores import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +71,25 @@ def test_a_version_is_mounted_changed_and_unmounted(machine: Machine, mnt: Path)
     assert (machine.tree(2) / "same").read_text() == "changed\n"
     assert snapshot(machine.tree(1)) == before
     assert not (machine.store / ".rootman/guard/2").exists()
+
+
+def test_a_tree_is_mounted_by_its_number(machine: Machine, mnt: Path) -> None:
+    """GD-17, GD-19: where several are of one version, too."""
+    renumber(Lab(machine.home), 2, "1.1")
+    before = snapshot(machine.tree(1))
+
+    said = machine.run("mount", "1.1", mnt).out
+    assert said == f"{machine.store}/olpc.1.1 is mounted at {mnt}\n"
+    (mnt / "same").write_text("changed\n")
+    assert (machine.store / ".rootman/guard/1.1").is_dir()
+    shown = {one["name"]: one["mounted_at"] for one in machine.document("status")["trees"]}
+    assert shown == {"olpc.1": [], "olpc.1.1": [str(mnt)]}
+    machine.refused("umount", "1", code=MISSING)
+    said = machine.run("umount", "1.1").out
+
+    assert said == f"{machine.store}/olpc.1.1 is no longer mounted at {mnt}\n"
+    assert (machine.tree("1.1") / "same").read_text() == "changed\n"
+    assert snapshot(machine.tree(1)) == before
 
 
 def test_an_inode_that_one_version_has_alone_is_not_changed_either(

@@ -26,6 +26,7 @@ from tests.fault.states import (
 )
 from tests.fault.sweep import SETTLED, knowledge
 from tests.fault.trees import VERSIONS
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -94,9 +95,10 @@ class StoreScenario:
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Have GRUB load what ``current`` is, old or new, and what it became after the exit."""
         shapes = self.scenario.shapes[-1:] if phase == "done" else self.scenario.shapes
-        versions = {shape.current for shape in shapes}
-        if None in versions:
+        trees = [shape.current for shape in shapes]
+        if None in trees:
             return []  # the first tree is being installed
+        versions = {tree.version for tree in trees if tree is not None}
         try:
             found = grub.boots(image)
         except grub.Unbootable as error:
@@ -129,7 +131,7 @@ class _StoreCheck:
         self._scenario = scenario
         self._lab = lab
         self._known = told.but(scenario.repairs)
-        self._before = told.before.get(scenario.repairs, {})
+        self._before = told.before.get(number(scenario.repairs), {})
         self._done = done
         self._found: list[str] = []
 
@@ -154,7 +156,7 @@ class _StoreCheck:
             return
         state = self._lab.scan()
         found = [f"S2: {problem}" for problem in state.problems]
-        if (state.current, state.previous) != (NEXT, was):
+        if (state.current, state.previous) != (number(NEXT), was):
             found.append(f"S2: {shape_of(state)}, but {was} was current")
         found += tree_violations(self._lab, NEXT, self._known, thorough=True)
         self._found += [f"upgrade: {one}" for one in found]
@@ -184,7 +186,7 @@ class _StoreCheck:
         )
         if not whole:
             now = snapshot(self._lab.tree(repairs))
-            found += repair_violations(now, self._before, self._known.wanted[repairs])
+            found += repair_violations(now, self._before, self._known.wanted[number(repairs)])
         self._found += [f"{when}: {one}" for one in found]
 
     def _expect_settled(self, when: str) -> None:
@@ -242,6 +244,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("install", *_upgrade(1)),
     _store("upgrade, the first", *_upgrade(2)),
     _store("upgrade from the spare", *_upgrade(3)),
+    _store("upgrade, both trees are of one version", *_upgrade(3)),
     _store("upgrade, one was cut off while it was built", *_upgrade(3)),
     _store("upgrade, one was cut off within the switch", *_upgrade(4)),
     _store("upgrade, one was cut off while it left a spare", *_upgrade(4)),

@@ -17,6 +17,7 @@ from tests.fault.faulty import Hasty, attempt
 from tests.fault.states import names_of, settled_violations, shape, shape_of
 from tests.fault.sweep import SETTLED, Told, Trial, outcome_violations, suffer
 from tests.fault.trees import VERSIONS
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +163,7 @@ def init_trial(told: Told, mode: Mode, lab: Lab, at: int) -> Trial:
         wrong.append(f"given again: ST-1: {os.listdir(lab.store)}")
     if with_tree:
         wrong.extend(differences(snapshot(lab.source(1)), source))
-        wrong.extend(differences(published(snapshot(lab.tree(1))), told.known.wanted[1]))
+        wrong.extend(differences(published(snapshot(lab.tree(1))), told.known.wanted[number(1)]))
     return Trial(at, outcome, names, tuple(wrong))
 
 

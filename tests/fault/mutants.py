@@ -122,7 +122,7 @@ def _leave_temporary(patch: Patch) -> None:
 def _delete_under_its_name(patch: Patch) -> None:
     def delete(fs: Fs, store: Store, tree: Tree) -> None:
         remove_tree(fs, tree.name.encode(), dir_fd=store.fd)
-        remove_tree(fs, str(tree.version).encode(), dir_fd=store.trees)
+        remove_tree(fs, str(tree.number).encode(), dir_fd=store.trees)
 
     patch.setattr(retirement, "delete_tree", delete)
 
@@ -137,15 +137,15 @@ def _name_before_record(patch: Patch) -> None:
     def seal(self: execute.Executor, step: SealTree) -> None:
         """Put the tree into its place first, and take the record's later rename for the tree's."""
         fs, store = self._fs, self._store
-        stage = f"building.{step.version}"
+        stage = f"building.{step.number}"
         fs.syncfs(store.fd)
         fs.move(
             f"{stage}/{STAGE_ROOT}",
-            self._name(step.version),
+            self._name(step.number),
             source_fd=store.staging,
             target_fd=store.fd,
         )
-        fs.move(f"{stage}/seal", str(step.version), source_fd=store.staging, target_fd=store.trees)
+        fs.move(f"{stage}/seal", str(step.number), source_fd=store.staging, target_fd=store.trees)
         links.publish(fs, store)
 
     del original

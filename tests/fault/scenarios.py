@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Final
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
+from tests.builders import build
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
 from tests.fault.trees import VERSIONS
+from tests.numbers import renumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +83,11 @@ def _one(lab: Lab) -> None:
     lab.upgrade(1)
 
 
+def _one_and_a_tree(lab: Lab) -> None:
+    _one(lab)
+    build(lab.source("2.1"), VERSIONS[2])
+
+
 def _two(lab: Lab) -> None:
     _one(lab)
     _published(lab, 3, 4)
@@ -90,6 +97,13 @@ def _two(lab: Lab) -> None:
 def _pinned(lab: Lab) -> None:
     _two(lab)
     lab.pin(1)
+
+
+def _two_of_one_version(lab: Lab) -> None:
+    """Have trees 1, which is current, and 1.1, which is previous and has the spare."""
+    _two(lab)
+    renumber(lab, 2, "1.1")
+    lab.rollback()
 
 
 def _four(lab: Lab) -> None:
@@ -234,6 +248,20 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "upgrade, both trees are of one version",
+        _two_of_one_version,
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape(1, "1.1", 1, "1.1"),
+            shape(1, "1.1", 1, "1.1", 3),
+            shape(1, 3, 1, "1.1", 3),
+            shape(3, 1, 1, "1.1", 3),
+            shape(3, 1, 1, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 1, 1, "1.1", 3),),
     ),
     Scenario(
         "upgrade, previous is pinned",
@@ -392,6 +420,14 @@ SCENARIOS: Final = (
         _one,
         lambda lab, fs: lab.init(lab.source(2), 2, fs),
         (shape(1, None, 1), shape(1, None, 1, 2)),
+        names("settled", "staged", "recorded", "sealed"),
+        idempotent=False,
+    ),
+    Scenario(
+        "a tree is taken in as another than the first of its version",
+        _one_and_a_tree,
+        lambda lab, fs: lab.adopt(lab.source("2.1"), "2.1", fs),
+        (shape(1, None, 1), shape(1, None, 1, "2.1")),
         names("settled", "staged", "recorded", "sealed"),
         idempotent=False,
     ),

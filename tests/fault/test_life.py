@@ -22,12 +22,14 @@ from tests.fault.lanes import in_lanes
 from tests.fault.states import names_of
 from tests.fault.sweep import SETTLED, learn, open_lab, suffer
 from tests.fault.trees import VERSIONS
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from tests.fault.faulty import Mode
     from tests.fault.lanes import Lane
     from tests.fault.states import Known
@@ -83,7 +85,7 @@ class Life:
         self._lab = lab
         self._known = known
         self._random = Random(seed)
-        self._changed: set[int] = set()
+        self._changed: set[TreeNumber] = set()
         """Trees with local changes."""
         self.history: list[str] = []
         self.ends: Counter[str] = Counter()
@@ -105,7 +107,7 @@ class Life:
         self.ends[outcome.kind] += 1
         self.ends[f"{name.split()[0]} {outcome.kind}"] += 1
         if outcome.kind == "done" and name.startswith("repair"):
-            self._changed.discard(int(name.split()[1]))
+            self._changed.discard(number(name.split()[1]))
         wrong = [outcome.message] if outcome.kind == "bug" else []
         wrong += self._wrong()
         self._lab.look()
@@ -117,12 +119,12 @@ class Life:
 
     def _change_something(self) -> None:
         """Replace, add and remove something in a tree, as its user might."""
-        trees = [tree.version for tree in self._lab.scan().trees]
+        trees = [tree.number for tree in self._lab.scan().trees]
         if not trees:
             return
-        version = self._random.choice(trees)
-        self._changed.add(version)
-        root = self._lab.tree(version)
+        changed = self._random.choice(trees)
+        self._changed.add(changed)
+        root = self._lab.tree(changed)
         places = [path for path in root.rglob("*") if not path.is_symlink()]
         place = self._random.choice(places)
         self.history.append(f"local change of {place}")
@@ -137,17 +139,17 @@ class Life:
 
     def _wrong(self) -> list[str]:
         state = self._lab.scan()
-        self._changed &= {tree.version for tree in state.trees}
+        self._changed &= {tree.number for tree in state.trees}
         found = [f"S2: {problem}" for problem in state.problems]
         if not os.path.lexists(self._lab.store / "current"):
             found.append("S2: there is no current")
         for tree in state.trees:
-            if tree.version in self._changed:
+            if tree.number in self._changed:
                 continue
-            wanted = self._known.wanted[tree.version % ADOPTED]
-            now = published(snapshot(self._lab.tree(tree.version)))
+            wanted = self._known.wanted[number(tree.number.version % ADOPTED)]
+            now = published(snapshot(self._lab.tree(tree.number)))
             found += [f"S1: {tree.name}: {one}" for one in differences(now, wanted)]
-            found += [f"S1: {tree.name}: {one}" for one in self._lab.verify(tree.version)]
+            found += [f"S1: {tree.name}: {one}" for one in self._lab.verify(tree.number)]
         return found
 
 

@@ -82,7 +82,7 @@ def test_the_version_is_told(machine: Machine) -> None:
         ("prune --keep 1 2", "prune: give versions, or --keep", "rootman prune --help"),
         (
             "pin 0",
-            "pin: invalid value for 'N': '0' is no version: those are whole numbers from 1",
+            "pin: invalid value for 'N': '0' is no version: those are like 7 or 7.1",
             "rootman pin --help",
         ),
     ],
@@ -95,10 +95,19 @@ def test_wrong_usage_is_one_line(machine: Machine, arguments: str, message: str,
 
 
 @pytest.mark.parametrize("number", ["x", "-1", "1.5", "2147483648", "9" * 30, "", "olpc.7"])
-def test_a_version_is_a_whole_number(machine: Machine, number: str) -> None:
-    line = machine.refused("rollback", "--to", number, code=2)
+def test_the_version_of_a_release_is_a_whole_number(machine: Machine, number: str) -> None:
+    line = machine.refused("init", machine.home, "--version", number, code=2)
 
     assert f"'{number}' is no version: those are whole numbers from 1" in line
+
+
+@pytest.mark.parametrize(
+    "number", ["x", "-1", "07", "1.0", "1.05", "1.5.1", "2147483648", "1." + "9" * 30, "", "olpc.7"]
+)
+def test_that_of_a_tree_may_have_a_second_number(machine: Machine, number: str) -> None:
+    line = machine.refused("rollback", "--to", number, code=2)
+
+    assert f"'{number}' is no version: those are like 7 or 7.1" in line
 
 
 @pytest.mark.parametrize(

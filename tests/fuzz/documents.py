@@ -28,6 +28,7 @@ from tests.builders import (
 )
 from tests.fuzz.metadata import SEEDS
 from tests.fuzz.model import lines_of, manifest_of
+from tests.numbers import number
 from tests.packing import WINDOW, Shelf, chunks_of, header, stored
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "index": [index.serialise_index([1, 7, 2147483647]), index.serialise_index([])],
     "state": [
         state.Seal(7, _HASH, 3, 12, -1).serialise(),
-        state.Settings("olpc", frozenset({3, 6}), "olpc,xo").serialise(),
-        b'{"key": [[1, "x", 5], [2, "", 6]], "sizes": {"1": [3, 4], "2": [0, 9]}}',
+        state.Settings("olpc", frozenset({number(3), number("6.1")}), "olpc,xo").serialise(),
+        b'{"key": [["1", "x", 5], ["2.1", "", 6]], "sizes": {"1": [3, 4], "2.1": [0, 9]}}',
     ],
     "record": _records(),
     "metadata": SEEDS,

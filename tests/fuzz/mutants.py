@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.manifest import Entry
+    from rootman.names import TreeNumber
 
 
 # --- parsers -------------------------------------------------------------------------
@@ -144,13 +145,13 @@ def _any_versions() -> None:
 
 
 def _any_sizes() -> None:
-    """Take it for granted that sizes that are there are sizes by version."""
+    """Take it for granted that sizes that are there are sizes by number."""
     original = sizes._known
 
-    def known(document: dict[str, Any], key: object, versions: Sequence[int]) -> Any:  # noqa: ANN401
+    def known(document: dict[str, Any], key: object, numbers: Sequence[TreeNumber]) -> Any:  # noqa: ANN401
         if "sizes" in document:
-            document["sizes"].get(str(versions[0]))
-        return original(document, key, versions)
+            document["sizes"].get(str(numbers[0]))
+        return original(document, key, numbers)
 
     sizes._known = known
 

@@ -48,6 +48,7 @@ from rootman.wanted import CompressedManifest, Delta
 from tests.fuzz.documents import NEXT_STREAM, PACK_NEW, PACK_OLD, STREAMS
 from tests.fuzz.metadata import check_metadata
 from tests.fuzz.model import is_manifest, is_ordered, lines_of, manifest_of
+from tests.numbers import number
 from tests.packing import Files, files_of, header, stored
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def check_state(data: bytes) -> None:
         assert state.parse_settings(settings.serialise(), "state.json") == settings
     with _directory({"sizes.json": data}) as fd:
         kept = sizes._read(cast("Any", SimpleNamespace(control=fd)))
-        sizes._known(kept, kept.get("key"), [1, 2])
+        sizes._known(kept, kept.get("key"), [number(1), number("2.1")])
 
 
 # --- the seal record ---------------------------------------------------------------------
