@@ -296,6 +296,21 @@ def test_the_stamps_of_a_record(lab: Lab, place: str) -> None:
     assert found.keys() - known.keys() == mixed | touched
 
 
+def test_the_first_spare_has_stamps_although_its_tree_is_new(tmp_on_ext4: Path) -> None:
+    """ST-18, ST-20: what was changed just before the clone is looked at when it has settled."""
+    lab = Lab(tmp_on_ext4)
+    lab.init()
+    for version, tree in enumerate((ONE, TWO), 1):
+        lab.publish(version, tree)
+        lab.upgrade(version)
+
+    found = stamps(lab.spare(2).parent / "meta")
+
+    known = {path: stamp for path, stamp in found.items() if stamp}
+    assert known == {path: (lab.spare(2) / path).stat().st_ctime_ns for path in known}
+    assert found.keys() - known.keys() == {".", "dev", "run"}
+
+
 def test_a_spare_without_stamps(lab: Lab) -> None:
     """ST-18: every directory is looked at then."""
     with (lab.spare(3) / "usr/lib/libc").open("ab") as out:
