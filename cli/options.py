@@ -11,6 +11,7 @@ from rootman.names import MAX_VERSION, TreeNumber, parse_tree_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from rootman.fsops import Fs
     from rootman.session import Session, View
@@ -29,6 +30,11 @@ mirrors: Final = click.option(
 )
 insecure: Final = click.option(
     "--insecure", is_flag=True, help="Take what is not signed by those whom the store trusts."
+)
+
+
+maybe_repository: Final = click.argument(
+    "repository", metavar="[REPO]", envvar="ROOTMAN_REPO", required=False
 )
 
 
@@ -161,3 +167,8 @@ def looking(rootfs: str, command: str) -> Iterator[View]:
 
     with Progress(command) as reporter, look(rootfs, real_fs, reporter) as view:
         yield view
+
+
+def to_install(rootfs: str, command: str, *, dry_run: bool) -> AbstractContextManager[Session]:
+    """Open the store for ``command`` to make a tree current, or to say what that would take."""
+    return rehearsing(rootfs, command) if dry_run else changing(rootfs, command)

@@ -24,7 +24,8 @@ from rootman.manifest import (
     path_field,
     printable,
 )
-from rootman.release import BASE, DESCRIPTION
+from rootman.names import BASE
+from rootman.release import DESCRIPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

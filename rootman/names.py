@@ -13,6 +13,8 @@ DEFAULT_OS: Final = "olpc"
 CONTROL: Final = ".rootman"
 CURRENT: Final = "current"
 PREVIOUS: Final = "previous"
+BASE: Final = "base"
+"""The bundle that every tree has."""
 
 MAX_VERSION: Final = (1 << 31) - 1
 

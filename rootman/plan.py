@@ -40,9 +40,10 @@ from rootman.steps import (
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.release import Release
-    from rootman.state import Stage, StoreState, Tree
+    from rootman.state import Stage, StoreState
 
 KEEP_DEFAULT: Final = 2
 _LINKS: Final = (CURRENT, PREVIOUS)
@@ -214,29 +215,39 @@ def check_release(
         )
 
 
-def find_known(state: StoreState, release: Release) -> TreeNumber | None:
-    """Return which tree is the release's, None where it is not here.
+def find_known(state: StoreState, release: Release, choice: Choice) -> TreeNumber | None:
+    """Return which tree is the release's with these bundles, None where it is not here.
 
     Raises:
-        Refused: a tree of that version was sealed from another manifest.
+        Refused: a tree of that version has a bundle from another manifest.
         InvalidInput: a directory of that name is here that rootman did not make.
     """
-    others: list[Tree] = []
+    published = {bundle.name: bundle.manifest for bundle in release.bundles}
     for tree in state.of_version(release.version):
-        if tree.seal is not None and tree.seal.manifest == release.base.manifest:
+        if tree.seal is None:
+            if tree.number.revision == 0:
+                raise InvalidInput(
+                    f"{tree.name} exists and rootman did not make it",
+                    hint="move it out of the way",
+                )
+        elif tree.seal.parts == choice.manifests and tree.seal.bundles == choice.bundles:
             return tree.number
-        if tree.seal is not None:
-            others.append(tree)
-        elif tree.number.revision == 0:
-            raise InvalidInput(
-                f"{tree.name} exists and rootman did not make it", hint="move it out of the way"
+    for tree in state.of_version(release.version):
+        if tree.seal is not None and not tree.seal.parts.items() <= published.items():
+            raise Refused(
+                f"{tree.name} is here with other content than this release has",
+                hint=f"publish it under a new version, or remove it: rootman prune {tree.number}",
             )
-    for tree in others:
-        raise Refused(
-            f"{tree.name} is here with other content than this release has",
-            hint=f"publish it under a new version, or remove it: rootman prune {tree.number}",
-        )
     return None
+
+
+def next_number(state: StoreState, version: int) -> TreeNumber:
+    """Return the number of the next tree of ``version``, whose name nothing has."""
+    revisions = [tree.number.revision for tree in state.of_version(version)]
+    number = TreeNumber(version, max(revisions) + 1 if revisions else 0)
+    while _name(state, number) in state.obstacles:
+        number = TreeNumber(version, number.revision + 1)
+    return number
 
 
 def check_room(

@@ -15,9 +15,7 @@ from typing import Final
 from rootman.document import FORMAT, Fields, Shape, check_format, decode, encode
 from rootman.errors import InvalidInput
 from rootman.includes import find_cycle, told
-from rootman.names import CURRENT, MAX_VERSION, PREVIOUS
-
-BASE: Final = "base"
+from rootman.names import BASE, CURRENT, MAX_VERSION, PREVIOUS
 
 _MAX_COUNT: Final = (1 << 63) - 1
 _NAME: Final = Shape(

@@ -117,6 +117,11 @@ class Hashed:
             self.size += len(chunk)
             yield chunk
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what passed so far."""
+        return self._hash.hexdigest()
+
     @contextmanager
     def verifying(self, digest: str, what: str) -> Iterator[None]:
         """Verify the stream after a block that reads it as a manifest.
@@ -140,5 +145,5 @@ class Hashed:
         """
         for _ in self:  # whatever the consumer left
             pass
-        if self._hash.hexdigest() != digest:
-            raise InvalidInput(f"{what}: its content has SHA-256 {self._hash.hexdigest()}")
+        if self.digest != digest:
+            raise InvalidInput(f"{what}: its content has SHA-256 {self.digest}")

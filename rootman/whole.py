@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from rootman.composition import composed, merged
 from rootman.errors import InvalidManifest
-from rootman.textstream import Hashed, decompress, decompress_alongside
+from rootman.objects import verified_content
+from rootman.textstream import Hashed
 from rootman.totals import Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rootman.release import Bundle
+    from rootman.wanted import CompressedManifest
 
 _LEVEL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A bundle and its compressed manifest, open for reading from its beginning."""
+    """A bundle and its manifest."""
 
     bundle: Bundle
-    file: BinaryIO
+    manifest: CompressedManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,17 @@ class Whole:
     size: int
 
 
+def compress(stream: Iterable[bytes], write: Callable[[bytes], object]) -> None:
+    """Give a manifest, compressed, to ``write``."""
+    import zstandard
+
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+    for data in stream:
+        if packed := compressor.compress(data):
+            write(packed)
+    write(compressor.flush())
+
+
 def put_together(base: Part, others: Sequence[Part], write: Callable[[bytes], object]) -> Whole:
     """Give the manifest of the tree that has these parts, compressed, to ``write`` (BU-5).
 
@@ -46,33 +57,22 @@ def put_together(base: Part, others: Sequence[Part], write: Callable[[bytes], ob
             not agree (BU-6).
         OSError: one cannot be read or written.
     """
-    import zstandard
-
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
-    hasher = hashlib.sha256()
-    length = 0
     sums = Totals()
-    with ExitStack() as stack:
-        streams = []
-        for part in others:
-            stream = Hashed(decompress_alongside(part.file, _what(part)))
-            stack.enter_context(stream.verifying(part.bundle.manifest, _what(part)))
-            streams.append(stream)
-        whole = Hashed(decompress(base.file, _what(base)))
-        stack.enter_context(whole.verifying(base.bundle.manifest, _what(base)))
-        for block in composed(whole, _added(merged(streams), sums)):
-            hasher.update(block)
-            length += len(block)
-            if data := compressor.compress(block):
-                write(data)
-        write(compressor.flush())
+    more = _added(merged([_verified(part) for part in others]), sums)
+    made = Hashed(composed(_verified(base), more))
+    compress(made, write)
+    for part in others:
+        part.manifest.freeze()
     return Whole(
-        hasher.hexdigest(), length, base.bundle.entries + sums.entries, base.bundle.size + sums.size
+        made.digest, made.size, base.bundle.entries + sums.entries, base.bundle.size + sums.size
     )
 
 
-def _what(part: Part) -> str:
-    return f"manifest {part.bundle.manifest}"
+def _verified(part: Part) -> Iterator[bytes]:
+    """Yield the manifest of a part; a wrong one fails, at the latest at its end."""
+    bundle = part.bundle
+    what = f"manifest {bundle.manifest}"
+    yield from verified_content(part.manifest.stream(), what, bundle.manifest, bundle.manifest_size)
 
 
 def _added(lines: Iterator[bytes], sums: Totals) -> Iterator[bytes]:
@@ -87,9 +87,9 @@ def check_part(part: Part) -> None:
     Raises:
         InvalidInput: they do not, or are not in order.
     """
-    stream = Hashed(decompress_alongside(part.file, _what(part)))
+    stream = part.manifest.verified()
     sums = Totals()
-    with stream.verifying(part.bundle.manifest, _what(part)):
+    with stream.verifying(part.bundle.manifest, f"manifest {part.bundle.manifest}"):
         for line in merged([stream]):
             sums.add(line)
     for what, found, said in (

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from rootman.errors import InvalidInput, RootmanError
-from rootman.release import BASE
+from rootman.names import BASE
 from rootman.repo import layout
 from rootman.wanted import CompressedManifest, Delta
 from rootman.whole import Part, check_part, put_together
@@ -36,10 +36,11 @@ def wrong_manifests(repository: Repository, release: Release) -> Iterator[tuple[
     for bundle in (release.base, *others):
         try:
             with repository.open_manifest(bundle.manifest) as file:
+                manifest = CompressedManifest(file, bundle.manifest)
                 if bundle.name == BASE:
-                    _check_base(CompressedManifest(file, bundle.manifest), bundle)
+                    _check_base(manifest, bundle)
                     continue
-                check_part(Part(bundle, file))
+                check_part(Part(bundle, manifest))
             _check_whole(repository, release.base, [bundle])
         except RootmanError as error:
             found = True
@@ -69,11 +70,11 @@ def _check_base(manifest: CompressedManifest, bundle: Bundle) -> None:
 def _check_whole(repository: Repository, base: Bundle, others: Sequence[Bundle]) -> None:
     """Refuse parts that do not make the manifest of a tree."""
     with ExitStack() as stack:
-        parts = [
-            Part(one, stack.enter_context(repository.open_manifest(one.manifest)))
-            for one in (base, *others)
-        ]
-        file = stack.enter_context(TemporaryFile())
-        whole = put_together(parts[0], parts[1:], file.write)
-        manifest = CompressedManifest(file, whole.manifest)
+        parts = []
+        for one in (base, *others):
+            file = stack.enter_context(repository.open_manifest(one.manifest))
+            parts.append(Part(one, CompressedManifest(file, one.manifest)))
+        made = stack.enter_context(TemporaryFile())
+        whole = put_together(parts[0], parts[1:], made.write)
+        manifest = CompressedManifest(made, whole.manifest)
         Delta(manifest, None, ()).check((), entries=whole.entries, seed_entries=0)

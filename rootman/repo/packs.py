@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.errors import InvalidInput, SystemFailure
+from rootman.names import BASE
 from rootman.packs.packing import Task, pack, wanted
-from rootman.release import BASE
 from rootman.repo import layout
 from rootman.repo.repository import Repository
 from rootman.repo.source import Missing

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from rootman.bundles import BundleList, Parting, parse_list
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.manifest import HEADER
-from rootman.release import BASE, Bundle
+from rootman.names import BASE
+from rootman.release import Bundle
 from rootman.repo.objects import LEVEL
 from rootman.totals import Totals
 

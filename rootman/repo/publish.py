@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 from rootman.bundles import check_includes
 from rootman.comparison import lines
 from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
-from rootman.names import DEFAULT_OS
-from rootman.release import BASE, Bundle, Release, serialise
+from rootman.names import BASE, DEFAULT_OS
+from rootman.release import Bundle, Release, serialise
 from rootman.repo import layout
 from rootman.repo.index import serialise_index
 from rootman.repo.objects import store_objects

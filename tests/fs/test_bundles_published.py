@@ -15,7 +15,8 @@ from rootman.composition import composed, merged
 from rootman.errors import Refused
 from rootman.fsops import RealFs
 from rootman.manifest import HEADER, line_path
-from rootman.release import BASE, Release, parse_release, serialise
+from rootman.names import BASE
+from rootman.release import Release, parse_release, serialise
 from rootman.repo import layout, parts
 from rootman.repo.check import Amount, Report, check
 from rootman.repo.export import export

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
     "names", "errors", "manifest", "totals", "comparison", "composition", "edits", "delta",
-    "document", "includes", "release", "bundles", "state", "steps", "plan", "packs.format",
-    "packs.pairing", "packs.revision", "packs.streams", "repo.index", "repo.layout",
+    "document", "includes", "release", "bundles", "choice", "state", "steps", "plan",
+    "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
+    "repo.layout",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 
