@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, TypedDict
 
 from rootman.errors import RootmanError
-from rootman.names import CURRENT, StageKind, tree_name
+from rootman.names import BASE, CURRENT, StageKind, tree_name
 from rootman.sizes import tree_sizes
 from rootman.usage import guards, is_guarded
 
@@ -31,7 +31,7 @@ class TreeOverview(TypedDict):
 
     ``shared`` is what other trees of the store have too, ``exclusive`` what would be
     freed without this one; ``sealed_at`` is in seconds since 1970. ``mounted_at`` are the
-    mount points of its guard.
+    mount points of its guard. ``bundles`` were chosen, ``included`` came with them.
     """
 
     version: int
@@ -39,6 +39,8 @@ class TreeOverview(TypedDict):
     name: str
     state: str
     pinned: bool
+    bundles: list[str]
+    included: list[str]
     size: int | None
     shared: int | None
     exclusive: int | None
@@ -136,12 +138,16 @@ def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
 def _tree(
     state: StoreState, tree: Tree, size: TreeSize | None, mounts: Mapping[str, list[str]]
 ) -> TreeOverview:
+    bundles = tree.seal.bundles if tree.seal else ()
+    parts = tree.seal.parts.keys() if tree.seal else set()
     return {
         "version": tree.number.version,
         "revision": tree.number.revision,
         "name": tree.name,
         "state": tree.state,
         "pinned": tree.number in state.settings.pinned,
+        "bundles": list(bundles),
+        "included": sorted(parts - {BASE, *bundles}),
         "size": tree.seal.size if tree.seal else None,
         "shared": size.shared if size else None,
         "exclusive": size.exclusive if size else None,

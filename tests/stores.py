@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rootman.adopt import adopt
 from rootman.bundles import parse_list
+from rootman.bundling import add_bundles, remove_bundles
 from rootman.fsops import RealFs
 from rootman.initialisation import Request, initialise
 from rootman.objects import NoOrigin, Objects
@@ -158,6 +159,17 @@ class Lab:
         """Upgrade to ``version`` of the repository that ``source`` has."""
         with self.session(fs) as opened, Repository(source, version) as repository:
             return upgrade(opened, repository, options or Options())
+
+    def add(self, *names: str, fs: Fs | None = None, source: Source | None = None) -> UpgradeResult:
+        """``rootman bundle add NAMES --from REPO``, or from ``source``."""
+        opening = Repository(source) if source else Repository.open(str(self.repo))
+        with self.session(fs) as opened, opening as repository:
+            return add_bundles(opened, repository, names, Options())
+
+    def remove(self, *names: str, fs: Fs | None = None) -> UpgradeResult:
+        """``rootman bundle remove NAMES``."""
+        with self.session(fs) as opened:
+            return remove_bundles(opened, None, names, Options())
 
     def rollback(self, to: Number | None = None, fs: Fs | None = None) -> None:
         with self.session(fs) as opened:
