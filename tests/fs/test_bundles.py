@@ -97,12 +97,9 @@ def assembled(lab: Lab, version: int, *bundles: str) -> Path:
     kept = {path for name in bundles for path in OF[name]}
     for path in {path for paths in OF.values() for path in paths} - kept:
         subprocess.run(("rm", "-r", target / path), check=True)
-    for path in (
-        target,
-        *(one for one in target.rglob("*") if one.is_dir() and not one.is_symlink()),
-    ):
-        time = (source / path.relative_to(target)).stat().st_mtime_ns
-        os.utime(path, ns=(time, time))
+    for folder, _, _ in os.walk(target):
+        time_ns = os.stat(source / os.path.relpath(folder, target)).st_mtime_ns
+        os.utime(folder, ns=(time_ns, time_ns))
     return target
 
 
@@ -306,7 +303,6 @@ def test_bundles_that_do_not_fit_are_refused(lab: Lab) -> None:
     now = published(snapshot(lab.store))
     changed = {path for path in now.keys() | before.keys() if now.get(path) != before.get(path)}
     assert changed <= {b".rootman/lock", b".rootman/objects"}
-    assert links(lab)[0] == "olpc.1"
 
 
 @pytest.mark.parametrize(
