@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from rootman import foresight
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree, misplaced
 from rootman.comparison import Change, compare, known_lines
@@ -87,6 +88,7 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         closing(LinkedContent(fs, source, new.inodes())) as content,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
+        foresight.looking(_places(old, new, root)),
     ):
         noted = array("Q")
         changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
@@ -106,6 +108,13 @@ def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:
         return
     with old.manifest() as before, new.manifest() as after:
         yield from compare(before, after)
+
+
+def _places(old: SealRecord, new: SealRecord, root_fd: int) -> list[foresight.Look]:
+    """Return what looks at the places that differ, where that is known without a comparison."""
+    if not new.shares_manifest(old):
+        return []
+    return foresight.below(root_fd, [change.field for change in _differing(old, new)])
 
 
 def _again(record: SealRecord, numbers: array[int]) -> Iterator[Change]:

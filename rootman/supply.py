@@ -17,7 +17,6 @@ from rootman.execute import explained
 from rootman.manifest import HEADER
 from rootman.names import BASE
 from rootman.objects import verified_content
-from rootman.packs.delivery import Delivery
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.whole import compress
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from rootman.fsops import Fs
     from rootman.objects import Objects
+    from rootman.packs.delivery import Delivery
     from rootman.release import Bundle
     from rootman.repo.repository import Repository
     from rootman.report import Reporter
@@ -192,6 +192,8 @@ class Supply:
             delivery.manifest(stream, size, write)
 
     def _order(self, old: OldPart | None) -> Delivery | None:
+        from rootman.packs.delivery import Delivery
+
         origin = old.digest if old else ""
         new = self._bundle.manifest
         limit = self._bundle.size + self._bundle.manifest_size + _PACK_FRAMES

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
+from weakref import finalize
 
 from rootman.errors import InvalidInput, InvalidManifest
 
@@ -103,23 +104,56 @@ def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
         thread.join()
 
 
+class _HashingThread(Thread):
+    """Feeds a hash, which lets other threads run meanwhile, until it is told to end."""
+
+    def __init__(self, hasher: hashlib._Hash) -> None:
+        super().__init__(daemon=True)
+        self._hash = hasher
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._room = Semaphore(_CHUNKS_AHEAD)
+        self.start()
+
+    def update(self, chunk: bytes) -> None:
+        """Have ``chunk`` hashed after what came before."""
+        self._room.acquire()
+        self._queue.put(chunk)
+
+    def end(self) -> None:
+        """Have the thread end after what came before."""
+        self._queue.put(b"")
+
+    def run(self) -> None:
+        while chunk := self._queue.get():
+            self._hash.update(chunk)
+            self._room.release()
+
+
 class Hashed:
-    """A stream that is hashed while it passes."""
+    """A stream that is hashed while it passes; what comes in large chunks, in a thread."""
 
     def __init__(self, stream: Iterator[bytes]) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
+        self._thread: _HashingThread | None = None
         self.size = 0
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
-            self._hash.update(chunk)
+            if self._thread is None and len(chunk) == CHUNK:
+                self._thread = _HashingThread(self._hash)
+                finalize(self, self._thread.end)
+            (self._thread or self._hash).update(chunk)
             self.size += len(chunk)
             yield chunk
 
     @property
     def digest(self) -> str:
         """The SHA-256 of what passed so far."""
+        if self._thread is not None:
+            self._thread.end()
+            self._thread.join()
+            self._thread = None
         return self._hash.hexdigest()
 
     @contextmanager

@@ -8,9 +8,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rootman import VERSION
+from rootman import VERSION, foresight
 from rootman.building import Building
 from rootman.choice import choose
+from rootman.delta import wanted_content
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.names import BASE, tree_name
@@ -29,11 +30,13 @@ from rootman.plan import (
 )
 from rootman.provision import Provision
 from rootman.release import serialise
+from rootman.repo.layout import object_path
 from rootman.seeding import find_seed, likely_record
 from rootman.session import read_state, recover_quietly
 from rootman.usage import refuse_in_use
 
 if TYPE_CHECKING:
+    from rootman.building import SeedTree
     from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.names import TreeNumber
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from rootman.session import Session
     from rootman.state import StoreState
     from rootman.steps import Plan
+    from rootman.wanted import Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +212,23 @@ def _build(
         others=tuple(part.manifest for part in wanted.others),
     )
     if not options.dry_run:
+        stack.enter_context(foresight.looking(_places(repository, tree, delta)))
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     return plan, delta.needs, provision.fetched
+
+
+def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list[foresight.Look]:
+    """Return what looks at the places of the seed that change, and at the content near by."""
+    needs = delta.needs
+    if seed is None or needs.added + needs.removed + needs.changed > foresight.MANY:
+        return []
+    changes = list(delta)
+    looks = foresight.below(seed.root_fd, [change.field for change in changes])
+    if repository.is_near:
+        entries = wanted_content(changes, delta.staying)
+        paths = [object_path(entry.sha256) for entry in entries]
+        looks += foresight.contents(repository.source.open, paths)
+    return looks
 
 
 def leave_spare(opened: Session, before: StoreState, number: TreeNumber) -> TreeNumber | None:
