@@ -57,7 +57,7 @@ def remove_bundles(
     ``repository`` is for what was changed in the tree that is current, or damaged.
 
     Raises:
-        NotFound: one of them is not there, or what was changed can be had nowhere.
+        NotFound: there is no such bundle, or what was changed can be had nowhere.
         RootmanError: refused, or failed; the store is then as it was.
     """
     began = time.monotonic()

@@ -64,19 +64,18 @@ def with_added(release: Release, chosen: Iterable[str], names: Sequence[str]) ->
 
 
 def with_removed(release: Release, chosen: Sequence[str], names: Sequence[str]) -> Choice:
-    """Return the choice ``chosen`` without ``names``.
+    """Return the choice ``chosen`` without ``names``, of which some may not be there.
 
     Raises:
-        NotFound: one of them is not there.
+        NotFound: the release has no such bundle.
         Refused: it is base, or there because another bundle that stays includes it.
     """
-    left = choose(release, set(chosen) - set(names))
-    before = choose(release, chosen).manifests
     for name in names:
         if name == BASE:
             raise Refused(f"{BASE} is what every tree has")
-        if name not in before:
-            raise NotFound(f"bundle {name} is not here", hint="rootman bundle list")
+        _require(release, name)
+    left = choose(release, set(chosen) - set(names))
+    for name in names:
         keepers = [one for one in left.bundles if name in choose(release, [one]).manifests]
         if keepers:
             raise Refused(

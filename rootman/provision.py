@@ -17,6 +17,7 @@ from rootman.delta import hash_prefix
 from rootman.downloads import keep_release, refuse_without_room
 from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
+from rootman.execute import explained
 from rootman.manifest import parse_line
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
@@ -123,7 +124,12 @@ class Provision:
         if rehearse:
             file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the stack closes it
             return put_together(base, others, file.write), file
-        with self._objects.arriving(_WHOLE, lambda: compressed_file(whole.manifest)) as fd:
+        step = f"put together the manifests of {', '.join(part.bundle.name for part in others)}"
+        self._reporter.step(step)
+        with (
+            explained(step),
+            self._objects.arriving(_WHOLE, lambda: compressed_file(whole.manifest)) as fd,
+        ):
             whole = put_together(base, others, lambda data: self._fs.write(fd, data))
         return whole, self._objects.open(compressed_file(whole.manifest))
 

@@ -182,6 +182,7 @@ def test_a_tree_that_is_here_with_these_bundles_is_switched_to(lab: Lab) -> None
     again = lab.add("vi")
     assert (again.needs, links(lab)) == (None, ("olpc.1.1", "olpc.1"))
     assert lab.add("vi").plan == ()
+    assert lab.remove("games").plan == ()
 
 
 def test_what_was_chosen_is_told_from_what_came_with_it(lab: Lab) -> None:
@@ -313,7 +314,7 @@ def test_bundles_that_do_not_fit_are_refused(lab: Lab) -> None:
         ("add vi", 2, "missing option '--from'"),
         ("add --from repo", 2, "missing argument 'NAME...'"),
         ("add vi --from nowhere", 8, "nowhere"),
-        ("remove vi", 8, "bundle vi is not here (hint: rootman bundle list)"),
+        ("remove nothing", 8, "olpc.1 has no bundle nothing (hint: there are: games, spell, vi"),
         ("remove spell", 4, "bundle spell comes with games (hint: rootman bundle remove spell ga"),
         ("remove base", 4, "base is what every tree has"),
         ("info nothing", 8, "olpc.1 has no bundle nothing"),
