@@ -37,12 +37,17 @@ if TYPE_CHECKING:
     from tests.fault.beginnings import Files
     from tests.fault.scenarios import Scenario
     from tests.fault.states import Known, Names, Shape
+    from tests.numbers import Number
     from tests.stores import Lab
 
 NEXT: Final = 5
 """The release that the upgrade after the power cut is to: no scenario has it."""
-NEXT_WITH_BUNDLES: Final = f"{NEXT}.1"
-"""The number of the source that has what that release is with all bundles."""
+SOURCES: Final[dict[tuple[str, ...], Number]] = {
+    (): NEXT,
+    ("doc", "more"): f"{NEXT}.1",
+    ("more",): f"{NEXT}.2",
+}
+"""The numbers of the sources that have what that release is with these bundles."""
 UPGRADED: Final = 4
 """One of so many states is upgraded; an upgrade takes as long as a look."""
 BY_COMMAND: Final = 200
@@ -88,7 +93,7 @@ class StoreScenario:
     def prepare(self, lab: Lab) -> None:
         self.scenario.prepare(lab)
         if self.scenario.has_bundles:
-            publish_parts(lab, NEXT, (NEXT, ()), (NEXT_WITH_BUNDLES, ("doc", "more")))
+            publish_parts(lab, NEXT, *((written, names) for names, written in SOURCES.items()))
         else:
             lab.publish(NEXT, VERSIONS[NEXT])
 
@@ -165,9 +170,10 @@ class _StoreCheck:
         found = [f"S2: {problem}" for problem in state.problems]
         if (state.current, state.previous) != (number(NEXT), was):
             found.append(f"S2: {shape_of(state)}, but {was} was current")
-        if tree is not None and tree.seal is not None and tree.seal.bundles:
-            wanted = self._known.wanted[number(NEXT_WITH_BUNDLES)]
-            self._known = replace(self._known, wanted={**self._known.wanted, number(NEXT): wanted})
+        if self._scenario.has_bundles and tree is not None and tree.seal is not None:
+            names = tuple(sorted(tree.seal.parts.keys() - {"base"}))
+            wanted = {number(NEXT): self._known.wanted[number(SOURCES[names])]}
+            self._known = replace(self._known, wanted={**self._known.wanted, **wanted})
         found += tree_violations(self._lab, NEXT, self._known, thorough=True)
         self._found += [f"upgrade: {one}" for one in found]
         self._expect_settled("upgrade")
