@@ -196,7 +196,7 @@ class Building:
             else:
                 record = self.seed.record.dir_fd
                 self.fs.link(MANIFEST_FILE, MANIFEST_FILE, source_fd=record, target_fd=fd)
-            for part in {part.digest: part for part in self.others}.values():
+            for part in self.others:
                 make_file(self.fs, part.compressed(), part_file(part.digest).encode(), dir_fd=fd)
             for name, data in files.items():
                 make_file(self.fs, iter([data]), name.encode(), dir_fd=fd)

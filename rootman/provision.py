@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
@@ -73,12 +72,14 @@ class Provision:
         self._reporter = opened.reporter
         self._repository = repository
         self._objects = objects
-        self._choice = choice
         self._stack = stack
         self._parts: list[Part] = []
+        base, *others = choice.parts
+        # Bundles that are the same come once.
+        self._bundles = [base, *{one.manifest: one for one in others}.values()]
         self._supplies = [
             stack.enter_context(Supply(opened.fs, opened.reporter, repository, objects, bundle))
-            for bundle in choice.parts
+            for bundle in self._bundles
         ]
         self._fetched = 0
 
@@ -100,7 +101,7 @@ class Provision:
         keeps nothing in the store.
         """
         parts = self._parts
-        for bundle, supply in zip(self._choice.parts, self._supplies, strict=True):
+        for bundle, supply in zip(self._bundles, self._supplies, strict=True):
             part = part_of(old, bundle.name)
             if rehearse:
                 file = supply.passing_manifest(part, room=room)
@@ -122,6 +123,8 @@ class Provision:
         """Return the manifest of all parts, in ``objects/`` unless this is to ``rehearse``."""
         base, *others = self._parts
         if rehearse:
+            from tempfile import TemporaryFile
+
             file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the stack closes it
             return put_together(base, others, file.write), file
         step = f"put together the manifests of {', '.join(part.bundle.name for part in others)}"

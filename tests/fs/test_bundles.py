@@ -209,6 +209,37 @@ def test_the_record_has_the_manifests_of_the_bundles(lab: Lab) -> None:
     assert set(os.listdir(lab.control / "staging/spare.1.1/meta")) == names
 
 
+def test_bundles_that_are_the_same(lab: Lab) -> None:
+    """BU-5, ST-21: under two names, they are there once, and each can go."""
+    lab.publish(3, tree(3), lists={**LISTS, "words": SPELL})
+    lab.upgrade(3)
+    lab.add("spell", "words")
+    check_with(lab, "3.1", "spell", "words")
+    lab.remove("spell")
+    check_with(lab, "3.2", "words")
+    lab.remove("words")
+    assert lab.link("current") == "olpc.3.3"
+
+
+def check_with(lab: Lab, number: str, *bundles: str) -> None:
+    """Check a tree that has the dictionary under one name or two."""
+    wanted = assembled(lab, 3, "spell")
+    assert rsync_differences(wanted, lab.tree(number)) == ""
+    assert lab.verdict(number) == "pristine"
+    assert seal(lab, number)["parts"].keys() == {"base", *bundles}
+    names = os.listdir(lab.control / f"trees/{number}")
+    assert len([name for name in names if len(name) > 60]) == 1
+
+
+def test_a_tree_with_bundles_is_repaired(lab: Lab) -> None:
+    lab.add("vi")
+    tree = lab.tree("1.1")
+    (tree / "usr/share/vi/help").unlink()
+    (tree / "etc/motd").write_text("changed")
+    lab.repair("1.1")
+    check(lab, "1.1", "vi", "spell")
+
+
 # --- upgrades ----------------------------------------------------------------------------
 
 
