@@ -17,7 +17,8 @@ from rootman.comparison import known_lines
 from rootman.entries import open_quietly
 from rootman.errors import InvalidInput
 from rootman.packs.format import Role
-from rootman.packs.recipe import EXPANDED_LIMIT, Memory, expand
+from rootman.packs.gzipped import EXPANDED_LIMIT, expand
+from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.unpacking import unpack

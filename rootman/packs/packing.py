@@ -14,8 +14,9 @@ from rootman.errors import SystemFailure
 from rootman.manifest import HEADER, parse_line
 from rootman.packs.differences import best, is_x86
 from rootman.packs.format import Header, Role, chunk, number
+from rootman.packs.gzipped import expand
 from rootman.packs.pairing import Content, OldFiles
-from rootman.packs.recipe import Memory, Method, Recipe, expand
+from rootman.packs.recipe import Memory, Method, Recipe
 from rootman.packs.revision import revise, revised
 from rootman.packs.spool import Compressed, Spool
 from rootman.packs.streams import Streams
@@ -221,8 +222,10 @@ def _record(recipe: Recipe) -> bytes:
     record = number(recipe.method)
     if recipe.method.compressed:
         record += number(len(recipe.head)) + recipe.head + number(recipe.size)
+    if recipe.method & Method.GZIP:
+        record += b"".join(map(number, (len(recipe.ends), *recipe.ends)))
     if recipe.method & Method.DELTA:
-        record += number(len(recipe.source)) + recipe.source + number(recipe.operations)
+        record += number(len(recipe.source)) + recipe.source
     return record
 
 

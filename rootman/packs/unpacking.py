@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rootman.errors import InvalidManifest
 from rootman.manifest import MAX_LINE, field_path, parse_line, path_field
 from rootman.packs.format import Role
-from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method, Recipe, made
+from rootman.packs.gzipped import ENDS_LIMIT, EXPANDED_LIMIT, HEAD_LIMIT
+from rootman.packs.recipe import Method, Recipe, made
 from rootman.packs.streams import Damaged
 
 if TYPE_CHECKING:
@@ -71,18 +72,27 @@ def _recipe(entry: Entry, streams: Streams) -> Recipe:
     found = files.number()
     if found & ~_METHODS or not (method := Method(found)).possible:
         raise Damaged(f"{streams.what}: damaged: an unknown method")
-    source, operations, head, size = b"", 0, b"", entry.size
+    source, head, size, ends = b"", b"", entry.size, ()
     if method.compressed:
         head = _bytes(streams, HEAD_LIMIT)
         size = files.number()
         if size > EXPANDED_LIMIT:
             raise Damaged(f"{streams.what}: damaged: a gzip file of more than is allowed")
+    if method & Method.GZIP:
+        ends = _ends(streams, size)
     if method & Method.DELTA:
         source = _path(streams) or entry.path
-        operations = files.number()
-        if operations > size + 1:
-            raise Damaged(f"{streams.what}: damaged: more operations than bytes")
-    return Recipe(method, size, source, operations, head)
+    return Recipe(method, size, source, head, ends)
+
+
+def _ends(streams: Streams, size: int) -> tuple[int, ...]:
+    """Return the bytes in the blocks of a gzip file whose content has ``size``."""
+    files = streams[Role.FILES]
+    if (count := files.number()) <= ENDS_LIMIT:
+        ends = tuple(files.number() for _ in range(count))
+        if sum(ends) <= size:
+            return ends
+    raise Damaged(f"{streams.what}: damaged: a gzip file of more blocks than can be")
 
 
 def _path(streams: Streams) -> bytes:
