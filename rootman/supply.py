@@ -1,7 +1,7 @@
 """How what a release needs comes into a store: its manifest, and the content of its files.
 
-From near, file by file as it is used. From far, in this order: what the store's own
-tree has elsewhere, a pack that leads from that tree, and the rest object by object.
+From near, file by file as it is used. From far, in this order: a pack that leads from
+the store's own tree, what that tree has elsewhere, and the rest object by object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rootman.downloads import copy_manifest, fetch_manifest, keep_release, refus
 from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
-from rootman.manifest import HEADER, parse_line
+from rootman.manifest import HEADER, content_digest, parse_line
 from rootman.packs.delivery import Delivery
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
@@ -188,10 +188,10 @@ class Supply:
         def report(done: int) -> None:
             self._reporter.fetched(done, total)
 
-        if self.uses_packs and old is not None:
-            reuse(self._objects, old, wanted())
         if self._delivery is not None:
             self._unpack(self._delivery, lines, old[1] if old else None, report)
+        if self.uses_packs and old is not None and not reuse(self._objects, old, wanted()):
+            return
         if self._repository.is_near:
             self._take(wanted(), total)
         else:
@@ -243,8 +243,10 @@ class Supply:
             self._delivery.close()
 
 
-def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> None:
+def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> bool:
     """Copy what is ``wanted`` and a tree has at another path into ``objects``.
+
+    Return whether any of it is still missing.
 
     Raises:
         InvalidInput: the record of the tree is damaged.
@@ -253,30 +255,29 @@ def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]
     record, root_fd = old
     missing = {hash_prefix(entry.sha256) for entry in wanted if not objects.has(entry.sha256)}
     if not missing:
-        return
+        return False
     with record.manifest() as stream, TreeDirs(root_fd) as dirs:
         for line in known_lines(stream):
-            start = line.find(_DIGEST) + len(_DIGEST)
-            if start < len(_DIGEST) or int(line[start : start + 16], 16) not in missing:
+            digest = content_digest(line)
+            if not digest or int(digest[:16], 16) not in missing:
                 continue
             entry = parse_line(line)
-            if not objects.has(entry.sha256):
-                _copy(objects, entry, dirs)
+            if objects.has(entry.sha256) or _copy(objects, entry, dirs):
+                missing.discard(hash_prefix(entry.sha256))
+    return bool(missing)
 
 
-_DIGEST: Final = b" sha256digest="
-
-
-def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> None:
-    """Copy one file of a tree into ``objects`` if it is what it was."""
+def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> bool:
+    """Copy one file of a tree into ``objects`` if it is what it was; return whether it is."""
     parent, name = split(entry.path)
     try:
         source = open_quietly(name, dir_fd=dirs.fd(parent))
     except OSError:  # it was removed, or is in the way of no one
-        return
+        return False
     try:
         objects.put(entry, read_content(source))
     except InvalidInput:
-        return  # it was changed, and comes from elsewhere
+        return False  # it was changed, and comes from elsewhere
     finally:
         os.close(source)
+    return True

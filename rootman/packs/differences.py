@@ -47,7 +47,7 @@ def best(path: bytes, new: bytes, source: bytes, old: bytes | None) -> Made:
     if old is None:
         return literal
     method = plain.method | Method.DELTA
-    if plain.method.compressed and (expanded := expand(old)) is not None:
+    if plain.zipped and (expanded := expand(old)) is not None:
         old, method = expanded, method | Method.EXPANDED
     recipe = replace(plain, method=method, source=b"" if source == path else source)
     return min(literal, Made(recipe, _delta(old, content)), key=_cost)
@@ -192,7 +192,7 @@ def _expanded_again(new: bytes) -> tuple[bytes, Recipe]:
         ends = tuple(block_sizes(new[size:]))[:-1]
         if len(ends) <= ENDS_LIMIT and by_gzip(content, head, ends) == new:
             return content, Recipe(Method.GZIP, total, head=head, ends=ends)
-    return new, Recipe(Method(0), len(new))
+    return new, Recipe(Method.PLAIN, len(new))
 
 
 def _head_size(member: bytes) -> int:

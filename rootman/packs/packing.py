@@ -212,7 +212,7 @@ def _spool_literal(task: Task, spool: Spool, content: Content) -> None:
         if role is None:
             is_program = is_x86(piece)
             role = Role.CODE if is_program else Role.LITERAL
-            method = Method.PROGRAM if is_program else Method(0)
+            method = Method.PROGRAM if is_program else Method.PLAIN
             spool.append(Role.FILES, _record(Recipe(method, content.size)))
         spool.append(role, piece)
 
@@ -220,7 +220,7 @@ def _spool_literal(task: Task, spool: Spool, content: Content) -> None:
 def _record(recipe: Recipe) -> bytes:
     """Return how a recipe stands in ``FILES``."""
     record = number(recipe.method)
-    if recipe.method.compressed:
+    if recipe.zipped:
         record += number(len(recipe.head)) + recipe.head + number(recipe.size)
     if recipe.method & Method.GZIP:
         record += b"".join(map(number, (len(recipe.ends), *recipe.ends)))

@@ -9,7 +9,7 @@ from rootman.errors import InvalidManifest
 from rootman.manifest import MAX_LINE, field_path, parse_line, path_field
 from rootman.packs.format import Role
 from rootman.packs.gzipped import ENDS_LIMIT, EXPANDED_LIMIT, HEAD_LIMIT
-from rootman.packs.recipe import Method, Recipe, made
+from rootman.packs.recipe import Method, Recipe, compressed, made
 from rootman.packs.streams import Damaged
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rootman.packs.recipe import Source
     from rootman.packs.streams import Streams
 
-_METHODS: Final = sum(Method)
 
 
 class Sources(Protocol):
@@ -46,13 +45,24 @@ def unpack(
         Damaged: the pack is not what it must be.
         OSError: it cannot be read.
     """
+    for entry, recipe, pieces in read_files(lines, streams, sources):
+        if recipe.zipped:
+            yield entry, iter([compressed(recipe, b"".join(pieces))])
+        else:
+            yield entry, pieces
+
+
+def read_files(
+    lines: Iterator[bytes], streams: Streams, sources: Sources
+) -> Iterator[tuple[Entry, Recipe, Iterator[bytes]]]:
+    """Do as ``unpack``, but that gzip files are still to be ``compressed`` by their recipe."""
     files = streams[Role.FILES]
     for _ in range(files.number()):
         entry = _entry(lines, files.number(), streams.what)
         recipe = _recipe(entry, streams)
         with sources.open(recipe.source, expanded=bool(recipe.method & Method.EXPANDED)) as source:
             content = made(recipe, source, streams)
-            yield entry, content
+            yield entry, recipe, content
             for _ in content:
                 pass
 
@@ -69,11 +79,12 @@ def _entry(lines: Iterator[bytes], skipped: int, what: str) -> Entry:
 
 def _recipe(entry: Entry, streams: Streams) -> Recipe:
     files = streams[Role.FILES]
-    found = files.number()
-    if found & ~_METHODS or not (method := Method(found)).possible:
+    method = files.number()
+    if not Method.possible(method):
         raise Damaged(f"{streams.what}: damaged: an unknown method")
-    source, head, size, ends = b"", b"", entry.size, ()
-    if method.compressed:
+    source, head, size = b"", b"", entry.size
+    ends: tuple[int, ...] = ()
+    if method & Method.ZIPPED:
         head = _bytes(streams, HEAD_LIMIT)
         size = files.number()
         if size > EXPANDED_LIMIT:
