@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rootman.errors import InvalidManifest
 from rootman.manifest import MAX_LINE, field_path, parse_line, path_field
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rootman.manifest import Entry
     from rootman.packs.recipe import Source
     from rootman.packs.streams import Streams
-
 
 
 class Sources(Protocol):
