@@ -11,12 +11,12 @@ import io
 import os
 import stat
 from collections import deque
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
 from rootman.entries import open_quietly
-from rootman.errors import InvalidInput
+from rootman.errors import InvalidInput, RootmanError
 from rootman.packs.format import Role
 from rootman.packs.gzipped import EXPANDED_LIMIT, expand
 from rootman.packs.recipe import Memory
@@ -104,11 +104,12 @@ class Delivery:
 
         stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST], size))
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
-        for line in stream:
-            if data := compressor.compress(line):
-                write(data)
+        with self._bytes.keeping():
+            for line in stream:
+                if data := compressor.compress(line):
+                    write(data)
+                    self._bytes.keep()
         write(compressor.flush())
-        self._bytes.keep()
         stream.verify(self._new, "the manifest that the pack makes")
 
     def files(
@@ -124,7 +125,7 @@ class Delivery:
             OSError: an object cannot be written.
         """
         done = 0
-        with Tree(root_fd) as tree, self._workshop() as workshop:
+        with self._bytes.keeping(), Tree(root_fd) as tree, self._workshop() as workshop:
             for entry, content in workshop.files(lines, self._open(), tree):
                 self._bytes.keep()
                 if not self._objects.was_left(entry.sha256):
@@ -136,12 +137,10 @@ class Delivery:
                         pass  # its old file was changed: this one comes by itself
                 done += entry.size
                 on_progress(done)
-        self._bytes.keep()
 
     @contextmanager
     def _workshop(self) -> Iterator[Workshop]:
-        with ExitStack() as stack:
-            workshop = stack.enter_context(Workshop())
+        with Workshop() as workshop:
             try:
                 yield workshop
             except InvalidInput:
@@ -215,6 +214,16 @@ class _Bytes(io.RawIOBase):
         """
         while self._part is not None and self._read:
             self._fs.write(self._part, self._read.popleft())
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep in the end what was read in the context, also where no more can be had."""
+        try:
+            yield
+        except RootmanError:
+            self.keep()
+            raise
+        self.keep()
 
     def _take(self, data: bytes, buffer: Any) -> int:  # noqa: ANN401  as the base class
         buffer[: len(data)] = data
