@@ -6,12 +6,14 @@ turns old into new is made in a copy of the first. Out of scope: what is measure
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from rootman.names import CONTROL, CURRENT, StageKind, StageName
 from tests.bench.images import digest_of_sources
 from tests.bench.measure import execute
 from tests.bench.recipes import REPOSITORY, STORE
@@ -57,7 +59,8 @@ class Peer:
 
     ``prepare`` gets a copy of the first and makes what a device will ask for. ``serve``
     yields the port where it can ask, with the commands that ``download`` returns for the
-    device's copy; then the new tree is at ``result`` on it.
+    device's copy; then the new tree is at ``result`` on it. Where the command goes on with
+    something else when it is in use and durable, ``is_switched`` says whether it is.
     """
 
     served: Path
@@ -66,6 +69,7 @@ class Peer:
     serve: Callable[[Path], AbstractContextManager[int]]
     download: Callable[[Path, int], Sequence[Command]]
     result: str
+    is_switched: Callable[[Path], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Peers:
             return [(self.rootman, "--rootfs", path / STORE, "upgrade", "--insecure", url)]
 
         store = self._made(f"store{kind}", install, _CORE)
-        return Peer(published, store, prepare, apache, download, f"{STORE}/olpc.2")
+        return Peer(published, store, prepare, apache, download, f"{STORE}/olpc.2", _switched)
 
     def _ostree(self, download: Callable[[Path, int], Sequence[Command]]) -> Peer:
         """Make the commits with fixed times: the same ones on the server and on the device."""
@@ -197,6 +201,14 @@ def _commit(repository: str, tree: Path, number: int) -> str:
     """Commit ``tree`` and return the commit, which is the same wherever that is done."""
     names = (f"--branch={_BRANCH}", f"--tree=dir={tree}", f"--timestamp=@{number}")
     return execute("ostree", repository, "commit", *names).output.strip()
+
+
+def _switched(path: Path) -> bool:
+    """Whether the store's link leads to the new tree, durably: nothing is deleted before (S3)."""
+    store = path / STORE
+    stage = StageName(StageKind.BUILDING, 2)
+    is_current = os.readlink(store / CURRENT) == "olpc.2"
+    return is_current and not (store / CONTROL / "staging" / str(stage)).exists()
 
 
 def _nothing(path: Path) -> None:
