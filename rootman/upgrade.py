@@ -35,7 +35,6 @@ from rootman.session import read_state, recover_quietly
 from rootman.store import STAGE_META, STAGE_ROOT
 from rootman.supply import Supply
 from rootman.survey import Check
-from rootman.usage import refuse_in_use
 from rootman.wanted import CompressedManifest, Delta
 
 if TYPE_CHECKING:
@@ -275,6 +274,8 @@ def leave_spare(opened: Session, before: StoreState, version: int) -> int | None
     A failure costs the next one its speed, not this upgrade. Return the version of
     the tree that is the spare now.
     """
+    from rootman.usage import refuse_in_use  # nothing before the switch needs it
+
     reporter = opened.reporter
     fallen = falling_out(before, version)
     if fallen is not None:

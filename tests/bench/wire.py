@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.bench.link import Shape, link
 from tests.bench.measure import execute, footprint, sync
-from tests.bench.peers import CASYNC, CLAMPED, OSTREE, PULL, ROOTMAN, RSYNC, Peers
+from tests.bench.peers import AGAIN, CASYNC, CLAMPED, OSTREE, PULL, ROOTMAN, RSYNC, Peers
 from tests.bench.table import Row
 from tests.debian_trees import next_trees, update_trees
 
@@ -71,9 +71,9 @@ class Found:
 
 def wire(bench: Bench) -> Iterator[Row]:
     """Compare an upgrade over HTTP with other tools, on one pair of trees or two."""
-    often = Rounds(bench.rounds, min(bench.rounds, 2))
+    often = Rounds(bench.rounds, min(bench.rounds, 3))
     slowly = Rounds(min(bench.rounds, _SLOW_ROUNDS), 0)
-    everyone = (ROOTMAN, CLAMPED, OSTREE, PULL, CASYNC, RSYNC)
+    everyone = (ROOTMAN, CLAMPED, AGAIN, OSTREE, PULL, CASYNC, RSYNC)
     yield from Comparison(bench, update_trees(), everyone, often, slowly).rows()
     if not bench.quick:
         # 100 MB take seven minutes on the slow link: only those two whose ratio is asked for.
@@ -169,6 +169,8 @@ class Comparison:
         if clamped := self._found.get(CLAMPED):
             yield Row("  loopback, times clamped / the same", clamped.fast, theirs.fast, target=0.6)
             yield Row("    and the seed of the next", clamped.ended, theirs.ended)
+        if again := self._found.get(AGAIN):
+            yield Row("  loopback, from that seed / the same", again.fast, theirs.fast, target=0.6)
         most = round(_SLOW_LIMIT * (carried.ratio or 0), 3)
         yield Row("  2 Mbit/s, 100 ms / the same", ours.slow, theirs.slow, target=most)
         yield Row("  make the pack / the delta", ours.prepare, theirs.prepare, target=1.0)
@@ -176,7 +178,7 @@ class Comparison:
     def _others(self) -> Iterator[Row]:
         ours = self._found[ROOTMAN]
         for name, found in self._found.items():
-            if name in (ROOTMAN, CLAMPED, OSTREE):
+            if name in (ROOTMAN, CLAMPED, AGAIN, OSTREE):
                 continue
             yield Row(f"  bytes / {name}", ours.carried, found.carried, "MiB")
             yield Row("    loopback", ours.fast, found.fast)
