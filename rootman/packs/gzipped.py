@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXPANDED_LIMIT: Final = 16 << 20
-"""Bytes of a gzip file's content: one and its source's are in memory at a time."""
+EXPANDED_LIMIT: Final = 8 << 20
+"""Bytes of a gzip file's content: two and a source's are in memory at a time."""
 
 HEAD_LIMIT: Final = 1 << 12
 """Bytes of the header of a gzip file; it may have a name and a comment."""
