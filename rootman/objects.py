@@ -110,6 +110,14 @@ class Objects:
             return self._is_whole(digest)
         return self._is_there(digest)
 
+    def was_left(self, digest: str) -> bool:
+        """Whether an earlier process left the content here; it is hashed now.
+
+        Raises:
+            OSError: it cannot be read, or removed where it is damaged.
+        """
+        return digest in self._doubtful and self.has(digest)
+
     def open(self, name: str) -> BinaryIO:
         """Return the file ``name``, open for reading.
 
@@ -132,8 +140,11 @@ class Objects:
         Raises:
             OSError: it cannot be made.
         """
-        self.drop(name)  # of an earlier process
-        return self._fs.create(name + PART, dir_fd=self._fd)
+        try:
+            return self._fs.create(name + PART, dir_fd=self._fd)
+        except FileExistsError:
+            self.drop(name)  # of an earlier process
+            return self._fs.create(name + PART, dir_fd=self._fd)
 
     def open_part(self, name: str) -> int | None:
         """Return the file that was begun under ``name`` by whomever, for reading and writing.

@@ -1,8 +1,8 @@
 """How what a release needs comes into a store: the manifest of the tree, and its content.
 
 The manifest is that of base, or is put together of those of several bundles. Content from
-near comes file by file as it is used. From far it comes in this order: what the store's own
-tree has elsewhere, a pack for each bundle, and the rest object by object.
+near comes file by file as it is used. From far it comes in this order: a pack for each bundle,
+what the store's own tree has elsewhere, and the rest object by object.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rootman.downloads import keep_release, refuse_without_room
 from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
-from rootman.manifest import parse_line
+from rootman.manifest import content_digest, parse_line
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import OldPart, Supply
@@ -153,12 +153,12 @@ class Provision:
             last = before + done
             self._reporter.fetched(min(last, total), total)
 
-        if self.uses_packs and old is not None:
-            reuse(self._objects, old, wanted())
         for part, supply in zip(self._parts, self._supplies, strict=True):
             lines = known_lines(part.manifest.stream())
             supply.unpack(lines, old[1] if old else None, report)
             before = last
+        if self.uses_packs and old is not None and not reuse(self._objects, old, wanted()):
+            return
         if self._repository.is_near:
             self._take(wanted(), total)
         else:
@@ -195,8 +195,10 @@ def part_of(record: SealRecord | None, bundle: str) -> OldPart | None:
     return OldPart(record, bundle, digest) if record is not None and digest else None
 
 
-def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> None:
+def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> bool:
     """Copy what is ``wanted`` and a tree has at another path into ``objects``.
+
+    Return whether any of it is still missing.
 
     Raises:
         InvalidInput: the record of the tree is damaged.
@@ -205,30 +207,29 @@ def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]
     record, root_fd = old
     missing = {hash_prefix(entry.sha256) for entry in wanted if not objects.has(entry.sha256)}
     if not missing:
-        return
+        return False
     with record.manifest() as stream, TreeDirs(root_fd) as dirs:
         for line in known_lines(stream):
-            start = line.find(_DIGEST) + len(_DIGEST)
-            if start < len(_DIGEST) or int(line[start : start + 16], 16) not in missing:
+            digest = content_digest(line)
+            if not digest or int(digest[:16], 16) not in missing:
                 continue
             entry = parse_line(line)
-            if not objects.has(entry.sha256):
-                _copy(objects, entry, dirs)
+            if objects.has(entry.sha256) or _copy(objects, entry, dirs):
+                missing.discard(hash_prefix(entry.sha256))
+    return bool(missing)
 
 
-_DIGEST: Final = b" sha256digest="
-
-
-def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> None:
-    """Copy one file of a tree into ``objects`` if it is what it was."""
+def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> bool:
+    """Copy one file of a tree into ``objects`` if it is what it was; return whether it is."""
     parent, name = split(entry.path)
     try:
         source = open_quietly(name, dir_fd=dirs.fd(parent))
     except OSError:  # it was removed, or is in the way of no one
-        return
+        return False
     try:
         objects.put(entry, read_content(source))
     except InvalidInput:
-        return  # it was changed, and comes from elsewhere
+        return False  # it was changed, and comes from elsewhere
     finally:
         os.close(source)
+    return True
