@@ -33,6 +33,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "trust": "Show or set whose signatures a store trusts.",
     "check-update": "Say whether there is a newer release.",
     "upgrade": "Install a release and make it current.",
+    "bundle": "Add what is optional, remove it, and look for it.",
+    "search": "Find out which bundles have a path.",
     "rollback": "Go back to the previous version.",
     "boot": "Say what boots, and what came of it.",
     "status": "Show the versions of a store.",
@@ -47,8 +49,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "manifest": "Print the mtree(5) manifest of a directory.",
     "hash": "Print the SHA-256 that names a tree or a file in a repository.",
 }
-
-GROUPS: Final = frozenset({"boot", "repo"})  # commands that have commands
 
 _EPILOG: Final = """\b
 Exit codes:
@@ -176,12 +176,9 @@ def _called(words: Sequence[str]) -> str:
     """Return the name of the command that is called, "" where there is none such."""
     if not words or words[0] not in COMMANDS:
         return ""
-    if words[0] in GROUPS:
-        from importlib import import_module
-
-        known = import_module(f"cli.{words[0]}").SUBCOMMANDS
-        return " ".join([words[0], *(word for word in words[1:2] if word in known)])
-    return words[0]
+    command = rootman.get_command(click.Context(rootman), words[0])
+    table = command.table if isinstance(command, Commands) else {}
+    return " ".join([words[0], *(word for word in words[1:2] if word in table)])
 
 
 def _tell(command: str, message: str, hint: str | None) -> None:

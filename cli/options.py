@@ -11,6 +11,7 @@ from rootman.names import MAX_VERSION, TreeNumber, parse_tree_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from rootman.fsops import Fs
     from rootman.session import Session, View
@@ -29,6 +30,11 @@ mirrors: Final = click.option(
 )
 insecure: Final = click.option(
     "--insecure", is_flag=True, help="Take what is not signed by those whom the store trusts."
+)
+
+
+maybe_repository: Final = click.argument(
+    "repository", metavar="[REPO]", envvar="ROOTMAN_REPO", required=False
 )
 
 
@@ -82,9 +88,28 @@ class Origin(Version):
         return 0 if value == "empty" else super().convert(value, param, ctx)
 
 
+class NamedFile(click.ParamType):
+    """A name and a file, as ``editor=lists/editor``."""
+
+    name = "name=file"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """Return the name and the file that ``value`` is the text of."""
+        name, _, file = str(value).partition("=")
+        if not name or not file:
+            self.fail(f"{value!r} is not NAME=FILE", param, ctx)
+        return name, file
+
+
 VERSION: Final = Version()
 NUMBER: Final = Number()
 ORIGIN: Final = Origin()
+NAMED_FILE: Final = NamedFile()
 
 
 def real_fs() -> Fs:
@@ -142,3 +167,8 @@ def looking(rootfs: str, command: str) -> Iterator[View]:
 
     with Progress(command) as reporter, look(rootfs, real_fs, reporter) as view:
         yield view
+
+
+def to_install(rootfs: str, command: str, *, dry_run: bool) -> AbstractContextManager[Session]:
+    """Open the store for ``command`` to make a tree current, or to say what that would take."""
+    return rehearsing(rootfs, command) if dry_run else changing(rootfs, command)

@@ -22,7 +22,8 @@ _NUMBERS: Final = frozenset({2, 3})  # the columns of sizes
 def command(rootfs: str, as_json: bool) -> None:
     """Show the versions of a store.
 
-    For each: whether it is current or previous, whether it is pinned, how much of
+    For each: whether it is current or previous, whether it is pinned, with which bundles
+    it was chosen, how much of
     its content it shares with other versions and how much it has alone (which is
     what deleting it would free). Below: the spare (the seed of the next upgrade),
     what is staged or was interrupted, and what is wrong with what to do about it.
@@ -94,6 +95,8 @@ def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
         marks.append("pinned")
     if tree["boot"] in ("pending", "bad"):
         marks.append("on trial" if tree["boot"] == "pending" else "bad")
+    if tree["bundles"]:
+        marks.append(f"with {' '.join(tree['bundles'])}")
     marks += [f"mounted at {point}" for point in tree["mounted_at"]]
     return (
         f"{sign} {tree['name']}",

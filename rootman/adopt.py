@@ -11,7 +11,7 @@ from rootman.building import Building
 from rootman.entries import make_plain, open_quietly
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
 from rootman.execute import Executor, explained, write_file
-from rootman.names import CONTROL, check_os_name
+from rootman.names import BASE, CONTROL, check_os_name
 from rootman.objects import copy_verified
 from rootman.plan import plan_adoption
 from rootman.removal import remove_tree
@@ -202,6 +202,7 @@ def adopt(opened: Session, tree: str, number: TreeNumber) -> bool:
             size=totals.size,
             release=None,
             forks=opened.forks,
+            parts={BASE: wanted.digest},
         )
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     finally:

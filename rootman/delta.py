@@ -18,6 +18,7 @@ from rootman.manifest import (
     HARDLINK,
     TYPE_AT,
     Entry,
+    content_digest,
     field_path,
     group_inode,
     line_path,
@@ -135,13 +136,13 @@ def _restore(drift: Drift, shift: int) -> Change:
 
 
 def wants_content(change: Change) -> bool:
-    """Return whether the change needs content that the seed has not at the same path."""
-    new = parse_line(change.new) if change.new is not None else None
-    if new is None or not new.size:
+    """Return whether the change needs content that the seed has not at the same path.
+
+    The lines have been parsed once (``vet``); to do that again would take most of the time.
+    """
+    if change.new is None or not (new := content_digest(change.new)):
         return False
-    if change.untrusted or change.old is None:
-        return True
-    return parse_line(change.old).sha256 != new.sha256
+    return change.untrusted or change.old is None or content_digest(change.old) != new
 
 
 def wanted_content(changes: Iterable[Change], staying: Container[int]) -> Iterator[Entry]:
@@ -153,13 +154,13 @@ def wanted_content(changes: Iterable[Change], staying: Container[int]) -> Iterat
     for change in changes:
         if change.new is None:
             continue
-        entry = parse_line(change.new)
-        if entry.nlink > 1:
-            if entry.inode in groups or entry.inode in staying:
+        if (group := HARDLINK.search(change.new)) is not None:
+            inode = int(group[1])
+            if inode in groups or inode in staying:
                 continue
-            groups.add(entry.inode)
+            groups.add(inode)
         if wants_content(change):
-            yield entry
+            yield parse_line(change.new)
 
 
 def splice(inodes: array[int], changes: Iterable[Change], made: Iterable[int]) -> array[int]:

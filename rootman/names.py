@@ -14,6 +14,8 @@ CONTROL: Final = ".rootman"
 CURRENT: Final = "current"
 PREVIOUS: Final = "previous"
 LINKS: Final = (CURRENT, PREVIOUS)
+BASE: Final = "base"
+"""The bundle that every tree has."""
 
 MAX_VERSION: Final = (1 << 31) - 1
 

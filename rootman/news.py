@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman import VERSION
+from rootman.names import TreeNumber
 from rootman.plan import check_boot, check_release
 from rootman.upgrade import device_names
 
 if TYPE_CHECKING:
-    from rootman.names import TreeNumber
     from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.state import StoreState
@@ -43,5 +43,5 @@ def read_news(state: StoreState, repository: Repository, *, retry_bad: bool = Fa
         check_release(
             state, news.release, hardware=hardware, allow_downgrade=False, rootman_version=VERSION
         )
-        check_boot(state, news.release, retry_bad=retry_bad)
+        check_boot(state, TreeNumber(news.release.version), retry_bad=retry_bad)
     return news

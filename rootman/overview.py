@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 from rootman.boot.running import booted_name
 from rootman.boot.trial import standing
 from rootman.errors import RootmanError
-from rootman.names import CURRENT, StageKind, tree_name
+from rootman.names import BASE, CURRENT, StageKind, tree_name
 from rootman.sizes import tree_sizes
 from rootman.usage import guards, is_guarded
 
@@ -33,7 +33,8 @@ class TreeOverview(TypedDict):
 
     ``shared`` is what other trees of the store have too, ``exclusive`` what would be
     freed without this one; ``sealed_at`` is in seconds since 1970. ``boot`` is its boot state,
-    None where none is kept. ``mounted_at`` are the mount points of its guard.
+    None where none is kept. ``mounted_at`` are the mount points of its guard. ``bundles`` were
+    chosen, ``included`` came with them.
     """
 
     version: int
@@ -42,6 +43,8 @@ class TreeOverview(TypedDict):
     state: str
     boot: str | None
     pinned: bool
+    bundles: list[str]
+    included: list[str]
     size: int | None
     shared: int | None
     exclusive: int | None
@@ -139,6 +142,8 @@ def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
 def _tree(
     state: StoreState, tree: Tree, size: TreeSize | None, mounts: Mapping[str, list[str]]
 ) -> TreeOverview:
+    bundles = tree.seal.bundles if tree.seal else ()
+    parts = tree.seal.parts.keys() if tree.seal else set()
     return {
         "version": tree.number.version,
         "revision": tree.number.revision,
@@ -146,6 +151,8 @@ def _tree(
         "state": tree.state,
         "boot": standing(state.boot, tree.name) if state.boot and tree.seal else None,
         "pinned": tree.number in state.settings.pinned,
+        "bundles": list(bundles),
+        "included": sorted(parts - {BASE, *bundles}),
         "size": tree.seal.size if tree.seal else None,
         "shared": size.shared if size else None,
         "exclusive": size.exclusive if size else None,

@@ -44,9 +44,10 @@ from rootman.switching import (
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.release import Release
-    from rootman.state import Stage, StoreState, Tree
+    from rootman.state import Stage, StoreState
 
 KEEP_DEFAULT: Final = 2
 _BLOCK: Final = 4096
@@ -125,17 +126,17 @@ def _best_spare(state: StoreState) -> Stage | None:
     return usable[-1] if usable else None
 
 
-def check_boot(state: StoreState, release: Release, *, retry_bad: bool = False) -> None:
-    """Refuse a release that failed here before (BT-13).
+def check_boot(state: StoreState, number: TreeNumber, *, retry_bad: bool = False) -> None:
+    """Refuse a tree that failed here before, whether it is still here or not (BT-13).
 
     Raises:
         Refused: it is bad.
     """
-    number = TreeNumber(release.version)
     if state.is_bad(number) and not retry_bad:
-        title = tree_name(release.name, number)
+        again = "" if state.tree(number) is None else f"rootman rollback --to {number} "
         raise Refused(
-            f"{title} is bad: it did not prove itself here", hint="to try it again: --retry-bad"
+            f"{_name(state, number)} is bad: it did not prove itself here",
+            hint=f"to try it again: {again}--retry-bad",
         )
 
 
@@ -171,11 +172,7 @@ def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool =
     require(state, target)
     if target == state.current:
         raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
-    if state.is_bad(target) and not retry_bad:
-        raise Refused(
-            f"{_name(state, target)} is bad: it did not prove itself here",
-            hint=f"to try it again: rootman rollback --to {target} --retry-bad",
-        )
+    check_boot(state, target, retry_bad=retry_bad)
     return plan_known(state, target)
 
 
@@ -248,29 +245,39 @@ def check_release(
         )
 
 
-def find_known(state: StoreState, release: Release) -> TreeNumber | None:
-    """Return which tree is the release's, None where it is not here.
+def find_known(state: StoreState, release: Release, choice: Choice) -> TreeNumber | None:
+    """Return which tree is the release's with these bundles, None where it is not here.
 
     Raises:
-        Refused: a tree of that version was sealed from another manifest.
+        Refused: a tree of that version has a bundle from another manifest.
         InvalidInput: a directory of that name is here that rootman did not make.
     """
-    others: list[Tree] = []
+    published = {bundle.name: bundle.manifest for bundle in release.bundles}
     for tree in state.of_version(release.version):
-        if tree.seal is not None and tree.seal.manifest == release.base.manifest:
+        if tree.seal is None:
+            if tree.number.revision == 0:
+                raise InvalidInput(
+                    f"{tree.name} exists and rootman did not make it",
+                    hint="move it out of the way",
+                )
+        elif tree.seal.parts == choice.manifests and tree.seal.bundles == choice.bundles:
             return tree.number
-        if tree.seal is not None:
-            others.append(tree)
-        elif tree.number.revision == 0:
-            raise InvalidInput(
-                f"{tree.name} exists and rootman did not make it", hint="move it out of the way"
+    for tree in state.of_version(release.version):
+        if tree.seal is not None and not tree.seal.parts.items() <= published.items():
+            raise Refused(
+                f"{tree.name} is here with other content than this release has",
+                hint=f"publish it under a new version, or remove it: rootman prune {tree.number}",
             )
-    for tree in others:
-        raise Refused(
-            f"{tree.name} is here with other content than this release has",
-            hint=f"publish it under a new version, or remove it: rootman prune {tree.number}",
-        )
     return None
+
+
+def next_number(state: StoreState, version: int) -> TreeNumber:
+    """Return the number of the next tree of ``version``, whose name nothing has."""
+    revisions = [tree.number.revision for tree in state.of_version(version)]
+    number = TreeNumber(version, max(revisions) + 1 if revisions else 0)
+    while _name(state, number) in state.obstacles:
+        number = TreeNumber(version, number.revision + 1)
+    return number
 
 
 def check_room(

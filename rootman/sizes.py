@@ -146,7 +146,7 @@ def _inodes(store: Store, trees: Sequence[Tree]) -> dict[TreeNumber, set[int]]:
 
 def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
     from rootman.comparison import known_lines
-    from rootman.seal import content_size
+    from rootman.totals import content_size
     from rootman.verify import open_tree
 
     size = 0

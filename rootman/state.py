@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput
-from rootman.names import TreeNumber, check_os_name, parse_tree_number, tree_name
+from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rootman.boot.block import BootState
     from rootman.names import StageName
 
 FORMAT: Final = 1
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 TreeKind = Literal["sealed", "unsealed"]
 
@@ -25,7 +30,9 @@ class Seal:
     ``version`` is that of its release; together with ``revision`` it is the tree's number.
     ``manifest`` is the SHA-256 of the manifest, ``entries`` its number of lines,
     ``size`` the bytes of its files' content, ``sealed_at`` seconds since 1970,
-    ``edits`` how many there are to the manifest that the record keeps.
+    ``edits`` how many there are to the manifest that the record keeps. ``parts`` are the
+    manifests of all its bundles by their names, by default that of base alone, ``bundles``
+    the names of those that were chosen: the others came with them.
     """
 
     version: int
@@ -35,7 +42,18 @@ class Seal:
     sealed_at: int
     revision: int = 0
     edits: int = 0
+    parts: Mapping[str, str] = field(default_factory=dict)
+    bundles: tuple[str, ...] = ()
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            object.__setattr__(self, "parts", {BASE: self.manifest})
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The manifests of its bundles but for base, each once."""
+        return tuple(sorted({digest for name, digest in self.parts.items() if name != BASE}))
 
     def serialise(self) -> bytes:
         """Return the content of ``seal.json``."""
@@ -161,6 +179,8 @@ def parse_seal(data: bytes, origin: str) -> Seal:
             size=_integer(document["size"]),
             sealed_at=_integer(document["sealed_at"]),
             edits=_integer(document["edits"]),
+            parts=_parts(document["parts"]),
+            bundles=_names(document["bundles"], document["parts"]),
         )
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
@@ -213,6 +233,24 @@ def _number(value: object) -> TreeNumber:
     if number is None:
         raise TypeError(f"{value!r} is no tree's number")
     return number
+
+
+def _parts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or BASE not in value:
+        raise TypeError("parts are not those of a tree")
+    for digest in value.values():
+        if _DIGEST.fullmatch(_text(digest)) is None:
+            raise TypeError(f"{digest!r} names no manifest")
+    return value
+
+
+def _names(value: object, parts: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not isinstance(parts, dict):
+        raise TypeError("bundles is not a list")
+    names = tuple(map(_text, value))
+    if not parts.keys() - {BASE} >= set(names) or len(set(names)) < len(names):
+        raise TypeError("bundles has what are none, or one twice")
+    return names
 
 
 def _text(value: object) -> str:

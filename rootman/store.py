@@ -272,6 +272,11 @@ def _read_small(name: str, dir_fd: int) -> bytes:
         return file.read(_MAX_STATE)
 
 
+def part_file(digest: str) -> str:
+    """Return the name, in a seal record, of the manifest ``digest`` of a bundle."""
+    return f"{digest}.zst"
+
+
 def open_below(name: str, dir_fd: int) -> BinaryIO:
     """Open the file ``name`` below ``dir_fd`` for reading; a symlink is not followed."""
     return open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd), "rb")

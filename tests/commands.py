@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 ROOTMAN = Path(sys.executable).with_name("rootman")
 # What is noted where nothing that is signed is asked for (TU-13).
 UNVERIFIED = re.compile(
-    r"rootman: (?:upgrade|check-update): note: [^\n]* is taken at its word: (?:this store has no"
-    r" root of trust to verify it by \(hint: rootman trust root\.json\)|--insecure asks for that)"
-    r"\r?\n"
+    r"rootman: (?:upgrade|check-update|search|bundle [a-z]+): note: [^\n]* is taken at its word:"
+    r" (?:this store has no root of trust to verify it by \(hint: rootman trust root\.json\)|"
+    r"--insecure asks for that)\r?\n"
 )
 
 

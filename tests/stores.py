@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from rootman.adopt import adopt
 from rootman.boot.marking import begin_boot, mark
+from rootman.bundles import parse_list
+from rootman.bundling import add_bundles, remove_bundles
 from rootman.fsops import RealFs
 from rootman.initialisation import Request, initialise
 from rootman.objects import NoOrigin, Objects
@@ -31,7 +33,7 @@ from tests.builders import build
 from tests.numbers import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from rootman.delta import Drift
@@ -118,15 +120,30 @@ class Lab:
             adopt(opened, str(source), number(tree))
 
     def publish(
-        self, version: int, tree: Tree | None = None, fs: Fs | None = None
+        self,
+        version: int,
+        tree: Tree | None = None,
+        fs: Fs | None = None,
+        lists: Mapping[str, str] | None = None,
     ) -> PublishResult:
-        """Publish ``tree``, made here, or what is at ``source(version)`` already."""
+        """Publish ``tree``, made here, or what is at ``source(version)`` already.
+
+        ``lists`` are the lists of bundles.
+        """
         if tree is not None:
             build(self.source(version), tree)
         return publish(
             str(self.source(version)),
             str(self.repo),
-            Publication(version, name=self.name, timestamp=PUBLISHED),
+            Publication(
+                version,
+                name=self.name,
+                timestamp=PUBLISHED,
+                lists={
+                    name: parse_list(text.encode(), f"{name}.list")
+                    for name, text in (lists or {}).items()
+                },
+            ),
             fs=fs or self.make_fs(),
         )
 
@@ -145,6 +162,17 @@ class Lab:
         """Upgrade to ``version`` of the repository that ``source`` has."""
         with self.session(fs) as opened, Repository(source, version) as repository:
             return upgrade(opened, repository, options or Options())
+
+    def add(self, *names: str, fs: Fs | None = None, source: Source | None = None) -> UpgradeResult:
+        """``rootman bundle add NAMES --from REPO``, or from ``source``."""
+        opening = Repository(source) if source else Repository.open(str(self.repo))
+        with self.session(fs) as opened, opening as repository:
+            return add_bundles(opened, repository, names, Options())
+
+    def remove(self, *names: str, fs: Fs | None = None) -> UpgradeResult:
+        """``rootman bundle remove NAMES``."""
+        with self.session(fs) as opened:
+            return remove_bundles(opened, None, names, Options())
 
     def rollback(self, to: Number | None = None, fs: Fs | None = None) -> None:
         with self.session(fs) as opened:

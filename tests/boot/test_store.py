@@ -9,9 +9,13 @@ import pytest
 
 from rootman.boot.block import BootState, serialise_block
 from rootman.boot.running import booted_name
+from rootman.fsops import RealFs
+from rootman.overview import overview
+from rootman.session import look
 from tests.boot.states import read_block
-from tests.builders import file
+from tests.builders import build, file
 from tests.commands import Machine
+from tests.stores import Listener
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,6 +151,42 @@ def test_choices(machine: Machine) -> None:
     machine.run("boot", "rescue", "--none")
     for wrong in (("choose",), ("choose", 1), ("choose", 1, "--none"), ("rescue",)):
         machine.refused("boot", *wrong, code=2)
+
+
+def test_a_tree_that_runs_on_trial_is_warned_of(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BT-12: something has to say that it is good."""
+    upgrade(machine, 3)
+    monkeypatch.setattr("rootman.overview.booted_name", lambda: "olpc.3")
+
+    with look(str(machine.store), RealFs, Listener()) as view:
+        (problem,) = overview(view, RealFs)["problems"]
+
+    assert problem.startswith("olpc.3 runs, and nothing has marked it good yet")
+    assert "attempts to boot it left: 3" in problem
+
+
+def test_a_tree_with_another_bundle_is_on_trial(tmp_on_ext4: Path) -> None:
+    """BT-9 BT-10: as any new tree, by its full name."""
+    machine = Machine(tmp_on_ext4)
+    build(machine.source(1), {"a": file(b"1"), "b": file(b"2")})
+    (machine.home / "b.list").write_text("/b\n")
+    machine.run(
+        "publish", machine.source(1), machine.repo, "--version", 1,
+        "--bundle", f"b={machine.home}/b.list",
+    )  # fmt: skip
+    machine.run("init")
+    machine.run("upgrade", machine.release(1))
+    machine.run("boot", "init")
+
+    machine.run("bundle", "add", "b", "--from", machine.repo)
+
+    assert read_block(block(machine)) == BootState("olpc.1.1", 3)
+    machine.run("boot", "mark-bad", "1.1")
+    assert machine.links["current"] == "olpc.1"
+    again = machine.refused("bundle", "add", "b", "--from", machine.repo, code=4)
+    assert "to try it again: rootman rollback --to 1.1 --retry-bad" in again
 
 
 def test_a_tree_that_is_not_known_to_run_has_to_be_named(machine: Machine) -> None:

@@ -7,7 +7,7 @@ an exit with 0 means that it stays done. Out of scope: GRUB's view (``grub``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rootman.boot.planning import plan_good
@@ -18,6 +18,7 @@ from tests.crash import grub
 from tests.fault import beginnings
 from tests.fault.faulty import Hasty, attempt
 from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
+from tests.fault.scenarios import publish_parts
 from tests.fault.states import (
     repair_violations,
     settled_violations,
@@ -38,10 +39,17 @@ if TYPE_CHECKING:
     from tests.fault.beginnings import Files
     from tests.fault.scenarios import Scenario
     from tests.fault.states import Known, Names, Shape
+    from tests.numbers import Number
     from tests.stores import Lab
 
 NEXT: Final = 5
 """The release that the upgrade after the power cut is to: no scenario has it."""
+SOURCES: Final[dict[tuple[str, ...], Number]] = {
+    (): NEXT,
+    ("doc", "more"): f"{NEXT}.1",
+    ("more",): f"{NEXT}.2",
+}
+"""The numbers of the sources that have what that release is with these bundles."""
 UPGRADED: Final = 4
 """One of so many states is upgraded; an upgrade takes as long as a look."""
 BY_COMMAND: Final = 200
@@ -86,7 +94,10 @@ class StoreScenario:
 
     def prepare(self, lab: Lab) -> None:
         self.scenario.prepare(lab)
-        lab.publish(NEXT, VERSIONS[NEXT])
+        if self.scenario.has_bundles:
+            publish_parts(lab, NEXT, *((written, names) for names, written in SOURCES.items()))
+        else:
+            lab.publish(NEXT, VERSIONS[NEXT])
 
     def learn(self, lab: Lab) -> Known:
         return knowledge(lab)
@@ -187,13 +198,18 @@ class _StoreCheck:
 
     def upgrade(self, upgrade: Callable[[], object]) -> None:
         """Have the next upgrade, and look."""
-        was = self._lab.scan().current
+        before = self._lab.scan()
+        was, tree = before.current, before.sealed(before.current)
         if not self.try_to("upgrade", upgrade):
             return
         state = self._lab.scan()
         found = [f"S2: {problem}" for problem in state.problems]
         if (state.current, state.previous) != (number(NEXT), was):
             found.append(f"S2: {shape_of(state)}, but {was} was current")
+        if self._scenario.has_bundles and tree is not None and tree.seal is not None:
+            names = tuple(sorted(tree.seal.parts.keys() - {"base"}))
+            wanted = {number(NEXT): self._known.wanted[number(SOURCES[names])]}
+            self._known = replace(self._known, wanted={**self._known.wanted, **wanted})
         found += tree_violations(self._lab, NEXT, self._known, thorough=True)
         self._found += [f"upgrade: {one}" for one in found]
         self._expect_settled("upgrade")
@@ -285,6 +301,8 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("upgrade, one was cut off within the switch", *_upgrade(4)),
     _store("upgrade, one was cut off while it left a spare", *_upgrade(4)),
     _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
+    _store("bundle add, from far away", "bundle", "add", "doc", "more", "--from", "{repo}"),
+    _store("bundle remove", "bundle", "remove", "doc"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
     _store("upgrade on trial", *_upgrade(3)),

@@ -20,7 +20,7 @@ from rootman.upgrade import Options
 from tests.builders import build
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
-from tests.fault.trees import VERSIONS
+from tests.fault.trees import LISTS, VERSIONS, tree_with
 from tests.numbers import renumber
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from rootman.fsops import Fs
     from tests.fault.faulty import Call
+    from tests.numbers import Number
     from tests.stores import Lab
 
 DOWNGRADE: Final = Options(allow_downgrade=True)
@@ -57,6 +58,8 @@ class Scenario:
     """Whether the command has another to recover from, and may fail in that."""
     repairs: int = 0
     """The version of a tree that is not what it should be, before."""
+    has_bundles: bool = False
+    """Whether releases have the bundles of ``trees``."""
 
     @property
     def ends(self) -> tuple[Shape, ...]:
@@ -105,6 +108,30 @@ def _on_trial(lab: Lab) -> None:
     """Have tree 3 on trial, and 2 to fall back to."""
     _counting(lab)
     lab.upgrade(3)
+
+
+def publish_parts(lab: Lab, version: int, *trees: tuple[Number, tuple[str, ...]]) -> None:
+    """Publish a version with its bundles; have as sources what ``trees`` have of them."""
+    lab.publish(version, VERSIONS[version], lists=LISTS)
+    shutil.rmtree(lab.source(version))
+    for written, bundles in trees:
+        build(lab.source(written), tree_with(version, *bundles))
+
+
+def _without_bundles(lab: Lab) -> None:
+    """Have trees 1 and 2 of releases with bundles, and none of them chosen."""
+    publish_parts(lab, 1, (1, ()))
+    publish_parts(lab, 2, (2, ()), ("2.1", ("doc", "more")), ("2.2", ("more",)))
+    publish_parts(lab, 3, (3, ("doc", "more")))
+    lab.init()
+    lab.upgrade(1)
+    lab.upgrade(2)
+
+
+def _with_bundles(lab: Lab) -> None:
+    """Have trees 2, and 2.1 with both bundles, which were chosen."""
+    _without_bundles(lab)
+    lab.add("doc", "more")
 
 
 def _pinned(lab: Lab) -> None:
@@ -387,6 +414,51 @@ SCENARIOS: Final = (
         _download,
         (shape(2, 1, 1, 2),),
         names("settled"),
+    ),
+    Scenario(
+        "bundle add, from far away",
+        _without_bundles,
+        lambda lab, fs: lab.add("doc", "more", fs=fs, source=Far(str(lab.repo), "far")),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, "2.1"),
+            shape(2, "2.1", 1, 2, "2.1"),
+            shape("2.1", 2, 1, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1"),
+        ),
+        _UPGRADE,
+        stops=(shape("2.1", 2, 1, 2, "2.1"),),
+        has_bundles=True,
+    ),
+    Scenario(
+        "bundle remove",
+        _with_bundles,
+        lambda lab, fs: lab.remove("doc", fs=fs),
+        (
+            shape("2.1", 2, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1", "2.2"),
+            shape("2.1", "2.2", 2, "2.1", "2.2"),
+            shape("2.2", "2.1", 2, "2.1", "2.2"),
+            shape("2.2", "2.1", "2.1", "2.2"),
+        ),
+        _UPGRADE,
+        stops=(shape("2.2", "2.1", 2, "2.1", "2.2"),),
+        has_bundles=True,
+    ),
+    Scenario(
+        "upgrade with bundles",
+        _with_bundles,
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape("2.1", 2, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1", 3),
+            shape("2.1", 3, 2, "2.1", 3),
+            shape(3, "2.1", 2, "2.1", 3),
+            shape(3, "2.1", "2.1", 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, "2.1", 2, "2.1", 3),),
+        has_bundles=True,
     ),
     Scenario(
         "rollback",

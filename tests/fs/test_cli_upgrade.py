@@ -131,6 +131,7 @@ def test_the_document_of_an_upgrade(machine: Machine) -> None:
     assert document == {
         "name": "olpc", "version": 2, "revision": 0, "tree_name": "olpc.2",
         "was": 1, "was_name": "olpc.1", "dry_run": False, "retired": None, "retired_name": None,
+        "bundles": [], "bundles_added": [], "bundles_removed": [],
         "added": 3, "removed": 2, "changed": 5, "restored": 0,
         "fetch_objects": 2, "fetch_bytes": 100_004, "fetched": 100_004,
     }  # fmt: skip

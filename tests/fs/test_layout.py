@@ -183,7 +183,8 @@ def test_the_summary_of_a_seal(lab: Lab) -> None:
 
     assert text == json.dumps(seal, sort_keys=True) + "\n"
     assert list(seal) == [
-        "edits", "entries", "format", "manifest", "revision", "sealed_at", "size", "version",
+        "bundles", "edits", "entries", "format", "manifest", "parts", "revision", "sealed_at",
+        "size", "version",
     ]  # fmt: skip
     assert (seal["format"], seal["version"]) == (1, 3)
     assert seal["manifest"] == hashlib.sha256(manifest).hexdigest()

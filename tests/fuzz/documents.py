@@ -81,7 +81,11 @@ _RELEASE: Final = release.Release(
     name="olpc",
     version=7,
     timestamp="2026-10-31T17:00:00Z",
-    bundles=(release.Bundle("base", _HASH, 100, 3, 12), release.Bundle("more", _HASH, 0, 0, 0)),
+    bundles=(
+        release.Bundle("base", _HASH, 100, 3, 12),
+        release.Bundle("more", _HASH, 0, 0, 0, ("other",), "What is not for all"),
+        release.Bundle("other", _HASH, 0, 0, 0),
+    ),
     compatible=("olpc,xo-1.75",),
     config=("/etc", "/größe"),
     state=("/var", "/home"),
@@ -142,6 +146,14 @@ def _packs() -> list[bytes]:
     return [*heads, body, small, STREAMS + NEXT_STREAM.join(plain.values())]
 
 
+def _parts() -> list[bytes]:
+    """Return manifests of base and two bundles: such as fit, and of which two do not agree."""
+    lines = lines_of(_OLD)
+    base, one, two = (HEADER + b"".join(some) for some in (lines[::2], lines[1::2], lines[1::4]))
+    other = HEADER + lines[1].replace(b"uid=0", b"uid=7")
+    return [b"\x20" + b"\0".join(some) for some in ((base, one, two), (base, one, other))]
+
+
 _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "names": [b"./usr/bin/foo", b"./a\\040b\\134/\\377", b"."],
     "line": [*lines_of(_OLD), *lines_of(_NEW)],
@@ -151,6 +163,11 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
         b"\x10" + old + b"\0" + edits.serialise(compare([old], [new]))
         for old, new in ((_OLD, _NEW), (_NEW, _OLD), (HEADER, _OLD), (_OLD, HEADER))
     ],
+    "bundle": [
+        b"# a comment\n/usr/bin/vim\n /a\\040b/\n\ninclude more\ndescription An editor\n",
+        b"/a\t\r\n/b\xff\ninclude a\ninclude b",
+    ],
+    "composition": _parts(),
     "release": [release.serialise(_RELEASE), release.serialise_repository("olpc")],
     "index": [index.serialise_index([1, 7, 2147483647]), index.serialise_index([])],
     "state": [

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman import (
     apply,
+    bundles,
     comparison,
+    composition,
     delta,
     document,
     edits,
@@ -104,6 +106,23 @@ def _any_number() -> None:
     edits._cut = cut
 
 
+def _any_path() -> None:
+    """Take what leads out of the tree for a path of it."""
+
+    def taken(line: bytes, where: str) -> bytes:
+        del where
+        return manifest.path_field(line[1:].removesuffix(b"/") or b"a")
+
+    bundles._field = taken
+
+
+def _the_first_line() -> None:
+    """Take the first of two lines that do not agree."""
+    composition._put = lambda block, place, line: (
+        (0, b"") if block[place:].startswith(manifest.line_path(line) + b" ") else (0, line)
+    )
+
+
 def _any_day() -> None:
     """Leave it to others that a month has no 31st day."""
 
@@ -174,6 +193,8 @@ PARSERS: Final[dict[str, Broken]] = {
     "lines in any order": Broken("streams", _any_order),
     "hardlink groups of different lines": Broken("manifests", _half_groups),
     "edits without a number": Broken("edits", _any_number),
+    "lists that lead out of the tree": Broken("bundle", _any_path),
+    "a conflict that is dropped": Broken("composition", _the_first_line),
     "days that are none": Broken("release", _any_day),
     "versions in any order": Broken("index", _any_versions),
     "kept sizes that are relied on": Broken("state", _any_sizes),

@@ -19,7 +19,18 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rootman import comparison, edits, manifest, release, seal, sizes, state, textstream
+from rootman import (
+    bundles,
+    comparison,
+    composition,
+    edits,
+    manifest,
+    release,
+    seal,
+    sizes,
+    state,
+    textstream,
+)
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
@@ -42,6 +53,8 @@ from tests.packing import Files, files_of, header, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rootman.bundles import BundleList
 
 # --- names and lines ---------------------------------------------------------------------
 
@@ -201,6 +214,62 @@ def check_edits(data: bytes) -> None:
         if is_ordered(old) and is_ordered(made):
             back = edits.inverted(comparison.compare([old], [made]))
             assert b"".join(edits.edited([made], back)) == old
+
+
+# --- bundles -----------------------------------------------------------------------------
+
+
+def check_bundle(data: bytes) -> None:
+    """BU-1: what is said of a list has its line; what is accepted, written anew, says the same."""
+    try:
+        found = bundles.parse_list(data, "list")
+    except InvalidInput as error:
+        said = str(error)
+    else:
+        said = "list:1: "
+        _check_list(data, found)
+    assert re.fullmatch(r"list:( names|[0-9]+: )[ -~]*", said)
+
+
+def _check_list(data: bytes, found: BundleList) -> None:
+    for path in found.paths:
+        assert manifest.path_field(manifest.field_path(path)) == path != manifest.ROOT
+    lines = map(bytes.strip, data.split(b"\n"))
+    said = {number for number, one in enumerate(lines, 1) if one and not one.startswith(b"#")}
+    assert {*found.paths.values(), *found.includes.values()} <= said
+    again = [path.removeprefix(b".") for path in found.paths]
+    again += [b"include " + name.encode() for name in found.includes]
+    if found.description:
+        again.append(b"description " + found.description.encode())
+    other = bundles.parse_list(b"\n".join(again), "again")
+    assert list(other.paths) == list(found.paths)
+    assert list(other.includes) == list(found.includes)
+    assert other.description == found.description
+
+
+def check_composition(data: bytes) -> None:
+    """BU-5, BU-6: base and two bundles, parted by NULs, make what they are or are refused."""
+    size = 1 + (data[0] if data else 0)
+    base, *others = (*data[1:].split(b"\0", 2), HEADER, HEADER)[:3]
+    made = None
+    with suppress(InvalidManifest):
+        lines = composition.merged([_cut(one, size + 1) for one in others])
+        made = b"".join(composition.composed(_cut(base, size), lines))
+    assert made is None or all(map(is_ordered, others))
+    if not all(map(is_ordered, (base, *others))):
+        return  # whatever came of a base in disorder, its reader refuses
+    more = {line for one in others for line in _raw_lines(one)}
+    whole = sorted([*_raw_lines(base), *more], key=line_path)
+    if len({line_path(line) for line in whole}) < len(whole):
+        assert made is None
+        return
+    assert made == HEADER + b"".join(whole)
+    lines = composition.merged([[one] for one in others])
+    assert b"".join(composition.without(_cut(made, size), lines)) == base
+
+
+def _raw_lines(data: bytes) -> list[bytes]:
+    return [line + b"\n" for line in data.removeprefix(HEADER).split(b"\n")[:-1]]
 
 
 # --- documents ---------------------------------------------------------------------------
@@ -386,6 +455,8 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "streams": check_streams,
     "manifests": check_manifests,
     "edits": check_edits,
+    "bundle": check_bundle,
+    "composition": check_composition,
     "release": check_release,
     "index": check_index,
     "state": check_state,

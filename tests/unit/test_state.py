@@ -24,15 +24,19 @@ HASH = "0123456789abcdef" * 4
 SEAL = Seal(version=7, manifest=HASH, entries=3, size=12, sealed_at=1_700_000_000)
 SETTINGS = Settings("olpc", frozenset({number("6.10"), number(3), number("6.9")}), "olpc,xo-1.75")
 NUMBERS = st.builds(TreeNumber, st.integers(1, MAX_VERSION), st.integers(0, MAX_VERSION))
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 SEALS = st.builds(
     Seal,
     version=st.integers(1, MAX_VERSION),
     revision=st.integers(0, MAX_VERSION),
-    manifest=st.text("0123456789abcdef", min_size=64, max_size=64),
+    manifest=HASHES,
     entries=st.integers(0, 2**63),
     size=st.integers(0, 2**63),
     sealed_at=st.integers(-(2**40), 2**40),
     edits=st.integers(0, 2**63),
+    parts=st.dictionaries(st.sampled_from("abc"), HASHES, max_size=3).map(
+        lambda others: {"base": HASH, **others}
+    ),
 )
 SETTINGS_OF_ALL_KINDS = st.builds(
     Settings,
@@ -58,8 +62,9 @@ def test_settings_come_back(settings: Settings) -> None:
 def test_the_files_are_as_specified() -> None:
     """ST-5, ST-13: one line each, the keys sorted."""
     assert SEAL.serialise() == (
-        b'{"edits": 0, "entries": 3, "format": 1, "manifest": "%b", "revision": 0,'
-        b' "sealed_at": 1700000000, "size": 12, "version": 7}\n' % HASH.encode()
+        b'{"bundles": [], "edits": 0, "entries": 3, "format": 1, "manifest": "%b",'
+        b' "parts": {"base": "%b"}, "revision": 0, "sealed_at": 1700000000, "size": 12,'
+        b' "version": 7}\n' % (HASH.encode(), HASH.encode())
     )
     assert SETTINGS.serialise() == (
         b'{"compatible": "olpc,xo-1.75", "format": 1, "name": "olpc",'
@@ -79,6 +84,10 @@ WRONG_SEALS: list[dict[str, Any]] = [
     {"manifest": 7}, {"manifest": None}, {"manifest": ...},
     {"entries": "3"}, {"entries": ...}, {"size": [12]}, {"size": ...}, {"edits": ...},
     {"sealed_at": "today"}, {"sealed_at": ...},
+    {"parts": ...}, {"parts": None}, {"parts": []}, {"parts": {}}, {"parts": {"a": HASH}},
+    {"parts": {"base": HASH[1:]}}, {"parts": {"base": HASH, "a": "../a"}}, {"parts": {"base": 7}},
+    {"bundles": ...}, {"bundles": "a"}, {"bundles": ["base"]}, {"bundles": ["a"]}, {"bundles": [1]},
+    {"parts": {"base": HASH, "a": HASH}, "bundles": ["a", "a"]}, {"bundles": [[]]},
 ]  # fmt: skip
 WRONG_SETTINGS: list[dict[str, Any]] = [
     {"name": ...}, {"name": None}, {"name": 7}, {"name": ""}, {"name": "../olpc"}, {"name": "a/b"},
