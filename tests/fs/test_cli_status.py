@@ -185,8 +185,8 @@ def test_a_directory_that_rootman_did_not_make_is_named_and_left_alone(machine: 
     document = machine.document("status")
 
     assert document["trees"][-1] == {
-        "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "boot": None, "pinned": False,
-        "size": None, "shared": None, "exclusive": None, "sealed_at": None, "mounted_at": [],
+        "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "boot": None,
+        "pinned": False, "size": None, "shared": None, "exclusive": None, "sealed_at": None, "mounted_at": [],
         "bundles": [], "included": [],
     }  # fmt: skip
     assert document["problems"] == [
