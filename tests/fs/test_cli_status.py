@@ -186,8 +186,8 @@ def test_a_directory_that_rootman_did_not_make_is_named_and_left_alone(machine: 
 
     assert document["trees"][-1] == {
         "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "boot": None,
-        "pinned": False, "size": None, "shared": None, "exclusive": None, "sealed_at": None, "mounted_at": [],
-        "bundles": [], "included": [],
+        "pinned": False, "size": None, "shared": None, "exclusive": None, "sealed_at": None,
+        "mounted_at": [], "bundles": [], "included": [],
     }  # fmt: skip
     assert document["problems"] == [
         "olpc.9 was not made by rootman and is left alone (hint: move it out of the way)"

@@ -14,6 +14,7 @@ PURE = (
     "document", "includes", "release", "bundles", "choice", "state", "switching", "steps", "plan",
     "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
     "repo.layout", "boot.block", "boot.choice", "boot.trial", "boot.planning", "boot.superblock",
+    "boot.verdict",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 

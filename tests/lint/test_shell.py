@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "rootman" / "boot" / "data"
-SHELL = sorted(DATA.glob("*.sh"))
+SHELL = sorted(DATA.rglob("*.sh"))
 GRUB = sorted(DATA.glob("*.cfg"))
 
 
@@ -49,4 +49,8 @@ def test_grub_reads_it(path: Path) -> None:
 def test_all_of_it_is_installed() -> None:
     setup = (ROOT / "setup.cfg").read_text()
 
-    assert "rootman.boot =\n    data/*\n" in setup
+    patterns = {line.strip() for line in setup.splitlines() if line.startswith("    data/")}
+    installed = {path for pattern in patterns for path in DATA.parent.glob(pattern)}
+    assert {path for path in DATA.rglob("*") if path.suffix in {".sh", ".cfg"}} <= installed
+    for unit in (DATA / "units").iterdir():
+        assert str(unit.relative_to(ROOT)) in setup
