@@ -58,7 +58,10 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
     from rootman.boot.health import examine, reboot
 
     health = examine(
-        folders or None, timeout=timeout, on_result=lambda _: None if as_json else emit((_line(_),))
+        folders or None,
+        timeout=timeout,
+        store=rootfs,
+        on_result=lambda result: None if as_json else emit((_line(result),)),
     )
     verdict: Verdict | None = None
     if act:

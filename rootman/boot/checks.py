@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Final, Literal
 
+from rootman.store import DEFAULT_ROOTFS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -91,8 +93,11 @@ def _is_file(path: str) -> bool:
         return True
 
 
-def run_check(check: Check, *, timeout: float = TIMEOUT) -> Result:
-    """Run a check; one that takes longer than ``timeout`` seconds is ended, and has failed."""
+def run_check(check: Check, *, timeout: float = TIMEOUT, store: str = DEFAULT_ROOTFS) -> Result:
+    """Run a check; one that takes longer than ``timeout`` seconds is ended, and has failed.
+
+    It is told of the store as a user tells rootman, by ``ROOTMAN_ROOTFS``.
+    """
     began = time.monotonic()
     # A file, no pipe: what a check leaves running behind it would keep that open.
     with tempfile.TemporaryFile() as output:
@@ -102,6 +107,7 @@ def run_check(check: Check, *, timeout: float = TIMEOUT) -> Result:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, "ROOTMAN_ROOTFS": store},
                 start_new_session=True,
             )
         except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.boot.checks import TIMEOUT, Result, find_checks, run_check
 from rootman.errors import Refused, SystemFailure
+from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,16 +35,20 @@ def examine(
     folders: Sequence[str] | None = None,
     *,
     timeout: float = TIMEOUT,
+    store: str = DEFAULT_ROOTFS,
     on_result: Callable[[Result], None] = lambda _: None,
 ) -> Health:
-    """Run all checks, also after one has failed, and those that are told how it went."""
+    """Run all checks, also after one has failed, and those that are told how it went.
+
+    ``store`` is the path of the store that they are told of.
+    """
     results = []
     for check in (*find_checks("required", folders), *find_checks("wanted", folders)):
-        results.append(run_check(check, timeout=timeout))
+        results.append(run_check(check, timeout=timeout, store=store))
         on_result(results[-1])
     health = Health(tuple(results))
     for told in find_checks("green" if health.is_healthy else "red", folders):
-        on_result(run_check(told, timeout=timeout))
+        on_result(run_check(told, timeout=timeout, store=store))
     return health
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from rootman.boot.health import Health, act, examine
 from rootman.boot.verdict import decide
 from tests.boot.states import read_block
 from tests.builders import file
-from tests.commands import Machine
+from tests.commands import ROOTMAN, Machine
 from tests.stores import Lab
 
 if TYPE_CHECKING:
@@ -201,6 +202,24 @@ def booted_on_trial(tmp_on_ext4: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 def write_block(lab: Lab, boot: BootState) -> None:
     (lab.control / "boot" / "grubenv").write_bytes(serialise_block(boot))
+
+
+@pytest.mark.loopfs
+def test_the_checks_that_come_with_rootman_pass_on_a_store(
+    booted_on_trial: Callable[[int], Lab], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """BT-15: and tell of one that is not there."""
+    store = str(booted_on_trial(3).store)
+    monkeypatch.setenv("PATH", f"{ROOTMAN.parent}:{os.environ['PATH']}")
+    kept = ("20-store.sh", "20-space.sh")
+    shipped = [
+        one
+        for one in (*find_checks("required"), *find_checks("wanted"))
+        if one.path.rpartition("/")[2] in kept
+    ]
+
+    assert [run_check(one, store=store).passed for one in shipped] == [True, True]
+    assert [run_check(one, store=f"{tmp_path}/none").passed for one in shipped] == [False, False]
 
 
 @pytest.mark.loopfs
