@@ -53,7 +53,7 @@ class Wanted:
 
 
 class Provision:
-    """What a tree with the bundles of ``choice`` needs.
+    """What a tree with the bundles of ``choice`` needs, each from its own manifest (BU-10).
 
     ``stack`` closes what is open in the end. Methods raise ``InvalidInput`` where the
     repository is not what it should be, ``Unreachable`` where it cannot be asked, and
