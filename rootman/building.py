@@ -110,7 +110,7 @@ class Building:
             lambda: wanted_content(self.delta, self.delta.staying),
             known_lines(self.wanted.stream()),
             (seed.record, seed.root_fd) if seed else None,
-            self.delta.needs.fetch_bytes,
+            self.delta.needs,
         )
 
     def keep(self) -> None:

@@ -28,7 +28,7 @@ from rootman.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
 
 _DIR: Final = b"dir "
 
@@ -89,6 +89,11 @@ class Needs:
             self.fetch_objects += 1
             self.fetch_bytes += new.size
             self._wanted.append(hash_prefix(new.sha256))
+
+    @property
+    def contents(self) -> Collection[int]:
+        """The hash prefixes of all content that is to be had."""
+        return self._wanted
 
     def repeated(self) -> frozenset[int]:
         """Return the hash prefixes of content that several paths want."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
 
+    from rootman.delta import Needs
     from rootman.fsops import Fs
     from rootman.manifest import Entry
     from rootman.objects import Objects
@@ -177,19 +178,22 @@ class Supply:
         wanted: Callable[[], Iterable[Entry]],
         lines: Iterator[bytes],
         old: tuple[SealRecord, int] | None,
-        total: int,
+        needs: Needs,
     ) -> None:
-        """Have the content of all that is ``wanted``, ``total`` bytes, in ``objects/``.
+        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``.
 
         ``lines`` are those of the new manifest, ``old`` is the record and the root of
         the tree that there is already.
         """
+        total = needs.fetch_bytes
 
         def report(done: int) -> None:
             self._reporter.fetched(done, total)
 
         if self._delivery is not None:
             self._unpack(self._delivery, lines, old[1] if old else None, report)
+            if self._objects.has_all(needs.contents):
+                return
         if self.uses_packs and old is not None and not reuse(self._objects, old, wanted()):
             return
         if self._repository.is_near:
