@@ -101,7 +101,7 @@ class Needs:
         return frozenset(one for one, two in pairwise(ordered) if one == two)
 
 
-def hash_prefix(digest: str) -> int:
+def hash_prefix(digest: str | bytes) -> int:
     """Return the first 64 bits of a hexadecimal hash."""
     return int(digest[:16], 16)
 

@@ -111,15 +111,14 @@ class Objects:
             return self._is_whole(digest)
         return self._is_there(digest)
 
-    def has_all(self, prefixes: Iterable[int]) -> bool:
-        """Whether content with each of these hash prefixes is here, verified by this process.
+    def lacking(self, prefixes: Iterable[int]) -> set[int]:
+        """Return the hash prefixes of which no content is here, verified by this process.
 
         Raises:
             OSError: the directory cannot be read.
         """
         came = set(os.listdir(self._fd)) - self._doubtful
-        digests = (name for name in came if len(name) == _DIGITS)
-        return {hash_prefix(digest) for digest in digests}.issuperset(prefixes)
+        return set(prefixes).difference(hash_prefix(name) for name in came if len(name) == _DIGITS)
 
     def was_left(self, digest: str) -> bool:
         """Whether an earlier process left the content here; it is hashed now.

@@ -192,10 +192,10 @@ class Supply:
 
         if self._delivery is not None:
             self._unpack(self._delivery, lines, old[1] if old else None, report)
-            if self._objects.has_all(needs.contents):
+        if self.uses_packs and old is not None:
+            missing = self._objects.lacking(needs.contents)
+            if not missing or not reuse(self._objects, old, missing):
                 return
-        if self.uses_packs and old is not None and not reuse(self._objects, old, wanted()):
-            return
         if self._repository.is_near:
             self._take(wanted(), total)
         else:
@@ -247,8 +247,8 @@ class Supply:
             self._delivery.close()
 
 
-def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> bool:
-    """Copy what is ``wanted`` and a tree has at another path into ``objects``.
+def reuse(objects: Objects, old: tuple[SealRecord, int], missing: set[int]) -> bool:
+    """Copy what is ``missing``, by hash prefixes, and a tree has at another path into ``objects``.
 
     Return whether any of it is still missing.
 
@@ -257,18 +257,17 @@ def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]
         OSError: it cannot be written.
     """
     record, root_fd = old
-    missing = {hash_prefix(entry.sha256) for entry in wanted if not objects.has(entry.sha256)}
-    if not missing:
-        return False
     with record.manifest() as stream, TreeDirs(root_fd) as dirs:
         for line in known_lines(stream):
             digest = content_digest(line)
-            if not digest or int(digest[:16], 16) not in missing:
+            if not digest or hash_prefix(digest) not in missing:
                 continue
             entry = parse_line(line)
             if objects.has(entry.sha256) or _copy(objects, entry, dirs):
                 missing.discard(hash_prefix(entry.sha256))
-    return bool(missing)
+                if not missing:
+                    return False
+    return True
 
 
 def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> bool:
