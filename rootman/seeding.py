@@ -110,7 +110,7 @@ def _try_seed(
     try:
         delta = _checked_delta(wanted, tree, ())
         drift = tree.check.drift()
-    except InvalidInput as error:
+    except (InvalidInput, OSError) as error:
         if seed.kind == "spare" and not tree.record.is_sound():
             raise _UntrustedSeed(error) from error
         raise
