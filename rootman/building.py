@@ -111,7 +111,7 @@ class Building:
         if self.supply is not None:
             self.supply.fetch(
                 lambda: wanted_content(self.delta, self.delta.staying),
-                self.delta.needs.fetch_bytes,
+                self.delta.needs,
             )
 
     def keep(self) -> None:

@@ -1,8 +1,8 @@
 """How what a release needs comes into a store: the manifest of the tree, and its content.
 
 The manifest is that of base, or is put together of those of several bundles. Content from
-near comes file by file as it is used. From far it comes in this order: what the store's own
-tree has elsewhere, a pack for each bundle, and the rest object by object.
+near comes file by file as it is used. From far it comes in this order: a pack for each bundle,
+what the store's own tree has elsewhere, and the rest object by object.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rootman.downloads import keep_release, refuse_without_room
 from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
-from rootman.manifest import parse_line
+from rootman.manifest import content_digest, parse_line
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from rootman.choice import Choice
+    from rootman.delta import Needs
     from rootman.manifest import Entry
     from rootman.objects import Objects
     from rootman.repo.repository import Repository
@@ -138,8 +139,9 @@ class Provision:
             whole = put_together(base, others, lambda data: self._fs.write(fd, data))
         return whole, self._objects.open(compressed_file(whole.manifest))
 
-    def fetch(self, wanted: Callable[[], Iterable[Entry]], total: int) -> None:
-        """Have the content of all that is ``wanted``, ``total`` bytes, in ``objects/``."""
+    def fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
+        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``."""
+        total = needs.fetch_bytes
         before = last = 0
 
         def report(done: int) -> None:
@@ -147,13 +149,17 @@ class Provision:
             last = before + done
             self._reporter.fetched(min(last, total), total)
 
-        for tree in self._olds:
-            with suppress(InvalidInput):  # the record of a spare that is not trusted
-                reuse(self._objects, tree, wanted())
         for part, supply in zip(self._parts, self._supplies, strict=True):
             lines = known_lines(part.manifest.stream())
             supply.unpack(lines, report)
             before = last
+        if self._olds:
+            missing = self._objects.lacking(needs.contents)
+            for tree in self._olds:
+                with suppress(InvalidInput):  # the record of a spare that is not trusted
+                    reuse(self._objects, tree, missing)
+            if not missing:
+                return
         if self._repository.is_near:
             self._take(wanted(), total)
         else:
@@ -184,39 +190,40 @@ class Provision:
         keep_release(self._fs, store, self._objects, release)
 
 
-def reuse(objects: Objects, tree: OldTree, wanted: Iterable[Entry]) -> None:
-    """Copy what is ``wanted`` and a tree has wherever into ``objects``.
+def reuse(objects: Objects, tree: OldTree, missing: set[int]) -> None:
+    """Copy what is ``missing``, by hash prefixes, and a tree has wherever into ``objects``.
+
+    What is there then is not ``missing`` any more.
 
     Raises:
         InvalidInput: the record of the tree is damaged.
         OSError: it cannot be written.
     """
-    missing = {hash_prefix(entry.sha256) for entry in wanted if not objects.has(entry.sha256)}
     if not missing:
         return
     with tree.record.manifest() as stream, TreeDirs(tree.root_fd) as dirs:
         for line in known_lines(stream):
-            start = line.find(_DIGEST) + len(_DIGEST)
-            if start < len(_DIGEST) or int(line[start : start + 16], 16) not in missing:
+            digest = content_digest(line)
+            if not digest or hash_prefix(digest) not in missing:
                 continue
             entry = parse_line(line)
-            if not objects.has(entry.sha256):
-                _copy(objects, entry, dirs)
+            if objects.has(entry.sha256) or _copy(objects, entry, dirs):
+                missing.discard(hash_prefix(entry.sha256))
+                if not missing:
+                    return
 
 
-_DIGEST: Final = b" sha256digest="
-
-
-def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> None:
-    """Copy one file of a tree into ``objects`` if it is what it was."""
+def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> bool:
+    """Copy one file of a tree into ``objects`` if it is what it was; return whether it is."""
     parent, name = split(entry.path)
     try:
         source = open_quietly(name, dir_fd=dirs.fd(parent))
     except OSError:  # it was removed, or is in the way of no one
-        return
+        return False
     try:
         objects.put(entry, read_content(source))
     except InvalidInput:
-        return  # it was changed, and comes from elsewhere
+        return False  # it was changed, and comes from elsewhere
     finally:
         os.close(source)
+    return True

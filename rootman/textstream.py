@@ -12,6 +12,7 @@ from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 from weakref import finalize
 
+from rootman.ahead import ahead
 from rootman.errors import InvalidInput, InvalidManifest
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def decompress(source: Readable, what: str) -> Iterator[bytes]:
     if first:
         yield first
     if len(first) == CHUNK:
-        yield from _ahead(chunks)
+        with ahead(chunks, len, _CHUNKS_AHEAD * CHUNK) as following:
+            yield from following
 
 
 def decompress_alongside(source: Readable, what: str) -> Iterator[bytes]:
@@ -73,35 +75,6 @@ def _decompressed(source: Readable, what: str, window: int) -> Iterator[bytes]:
             yield chunk
     except zstandard.ZstdError as error:
         raise InvalidInput(f"{what}: damaged: {error}") from error
-
-
-def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield ``chunks``, produced in a thread that ends when this generator does."""
-    queue: SimpleQueue[bytes | BaseException] = SimpleQueue()
-    room = Semaphore(_CHUNKS_AHEAD)
-    wanted = True
-
-    def produce() -> None:
-        try:
-            while wanted and (chunk := next(chunks, b"")):
-                queue.put(chunk)
-                room.acquire()
-            queue.put(b"")
-        except BaseException as error:  # noqa: BLE001  raised again by the consumer
-            queue.put(error)
-
-    thread = Thread(target=produce, daemon=True)
-    thread.start()
-    try:
-        while chunk := queue.get():
-            if isinstance(chunk, BaseException):
-                raise chunk
-            room.release()
-            yield chunk
-    finally:
-        wanted = False
-        room.release()
-        thread.join()
 
 
 class _HashingThread(Thread):

@@ -33,7 +33,6 @@ from rootman.release import serialise
 from rootman.repo.layout import object_path
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
-from rootman.usage import refuse_in_use
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
@@ -237,6 +236,8 @@ def leave_spare(opened: Session, before: StoreState, number: TreeNumber) -> Tree
     A failure costs the next one its speed, not this upgrade. Return the tree that
     is the spare now.
     """
+    from rootman.usage import refuse_in_use  # nothing before the switch needs it
+
     reporter = opened.reporter
     fallen = falling_out(before, number)
     if fallen is not None:
