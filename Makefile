@@ -17,8 +17,9 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cry
 	python3-psutil python3-pyfuse3 python3-requests python3-urllib3 python3-xattr \
 	python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
-TEST_PACKAGES := acl attr btrfs-progs e2fsprogs groff-base grub-common libarchive-tools libcap2-bin \
-	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
+TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash e2fsprogs groff-base \
+	grub-common grub-emu libarchive-tools libcap2-bin mmdebstrap mount qemu-system-common rsync \
+	shellcheck util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
 BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs mmdebstrap mount \
 	ostree rsync strace unionfs-fuse util-linux

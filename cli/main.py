@@ -36,6 +36,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "bundle": "Add what is optional, remove it, and look for it.",
     "search": "Find out which bundles have a path.",
     "rollback": "Go back to the previous version.",
+    "boot": "Say what boots, and what came of it.",
+    "health": "Say whether this machine works, by its checks.",
     "status": "Show the versions of a store.",
     "diff": "Show what differs between two versions.",
     "verify": "Compare a version with what was installed.",
@@ -58,6 +60,7 @@ Exit codes:
   4  refused                  10  verify: locally modified
   5  busy                     11  verify: damaged
                               12  check-update: there is a newer release
+                              13  health: a required check failed
 """
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @click.command
 @click.option("--to", type=NUMBER, metavar="N", help="Make this version current instead.")
+@click.option("--retry-bad", is_flag=True, help="Go to a version that failed here before, too.")
 @as_json
 @click.pass_obj
-def command(rootfs: str, to: TreeNumber | None, as_json: bool) -> None:
+def command(rootfs: str, to: TreeNumber | None, retry_bad: bool, as_json: bool) -> None:
     """Go back to the previous version.
 
     `current` and `previous` change places, by one rename, so a second rollback
@@ -34,7 +35,7 @@ def command(rootfs: str, to: TreeNumber | None, as_json: bool) -> None:
     from rootman.rollback import rollback
 
     with changing(rootfs, "rollback") as opened:
-        result = rollback(opened, to)
+        result = rollback(opened, to, retry_bad=retry_bad)
     if as_json:
         emit_json(_document(result))
     else:

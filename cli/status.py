@@ -27,7 +27,8 @@ def command(rootfs: str, as_json: bool) -> None:
     its content it shares with other versions and how much it has alone (which is
     what deleting it would free). Below: the spare (the seed of the next upgrade),
     what is staged or was interrupted, and what is wrong with what to do about it.
-    A version that rootman mount shows says where.
+    A version that rootman mount shows says where, and one that is on trial or failed
+    says so (rootman boot status).
 
     \b
       rootman status
@@ -92,6 +93,8 @@ def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
     sign = {"current": "*", "previous": "-"}[marks[0]] if marks else " "
     if tree["pinned"]:
         marks.append("pinned")
+    if tree["boot"] in ("pending", "bad"):
+        marks.append("on trial" if tree["boot"] == "pending" else "bad")
     if tree["bundles"]:
         marks.append(f"with {' '.join(tree['bundles'])}")
     marks += [f"mounted at {point}" for point in tree["mounted_at"]]

@@ -15,6 +15,7 @@ from cli.render import emit, emit_json
 @click.option(
     "--allow-downgrade", is_flag=True, help="Take a release that is older than current, too."
 )
+@click.option("--retry-bad", is_flag=True, help="Take a release that failed here before, too.")
 @click.option("--download-only", is_flag=True, help="Fetch all that is needed; install it later.")
 @mirrors
 @insecure
@@ -25,6 +26,7 @@ def command(
     manifest: str | None,
     dry_run: bool,
     allow_downgrade: bool,
+    retry_bad: bool,
     download_only: bool,
     mirrors: tuple[str, ...],
     insecure: bool,
@@ -41,7 +43,8 @@ def command(
     running system is not touched: it runs from its own tree until the next boot.
     It has the bundles that were chosen before (rootman bundle).
     On an empty store this installs the first version. A store that was given a root
-    of trust (rootman trust) takes only what is signed; others take no URL.
+    of trust (rootman trust) takes only what is signed; others take no URL. Where the
+    boot loader counts attempts (rootman boot), the new version is on trial first.
 
     \b
       rootman upgrade /srv/repo --dry-run
@@ -64,7 +67,7 @@ def command(
 
     if manifest is None and (mirrors or download_only):
         raise click.UsageError("say where from: MANIFEST", click.get_current_context())
-    options = Options(allow_downgrade, dry_run, download_only)
+    options = Options(allow_downgrade, dry_run, download_only, retry_bad)
     before = bytes_written()
     with ExitStack() as stack:
         opened = stack.enter_context(to_install(rootfs, "upgrade", dry_run=dry_run))

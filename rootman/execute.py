@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
+from rootman.boot.record import write_boot
 from rootman.errors import NoSpace, SystemFailure
 from rootman.fsops import opened
 from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
@@ -34,6 +35,7 @@ from rootman.steps import (
     Record,
     Retire,
     RollForward,
+    SaveBoot,
     SaveSettings,
     SealTree,
     StartEmpty,
@@ -213,6 +215,9 @@ class Executor:
     def _save_settings(self, step: SaveSettings) -> None:
         write_state(self._fs, self._store, step.settings.serialise())
 
+    def _save_boot(self, step: SaveBoot) -> None:
+        write_boot(self._fs, self._store, step.boot)
+
 
 _METHODS: Final = {
     Publish: "_publish",
@@ -237,6 +242,7 @@ _METHODS: Final = {
     DeleteTree: "_delete_tree",
     ClearObjects: "_clear_objects",
     SaveSettings: "_save_settings",
+    SaveBoot: "_save_boot",
 }
 
 

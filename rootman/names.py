@@ -13,6 +13,7 @@ DEFAULT_OS: Final = "olpc"
 CONTROL: Final = ".rootman"
 CURRENT: Final = "current"
 PREVIOUS: Final = "previous"
+LINKS: Final = (CURRENT, PREVIOUS)
 BASE: Final = "base"
 """The bundle that every tree has."""
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman import VERSION
-from rootman.plan import check_release
+from rootman.names import TreeNumber
+from rootman.plan import check_boot, check_release
 from rootman.upgrade import device_names
 
 if TYPE_CHECKING:
-    from rootman.names import TreeNumber
     from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.state import StoreState
@@ -29,7 +29,7 @@ class News:
         return self.current is None or self.release.version > self.current.version
 
 
-def read_news(state: StoreState, repository: Repository) -> News:
+def read_news(state: StoreState, repository: Repository, *, retry_bad: bool = False) -> News:
     """Return what ``repository`` offers to the store in ``state``.
 
     Raises:
@@ -43,4 +43,5 @@ def read_news(state: StoreState, repository: Repository) -> News:
         check_release(
             state, news.release, hardware=hardware, allow_downgrade=False, rootman_version=VERSION
         )
+        check_boot(state, TreeNumber(news.release.version), retry_bad=retry_bad)
     return news

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypedDict
 
+from rootman.boot.running import booted_name
+from rootman.boot.trial import standing
 from rootman.errors import RootmanError
 from rootman.names import BASE, CURRENT, StageKind, tree_name
 from rootman.sizes import tree_sizes
@@ -30,14 +32,16 @@ class TreeOverview(TypedDict):
     """One tree. Sizes are bytes of file content, None where they are not known.
 
     ``shared`` is what other trees of the store have too, ``exclusive`` what would be
-    freed without this one; ``sealed_at`` is in seconds since 1970. ``mounted_at`` are the
-    mount points of its guard. ``bundles`` were chosen, ``included`` came with them.
+    freed without this one; ``sealed_at`` is in seconds since 1970. ``boot`` is its boot state,
+    None where none is kept. ``mounted_at`` are the mount points of its guard. ``bundles`` were
+    chosen, ``included`` came with them.
     """
 
     version: int
     revision: int
     name: str
     state: str
+    boot: str | None
     pinned: bool
     bundles: list[str]
     included: list[str]
@@ -145,6 +149,7 @@ def _tree(
         "revision": tree.number.revision,
         "name": tree.name,
         "state": tree.state,
+        "boot": standing(state.boot, tree.name) if state.boot and tree.seal else None,
         "pinned": tree.number in state.settings.pinned,
         "bundles": list(bundles),
         "included": sorted(parts - {BASE, *bundles}),
@@ -156,6 +161,18 @@ def _tree(
     }
 
 
+def _trial(state: StoreState) -> list[str]:
+    """Tell of a tree that runs and that nothing has marked good; without that it will not last."""
+    boot = state.boot
+    if boot is None or not boot.pending or booted_name() != boot.pending:
+        return []
+    line = (
+        f"{boot.pending} runs, and nothing has marked it good yet; attempts to boot it left:"
+        f" {boot.tries} (hint: rootman boot mark-good)"
+    )
+    return [line]
+
+
 def _problems(state: StoreState) -> list[str]:
     """Return what is wrong with the store, each with what to do about it."""
     newest = state.newest
@@ -165,9 +182,12 @@ def _problems(state: StoreState) -> list[str]:
         hint = way_out if problem.startswith(CURRENT) else "the next upgrade makes it anew"
         if "not a symlink" in problem:
             hint = "move it out of the way"
+        if problem.startswith("the boot state"):
+            hint = "rootman boot init"
         found.append(f"{problem} (hint: {hint})")
     if state.current is None and newest is not None and not found:
         found.append(f"no tree is current (hint: {way_out})")
+    found += _trial(state)
     for tree in state.trees:
         if tree.seal is None and tree.number == state.current:
             found.append(f"{tree.name} is current and rootman did not make it (hint: {way_out})")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import CURRENT, PREVIOUS, StageKind, TreeNumber, tree_name
+from rootman.names import LINKS, StageKind, TreeNumber, tree_name
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -19,12 +19,9 @@ from rootman.steps import (
     DeleteTree,
     Discard,
     DropRecord,
-    Exchange,
     Fetch,
     KeepRelease,
     Plan,
-    PointCurrent,
-    PointPrevious,
     Publish,
     Record,
     Retire,
@@ -36,6 +33,13 @@ from rootman.steps import (
     Sweep,
     TakeSpare,
 )
+from rootman.switching import (
+    finish_switch,
+    follow_the_loader,
+    plan_known,
+    plan_switch,
+    plan_trial,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,7 +50,6 @@ if TYPE_CHECKING:
     from rootman.state import Stage, StoreState
 
 KEEP_DEFAULT: Final = 2
-_LINKS: Final = (CURRENT, PREVIOUS)
 _BLOCK: Final = 4096
 _NO_TREE: Final = TreeNumber(0)
 
@@ -72,18 +75,22 @@ def plan_recovery(state: StoreState) -> Plan:
     steps: list[Step] = [Sweep(name) for name in state.litter]
     steps += [DropRecord(number) for number in state.orphans]
     spare = _best_spare(state)
+    is_switched = False
     for stage in state.stages:
         if stage == spare:
             continue
         if _is_sealed(state, stage):
             # Sealed, and then cut off before or within the switch, if that was asked for.
-            if state.obstacles.intersection(_LINKS):
+            if state.obstacles.intersection(LINKS):
                 continue  # it is reported, and waits
             if _is_switched_to(state, stage.name.number):
-                steps += plan_switch(state, stage.name.number)
+                steps += finish_switch(state, stage.name.number)
+                is_switched = True
             steps.append(CloseStage(stage.name.number))
         else:
             steps.append(Discard(stage.name))
+    if state.has_failed and not is_switched:
+        steps += follow_the_loader(state)
     # Killed, not cut off from its power, a command may have died before it made durable
     # what this builds on, or removes.
     return (Publish(), *steps) if steps else ()
@@ -98,7 +105,12 @@ def _is_sealed(state: StoreState, stage: Stage) -> bool:
 
 
 def _is_switched_to(state: StoreState, number: TreeNumber) -> bool:
-    """Return whether a new tree becomes current: an adopted one only where nothing is."""
+    """Return whether a new tree becomes current: an adopted one only where nothing is.
+
+    One that the loader has tried since, and given up, is not.
+    """
+    if state.is_bad(number):
+        return False
     tree = state.tree(number)
     return state.current is None or tree is None or not tree.adopted
 
@@ -114,36 +126,54 @@ def _best_spare(state: StoreState) -> Stage | None:
     return usable[-1] if usable else None
 
 
-def plan_switch(state: StoreState, number: TreeNumber) -> Plan:
-    """Return the steps of S2 that make ``number`` current."""
-    if state.current == number:
-        return ()
-    if state.current is None:
-        return (PointCurrent(number),)
-    exchange = Exchange(number, state.current)
-    if state.previous == number:
-        return (exchange,)
-    return (PointPrevious(number), exchange)
+def check_boot(state: StoreState, number: TreeNumber, *, retry_bad: bool = False) -> None:
+    """Refuse a tree that failed here before, whether it is still here or not (BT-13).
+
+    Raises:
+        Refused: it is bad.
+    """
+    if state.is_bad(number) and not retry_bad:
+        again = "" if state.tree(number) is None else f"rootman rollback --to {number} "
+        raise Refused(
+            f"{_name(state, number)} is bad: it did not prove itself here",
+            hint=f"to try it again: {again}--retry-bad",
+        )
 
 
-def plan_rollback(state: StoreState, to: TreeNumber | None) -> Plan:
+def check_proven(state: StoreState) -> None:
+    """Refuse to replace the way back by a tree that has not proved itself (BT-13).
+
+    Raises:
+        Refused: the current tree is on trial.
+    """
+    if state.boot is not None and state.current is not None:
+        name = _name(state, state.current)
+        if name == state.boot.pending:
+            raise Refused(
+                f"{name} is on trial and not marked good yet",
+                hint=f"wait for the health checks, or: rootman boot mark-good {state.current}",
+            )
+
+
+def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool = False) -> Plan:
     """Return the steps of a rollback to ``previous``, or to the tree ``to``.
 
     Raises:
         NotFound: there is no tree to go back to.
-        Refused: it is current already, or something else has the name of a link.
+        Refused: it is current already, or bad; or something else has the name of a link.
     """
-    _refuse_obstacles(state, *_LINKS)
+    _refuse_obstacles(state, *LINKS)
     target = state.previous if to is None else to
     if target is None:
         raise NotFound(
             "there is no previous version to roll back to",
             hint="rootman status lists the trees; rootman rollback --to N takes any of them",
         )
-    _require(state, target)
+    require(state, target)
     if target == state.current:
         raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
-    return plan_switch(state, target)
+    check_boot(state, target, retry_bad=retry_bad)
+    return plan_known(state, target)
 
 
 def _refuse_obstacles(state: StoreState, *names: str) -> None:
@@ -154,7 +184,7 @@ def _refuse_obstacles(state: StoreState, *names: str) -> None:
     """
     for name in names:
         if name in state.obstacles:
-            wanted = "a symlink" if name in _LINKS else "a directory"
+            wanted = "a symlink" if name in LINKS else "a directory"
             raise Refused(f"{name} is not {wanted}", hint="move it out of the way")
 
 
@@ -190,7 +220,7 @@ def check_release(
             or something else has the name of the tree or of a link.
     """
     title = tree_name(release.name, release.version)
-    _refuse_obstacles(state, *_LINKS, title)
+    _refuse_obstacles(state, *LINKS, title)
     if release.name != state.settings.os_name:
         raise Refused(
             f"{title} is another OS: this store holds {state.settings.os_name}",
@@ -287,7 +317,7 @@ def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs
         Apply(number, changes),
         Record(number),
         SealTree(number),
-        *plan_switch(state, number),
+        *plan_trial(state, number),
         CloseStage(number),
         ClearObjects(),
     )
@@ -304,7 +334,7 @@ def plan_adoption(state: StoreState, number: TreeNumber) -> Plan:
     Raises:
         Refused: there is a tree of that version, or something else has its name or a link's.
     """
-    _refuse_obstacles(state, *_LINKS, _name(state, number))
+    _refuse_obstacles(state, *LINKS, _name(state, number))
     for tree in state.of_version(number.version):
         raise Refused(f"{tree.name} is here already", hint="use another --version")
     steps: Plan = (
@@ -346,7 +376,7 @@ def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) ->
         Refused: a tree that was asked for is current, previous or pinned.
     """
     for number in numbers:
-        _require(state, number)
+        require(state, number)
         reason = protection(state, number)
         if reason is not None:
             hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
@@ -378,13 +408,19 @@ def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     Raises:
         NotFound: there is no such tree.
     """
-    _require(state, number)
+    require(state, number)
     known = state.settings.pinned
     wanted = known | {number} if pinned else known - {number}
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
 
 
-def _require(state: StoreState, number: TreeNumber) -> None:
+def require(state: StoreState, number: TreeNumber) -> None:
+    """Refuse to go on without the sealed tree ``number``.
+
+    Raises:
+        NotFound: there is no such tree.
+        InvalidInput: the directory was not sealed by rootman.
+    """
     tree = state.tree(number)
     if tree is None:
         there = ", ".join(one.name for one in state.trees) or "no trees at all"

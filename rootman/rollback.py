@@ -26,18 +26,18 @@ class RollbackResult:
     seconds: float
 
 
-def rollback(opened: Session, to: TreeNumber | None) -> RollbackResult:
+def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False) -> RollbackResult:
     """Exchange ``current`` and ``previous``, or make the tree ``to`` current.
 
     Raises:
         NotFound: there is no such tree.
-        Refused: it is current already.
+        Refused: it is current already, or bad and not to be tried again.
         RootmanError: the switch failed; both links still lead to a tree.
     """
     began = time.monotonic()
     with explained(f"{opened.store.path}: reading the store"):
         state = scan(opened.store)
-    plan = plan_rollback(state, to)
+    plan = plan_rollback(state, to, retry_bad=retry_bad)
     Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
     seconds = time.monotonic() - began
     with explained(f"{opened.store.path}: reading the store"):

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput
-from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number
+from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rootman.boot.block import BootState
     from rootman.names import StageName
 
 FORMAT: Final = 1
@@ -119,6 +120,8 @@ class StoreState:
     problems: tuple[str, ...] = field(default=())
     # Names of links and trees that something else has: a file, or a directory for a link.
     obstacles: frozenset[str] = frozenset()
+    boot: BootState | None = None  # None where no boot loader was ever set up
+    is_boot_damaged: bool = False
 
     def tree(self, number: TreeNumber | None) -> Tree | None:
         """Return the sealed or unsealed tree ``number``, None where there is none."""
@@ -139,7 +142,20 @@ class StoreState:
         spares = [one for one in self.stages if one.name.kind.value == "spare"]
         whole = all(one.has_root and one.has_meta for one in spares)
         alone = len(self.stages) == len(spares) <= 1
-        return whole and alone and not self.orphans and not self.litter
+        return whole and alone and not (self.orphans or self.litter or self.has_failed)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the current tree is bad, so that the loader boots another one."""
+        return self.current is not None and self.is_bad(self.current)
+
+    def is_bad(self, number: TreeNumber) -> bool:
+        """Return whether a tree is known to have failed, also one that is not here any more."""
+        return self.boot is not None and self.name_of(number) in self.boot.bad
+
+    def name_of(self, number: TreeNumber) -> str:
+        """Return the name of a tree of this store, whether it is there or not."""
+        return tree_name(self.settings.os_name, number)
 
     @property
     def newest(self) -> TreeNumber | None:

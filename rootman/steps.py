@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rootman.boot.block import BootState
     from rootman.names import StageName, TreeNumber
     from rootman.state import Settings
 
@@ -236,6 +237,18 @@ class SaveSettings:
         return "write state.json"
 
 
+@dataclass(frozen=True, slots=True)
+class SaveBoot:
+    """Write the boot state, which says of a tree that it is on trial, or bad."""
+
+    boot: BootState
+
+    def __str__(self) -> str:
+        if not self.boot.pending:
+            return "write the boot state"
+        return f"put {self.boot.pending} on trial, for {self.boot.tries} attempts to boot"
+
+
 Step = (
     Publish
     | Discard
@@ -259,5 +272,6 @@ Step = (
     | DeleteTree
     | ClearObjects
     | SaveSettings
+    | SaveBoot
 )
 Plan = tuple[Step, ...]

@@ -11,6 +11,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from rootman.boot.block import BLOCK_SIZE, BootState, parse_block
 from rootman.directory import rewind
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.names import (
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 DEFAULT_ROOTFS: Final = "/rootfs"
 STATE_FILE: Final = "state.json"
 OBJECTS: Final = "objects"
-STATE_DIRS: Final = ("trees", "staging", OBJECTS, "boot")
+BOOT: Final = "boot"
+BOOT_BLOCK: Final = "grubenv"
+STATE_DIRS: Final = ("trees", "staging", OBJECTS, BOOT)
 
 # In a stage: the tree, the seal record it came with, the one it is to get.
 STAGE_ROOT: Final = "root"
@@ -74,6 +77,11 @@ class Store:
     def staging(self) -> int:
         """Descriptor of ``.rootman/staging``."""
         return self._sub(f"{CONTROL}/staging")
+
+    @property
+    def boot(self) -> int:
+        """Descriptor of ``.rootman/boot``, where the boot state is."""
+        return self._sub(f"{CONTROL}/{BOOT}")
 
     @property
     def objects(self) -> int:
@@ -155,6 +163,7 @@ def scan(store: Store) -> StoreState:
     trees = tuple(_tree(store, settings, number, number in records) for number in numbers)
     problems: list[str] = []
     links = [_link(store, settings, name, numbers, problems) for name in (CURRENT, PREVIOUS)]
+    boot, is_boot_damaged = _boot(store, problems)
     staged = os.listdir(store.staging)
     return StoreState(
         settings=settings,
@@ -166,7 +175,22 @@ def scan(store: Store) -> StoreState:
         litter=tuple(sorted(name for name in staged if parse_stage_name(name) is None)),
         problems=tuple(problems),
         obstacles=frozenset(_obstacles(store, settings, names)),
+        boot=boot,
+        is_boot_damaged=is_boot_damaged,
     )
+
+
+def _boot(store: Store, problems: list[str]) -> tuple[BootState | None, bool]:
+    """Return the boot state, and whether its block is damaged, which counts as empty (BT-2)."""
+    try:
+        data = _read_small(f"{BOOT}/{BOOT_BLOCK}", store.control)
+    except FileNotFoundError:
+        return None, False
+    boot = parse_block(data)
+    is_damaged = boot is None or len(data) != BLOCK_SIZE
+    if is_damaged:
+        problems.append(f"the boot state, {CONTROL}/{BOOT}/{BOOT_BLOCK}, is damaged")
+    return boot or BootState(), is_damaged
 
 
 def _obstacles(store: Store, settings: Settings, names: list[str]) -> Iterator[str]:

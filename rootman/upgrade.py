@@ -14,10 +14,12 @@ from rootman.choice import choose
 from rootman.delta import wanted_content
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
-from rootman.names import BASE, tree_name
+from rootman.names import BASE, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
     Room,
+    check_boot,
+    check_proven,
     check_release,
     check_room,
     falling_out,
@@ -25,7 +27,6 @@ from rootman.plan import (
     next_number,
     plan_download,
     plan_spare,
-    plan_switch,
     plan_upgrade,
 )
 from rootman.provision import Provision
@@ -33,12 +34,12 @@ from rootman.release import serialise
 from rootman.repo.layout import object_path
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
+from rootman.switching import plan_known
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
     from rootman.choice import Choice
     from rootman.delta import Needs
-    from rootman.names import TreeNumber
     from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.session import Session
@@ -54,6 +55,7 @@ class Options:
     allow_downgrade: bool = False
     dry_run: bool = False
     download_only: bool = False
+    retry_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
     release = repository.chosen_release()
     state = read_state(opened)
     check_device(state, release, allow_downgrade=options.allow_downgrade)
+    check_boot(state, TreeNumber(release.version), retry_bad=options.retry_bad)
     choice = choose(release, chosen_bundles(state))
     return install(opened, repository, Order(release, choice, options), state, began=began)
 
@@ -149,8 +152,12 @@ def _install(
 ) -> UpgradeResult:
     release, options = order.release, order.options
     number = find_known(state, release, order.choice)
+    if not options.download_only and (number is None or number != state.current):
+        check_proven(state)
     if number is not None:
-        plan = () if options.download_only else plan_switch(state, number)
+        check_boot(state, number, retry_bad=options.retry_bad)
+    if number is not None:
+        plan = () if options.download_only else plan_known(state, number)
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)

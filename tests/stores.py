@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootman.adopt import adopt
+from rootman.boot.marking import begin_boot, mark
 from rootman.bundles import parse_list
 from rootman.bundling import add_bundles, remove_bundles
 from rootman.fsops import RealFs
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 
     from rootman.delta import Drift
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.objects import Origin
     from rootman.repo.source import Source
     from rootman.state import StoreState
+    from rootman.steps import Plan
     from tests.builders import Tree
     from tests.numbers import Number
 
@@ -182,6 +185,20 @@ class Lab:
     def pin(self, tree: Number, fs: Fs | None = None, *, pinned: bool = True) -> None:
         with self.session(fs) as opened:
             set_pin(opened, number(tree), pinned=pinned)
+
+    def boot_init(self, fs: Fs | None = None) -> None:
+        with self.session(fs) as opened:
+            begin_boot(opened)
+
+    def mark(
+        self,
+        planner: Callable[[StoreState, TreeNumber], Plan],
+        tree: Number,
+        fs: Fs | None = None,
+    ) -> None:
+        """``rootman boot mark-good`` or ``mark-bad``, by its planner."""
+        with self.session(fs) as opened:
+            mark(opened, planner, number(tree))
 
     def repair(self, repaired: Number, fs: Fs | None = None) -> RepairResult:
         with self.session(fs) as opened, ExitStack() as stack:

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.label import check_label
 from rootman.bundles import check_includes
 from rootman.comparison import lines
 from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
-from rootman.names import BASE, DEFAULT_OS
+from rootman.names import BASE, DEFAULT_OS, tree_name
 from rootman.release import Bundle, Release, serialise
 from rootman.repo import layout
 from rootman.repo.index import serialise_index
@@ -134,6 +135,7 @@ def publish(
             if name not in (None, reader.name):
                 raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
             draft = replace(draft, name=reader.name)
+            check_label(tree_fd, tree_name(draft.name, draft.version), tree)
             versions = reader.versions()
             _refuse_retired(writer, draft.version)
             if signing is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from rootman.boot.planning import plan_good
 from rootman.errors import RootmanError
 from tests.builders import snapshot
 from tests.commands import Machine
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from rootman.names import TreeNumber
     from tests.crash.recording import Phase
     from tests.fault.beginnings import Files
     from tests.fault.scenarios import Scenario
@@ -114,7 +116,19 @@ class StoreScenario:
             found = grub.boots(image)
         except grub.Unbootable as error:
             return [f"GRUB: S3: {error}"]
-        return [] if found in versions else [f"GRUB: S3: it loads {found}, not one of {versions}"]
+        if found not in versions:
+            return [f"GRUB: S3: it loads {found}, not one of {versions}"]
+        return self._load_trial(image, found)
+
+    def _load_trial(self, image: Path, version: int) -> list[str]:
+        """Have GRUB read the boot state: a new tree that it loads is on trial."""
+        shapes = self.scenario.shapes
+        boot = grub.boot_state(image)
+        if boot is None or number(version) in shapes[0].trees:
+            return []
+        if boot.pending == f"olpc.{version}":
+            return []
+        return [f"GRUB: BT-10: it loads {version}, and the boot state is {boot}"]
 
     def check(self, lab: Lab, told: Known, phase: Phase, *, number: int) -> list[str]:
         check = _StoreCheck(self.scenario, lab, told, done=phase == "done")
@@ -122,9 +136,9 @@ class StoreScenario:
             check.try_to("status", lambda: _type(lab, "status"))
         check.look()
         if number % BY_COMMAND == 0:
-            check.upgrade(lambda: _type(lab, *_upgrade(NEXT)))
+            check.upgrade(lambda: _type_upgrade(lab))
         elif number % UPGRADED == 0:
-            check.upgrade(lambda: lab.upgrade(NEXT))
+            check.upgrade(lambda: _upgrade_here(lab))
         return check.finish()
 
 
@@ -133,6 +147,28 @@ def _type(lab: Lab, *words: str) -> None:
     done = Machine(lab.home).attempt(*(word.format(repo=lab.repo) for word in words))
     if done.code:
         raise AssertionError(f"{words}: exit code {done.code}: {done.err}")
+
+
+def _type_upgrade(lab: Lab) -> None:
+    trial = _trial(lab)
+    if trial is not None:
+        _type(lab, "boot", "mark-good", str(trial))
+    _type(lab, *_upgrade(NEXT))
+
+
+def _upgrade_here(lab: Lab) -> None:
+    trial = _trial(lab)
+    if trial is not None:
+        lab.mark(plan_good, trial)
+    lab.upgrade(NEXT)
+
+
+def _trial(lab: Lab) -> TreeNumber | None:
+    """Return the current tree if it is on trial: no other is installed until it is good."""
+    state = lab.scan()
+    if state.boot is None or state.current is None:
+        return None
+    return state.current if state.name_of(state.current) == state.boot.pending else None
 
 
 class _StoreCheck:
@@ -269,6 +305,9 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("bundle remove", "bundle", "remove", "doc"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
+    _store("upgrade on trial", *_upgrade(3)),
+    _store("boot init", "boot", "init"),
+    _store("boot mark-bad of what is current", "boot", "mark-bad", "3"),
     _store("prune", "prune"),
     _store("repair", "repair", "2", "--from", "{repo}"),
     PublishScenario(),

@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.planning import plan_bad, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
@@ -95,6 +96,18 @@ def _two(lab: Lab) -> None:
     _one(lab)
     _published(lab, 3, 4)
     lab.upgrade(2)
+
+
+def _counting(lab: Lab) -> None:
+    """Have attempts counted from now on."""
+    _two(lab)
+    lab.boot_init()
+
+
+def _on_trial(lab: Lab) -> None:
+    """Have tree 3 on trial, and 2 to fall back to."""
+    _counting(lab)
+    lab.upgrade(3)
 
 
 def publish_parts(lab: Lab, version: int, *trees: tuple[Number, tuple[str, ...]]) -> None:
@@ -463,6 +476,35 @@ SCENARIOS: Final = (
         names("settled", "litter"),
         stops=(shape(4, 1, 1, 2, 3, 4),),
         idempotent=False,
+    ),
+    Scenario(
+        "upgrade on trial",
+        _counting,
+        lambda lab, fs: lab.upgrade(3, fs),
+        _TWO_TO_THREE,
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "boot init",
+        _two,
+        lambda lab, fs: lab.boot_init(fs),
+        (shape(2, 1, 1, 2),),
+        names("settled", "litter"),
+    ),
+    Scenario(
+        "boot mark-good",
+        _on_trial,
+        lambda lab, fs: lab.mark(plan_good, 3, fs),
+        (shape(3, 2, 2, 3),),
+        names("settled"),
+    ),
+    Scenario(
+        "boot mark-bad of what is current",
+        _on_trial,
+        lambda lab, fs: lab.mark(plan_bad, 3, fs),
+        (shape(3, 2, 2, 3), shape(2, 3, 2, 3)),
+        names("settled"),
     ),
     Scenario(
         "prune",

@@ -117,7 +117,7 @@ def violations(
     before is only compared with its seal record when it is to be ``thorough``.
     """
     state = lab.scan()
-    found = [*_link_violations(lab, state)]
+    found = [*_link_violations(lab, state), *_trial_violations(state, known)]
     if shape_of(state) not in shapes:
         found.append(f"TR-1: {shape_of(state)} is none of {sorted(map(str, shapes))}")
     if names_of(state) not in names:
@@ -142,6 +142,15 @@ def _link_violations(lab: Lab, state: StoreState) -> Iterator[str]:
             yield f"S2: {link} -> {target} is not relative"
         elif not (lab.store / target).is_dir():
             yield f"S2: {link} -> {target} leads nowhere"
+
+
+def _trial_violations(state: StoreState, known: Known) -> Iterator[str]:
+    """Yield the links to a tree that is new and not on trial, where there is a boot state."""
+    for tree in (state.current, state.previous):
+        if state.boot is None or tree is None or tree in known.before:
+            continue
+        if state.boot.pending != state.name_of(tree):
+            yield f"BT-10: a link leads to {tree}, and the boot state is {state.boot}"
 
 
 def tree_violations(lab: Lab, tree: Number, known: Known, *, thorough: bool) -> Iterator[str]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.boot import SUBCOMMANDS as BOOT
 from cli.main import COMMANDS
-from cli.repo import SUBCOMMANDS
+from cli.repo import SUBCOMMANDS as REPO
 from tests.builders import Tree, build, file
 from tests.commands import ROOTMAN, UNVERIFIED
 
@@ -49,13 +50,22 @@ def test_the_help_of_a_command_teaches(machine: Machine, name: str) -> None:
     assert "rootman --help lists" in text
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_the_help_of_a_command_for_repositories_teaches(machine: Machine, name: str) -> None:
-    text = machine.run("repo", name, "--help").out
+@pytest.mark.parametrize(
+    ("group", "name", "summary"),
+    [
+        (group, name, summary)
+        for group, table in (("repo", REPO), ("boot", BOOT))
+        for name, summary in table.items()
+    ],
+)
+def test_the_help_of_a_command_of_a_group_teaches(
+    machine: Machine, group: str, name: str, summary: str
+) -> None:
+    text = machine.run(group, name, "--help").out
 
-    assert text.startswith(f"Usage: rootman repo {name} ")
-    assert f"\n  {SUBCOMMANDS[name]}\n" in text
-    assert "\n    rootman repo " in text or "Commands:" in text
+    assert text.startswith(f"Usage: rootman {group} {name} ")
+    assert f"\n  {summary}\n" in text
+    assert f"\n    rootman {group} " in text or "Commands:" in text
     assert "rootman --help lists" in text
 
 

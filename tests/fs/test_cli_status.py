@@ -40,12 +40,14 @@ def test_the_document_is_what_scripts_may_count_on(machine: Machine) -> None:
         "previous_name": "olpc.1",
         "trees": [
             {
-                "version": 1, "revision": 0, "name": "olpc.1", "state": "sealed", "pinned": True,
+                "version": 1, "revision": 0, "name": "olpc.1", "state": "sealed", "boot": None,
+                    "pinned": True,
                 "size": 10_001, "shared": 10_000, "exclusive": 1, "mounted_at": [],
                 "bundles": [], "included": [],
             },
             {
-                "version": 2, "revision": 0, "name": "olpc.2", "state": "sealed", "pinned": False,
+                "version": 2, "revision": 0, "name": "olpc.2", "state": "sealed", "boot": None,
+                    "pinned": False,
                 "size": 10_002, "shared": 10_000, "exclusive": 2, "mounted_at": [],
                 "bundles": [], "included": [],
             },
@@ -183,9 +185,9 @@ def test_a_directory_that_rootman_did_not_make_is_named_and_left_alone(machine: 
     document = machine.document("status")
 
     assert document["trees"][-1] == {
-        "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "pinned": False,
-        "size": None, "shared": None, "exclusive": None, "sealed_at": None, "mounted_at": [],
-        "bundles": [], "included": [],
+        "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "boot": None,
+        "pinned": False, "size": None, "shared": None, "exclusive": None, "sealed_at": None,
+        "mounted_at": [], "bundles": [], "included": [],
     }  # fmt: skip
     assert document["problems"] == [
         "olpc.9 was not made by rootman and is left alone (hint: move it out of the way)"

@@ -68,6 +68,10 @@ LIVES: Final = {
 # where downloads come is no matter of the model's, nor how a tree is called, or what is in it.
 NOT_IN_THE_MODEL: Final = {
     "pin",
+    "upgrade on trial",
+    "boot init",
+    "boot mark-good",
+    "boot mark-bad of what is current",
     "repair",
     "init with a tree beside others",
     "a tree is taken in as another than the first of its version",

@@ -27,7 +27,6 @@ from rootman.plan import (
     plan_recovery,
     plan_rollback,
     plan_spare,
-    plan_switch,
     plan_upgrade,
     protection,
     without_spare,
@@ -59,6 +58,7 @@ from rootman.steps import (
     Sweep,
     TakeSpare,
 )
+from rootman.switching import plan_switch
 from tests.numbers import number
 
 if TYPE_CHECKING:
