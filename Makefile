@@ -17,15 +17,17 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cry
 	python3-psutil python3-pyfuse3 python3-requests python3-urllib3 python3-xattr \
 	python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
-TEST_PACKAGES := acl attr btrfs-progs e2fsprogs groff-base grub-common libarchive-tools libcap2-bin \
-	mmdebstrap mount qemu-system-common rsync util-linux xfsprogs $(MODEL_PACKAGES)
+TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash e2fsprogs groff-base \
+	grub-common grub-emu grub-pc-bin libarchive-tools libcap2-bin mmdebstrap mount \
+	qemu-system-common qemu-system-x86 rsync \
+	shellcheck util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
 BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs mmdebstrap mount \
 	ostree rsync strace unionfs-fuse util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test soak soak-guard lint fuzz model bench venv clean
+.PHONY: help demo test soak soak-boot soak-guard lint fuzz model bench venv clean
 .PHONY: packages packages-demo packages-test packages-model packages-bench
 
 help: ## show this list
@@ -39,6 +41,9 @@ test: packages-test lint ## run the linters, then every test (ARGS='tests/unit -
 
 soak: packages-test $(VENV)/tools ## power cuts by new seeds, to the first violation (BUDGET=seconds)
 	@$(RUN) -m tests.crash soak $(BUDGET)
+
+soak-boot: packages-test $(VENV)/tools ## power cuts of a machine in QEMU that boots for real (BUDGET=seconds)
+	@$(RUN) -m tests.boot $(BUDGET)
 
 soak-guard: packages-test $(VENV)/tools ## writers, upgrades and remounts of the guard (BUDGET=seconds)
 	@$(RUN) -m tests.cow $(BUDGET)

@@ -8,7 +8,7 @@ import click
 
 from cli.options import as_json, insecure, looking, mirrors
 from cli.progress import Progress
-from cli.render import emit, emit_json
+from cli.render import emit, emit_json, numbered
 
 if TYPE_CHECKING:
     from rootman.news import News
@@ -18,12 +18,18 @@ NEWER: Final = 12
 
 @click.command
 @click.argument("repository", metavar="REPO", envvar="ROOTMAN_REPO")
+@click.option("--retry-bad", is_flag=True, help="Offer a release that failed here before, too.")
 @mirrors
 @insecure
 @as_json
 @click.pass_obj
 def command(
-    rootfs: str, repository: str, mirrors: tuple[str, ...], insecure: bool, as_json: bool
+    rootfs: str,
+    repository: str,
+    retry_bad: bool,
+    mirrors: tuple[str, ...],
+    insecure: bool,
+    as_json: bool,
 ) -> int:
     """Say whether there is a newer release.
 
@@ -44,7 +50,7 @@ def command(
     with looking(rootfs, "check-update") as view, Progress("check-update") as reporter:
         vet = Vetting(view.store, reporter, is_insecure=insecure)
         with Repository.open(repository, mirrors, vet=vet) as opened:
-            news = read_news(view.state, opened)
+            news = read_news(view.state, opened, retry_bad=retry_bad)
     if as_json:
         emit_json(_document(news))
     else:
@@ -57,7 +63,7 @@ def _document(news: News) -> dict[str, object]:
         "name": news.release.name,
         "version": news.release.version,
         "timestamp": news.release.timestamp,
-        "current": news.current,
+        **numbered("current", news.release.name, news.current),
         "newer": news.is_newer,
     }
 

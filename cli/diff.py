@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from cli.options import VERSION, as_json, looking
+from cli.options import NUMBER, as_json, looking
 from cli.render import compact_json, difference, emit, path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from rootman.difference import PathDifference
+    from rootman.names import TreeNumber
+    from rootman.state import Tree
 
 
 @click.command
-@click.argument("old", metavar="A", type=VERSION)
-@click.argument("new", metavar="B", type=VERSION)
+@click.argument("old", metavar="A", type=NUMBER)
+@click.argument("new", metavar="B", type=NUMBER)
 @as_json
 @click.pass_obj
-def command(rootfs: str, old: int, new: int, as_json: bool) -> None:
+def command(rootfs: str, old: TreeNumber, new: TreeNumber, as_json: bool) -> None:
     """Show what differs between two versions.
 
     From version A to version B, as they were installed, so nothing of the trees
@@ -50,7 +52,7 @@ def command(rootfs: str, old: int, new: int, as_json: bool) -> None:
             two.manifest() as theirs,
         ):
             found = path_differences(compare(ours, theirs))
-            emit(_document(old, new, found) if as_json else _lines(found))
+            emit(_document(before, after, found) if as_json else _lines(found))
 
 
 _LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
@@ -65,10 +67,13 @@ def _lines(found: Iterable[PathDifference]) -> Iterator[str]:
     yield ", ".join(f"{number} {kind}" for kind, number in counts.items())
 
 
-def _document(old: int, new: int, found: Iterable[PathDifference]) -> Iterator[str]:
+def _document(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:
     """Yield the document piece by piece: it may have as many differences as there are paths."""
     counts = dict.fromkeys(_LETTERS, 0)
-    yield f'{{"from": {old}, "to": {new}, "differences": ['
+    yield (
+        f'{{"from": {old.number.version}, "from_name": "{old.name}",'
+        f' "to": {new.number.version}, "to_name": "{new.name}", "differences": ['
+    )
     separator = "  "
     for one in found:
         counts[one.kind] += 1

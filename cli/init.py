@@ -8,7 +8,7 @@ import click
 
 from cli.options import VERSION, as_json, real_fs
 from cli.progress import Progress
-from cli.render import emit, emit_json, printable, readable
+from cli.render import emit, emit_json, numbered, printable, readable
 
 if TYPE_CHECKING:
     from rootman.initialisation import InitResult
@@ -70,9 +70,9 @@ def _document(rootfs: str, result: InitResult) -> dict[str, object]:
         "name": result.os_name,
         "made": result.made,
         "compatible": result.compatible,
-        "adopted": result.adopted,
+        **numbered("adopted", result.os_name, result.adopted),
         "files": result.files,
-        "current": result.current,
+        **numbered("current", result.os_name, result.current),
     }
 
 

@@ -33,7 +33,11 @@ COMMANDS: Final[Mapping[str, str]] = {
     "trust": "Show or set whose signatures a store trusts.",
     "check-update": "Say whether there is a newer release.",
     "upgrade": "Install a release and make it current.",
+    "bundle": "Add what is optional, remove it, and look for it.",
+    "search": "Find out which bundles have a path.",
     "rollback": "Go back to the previous version.",
+    "boot": "Say what boots, and what came of it.",
+    "health": "Say whether this machine works, by its checks.",
     "status": "Show the versions of a store.",
     "diff": "Show what differs between two versions.",
     "verify": "Compare a version with what was installed.",
@@ -56,6 +60,7 @@ Exit codes:
   4  refused                  10  verify: locally modified
   5  busy                     11  verify: damaged
                               12  check-update: there is a newer release
+                              13  health: a required check failed
 """
 
 
@@ -173,11 +178,9 @@ def _called(words: Sequence[str]) -> str:
     """Return the name of the command that is called, "" where there is none such."""
     if not words or words[0] not in COMMANDS:
         return ""
-    if words[0] == "repo":
-        from cli.repo import SUBCOMMANDS
-
-        return " ".join(["repo", *(word for word in words[1:2] if word in SUBCOMMANDS)])
-    return words[0]
+    command = rootman.get_command(click.Context(rootman), words[0])
+    table = command.table if isinstance(command, Commands) else {}
+    return " ".join([words[0], *(word for word in words[1:2] if word in table)])
 
 
 def _tell(command: str, message: str, hint: str | None) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from rootman.names import MAX_VERSION, TreeNumber, parse_tree_number
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from rootman.fsops import Fs
     from rootman.session import Session, View
-
-_MAX_VERSION: Final = (1 << 31) - 1
 
 as_json: Final = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document on standard output."
@@ -32,8 +33,13 @@ insecure: Final = click.option(
 )
 
 
+maybe_repository: Final = click.argument(
+    "repository", metavar="[REPO]", envvar="ROOTMAN_REPO", required=False
+)
+
+
 class Version(click.ParamType):
-    """A version number, as the core takes it."""
+    """The version of a release, as the core takes it."""
 
     name = "version"
 
@@ -46,8 +52,26 @@ class Version(click.ParamType):
         """Return the number that ``value`` is the text of."""
         text = str(value)
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-        if not 0 < number <= _MAX_VERSION:
+        if not 0 < number <= MAX_VERSION:
             self.fail(f"{text!r} is no version: those are whole numbers from 1", param, ctx)
+        return number
+
+
+class Number(click.ParamType):
+    """The number of a tree in a store."""
+
+    name = "number"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> TreeNumber:
+        """Return the number that ``value`` is the text of."""
+        number = value if isinstance(value, TreeNumber) else parse_tree_number(str(value))
+        if number is None:
+            self.fail(f"{value!r} is no version: those are like 7 or 7.1", param, ctx)
         return number
 
 
@@ -64,8 +88,28 @@ class Origin(Version):
         return 0 if value == "empty" else super().convert(value, param, ctx)
 
 
+class NamedFile(click.ParamType):
+    """A name and a file, as ``editor=lists/editor``."""
+
+    name = "name=file"
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        """Return the name and the file that ``value`` is the text of."""
+        name, _, file = str(value).partition("=")
+        if not name or not file:
+            self.fail(f"{value!r} is not NAME=FILE", param, ctx)
+        return name, file
+
+
 VERSION: Final = Version()
+NUMBER: Final = Number()
 ORIGIN: Final = Origin()
+NAMED_FILE: Final = NamedFile()
 
 
 def real_fs() -> Fs:
@@ -123,3 +167,8 @@ def looking(rootfs: str, command: str) -> Iterator[View]:
 
     with Progress(command) as reporter, look(rootfs, real_fs, reporter) as view:
         yield view
+
+
+def to_install(rootfs: str, command: str, *, dry_run: bool) -> AbstractContextManager[Session]:
+    """Open the store for ``command`` to make a tree current, or to say what that would take."""
+    return rehearsing(rootfs, command) if dry_run else changing(rootfs, command)

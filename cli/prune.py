@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from cli.options import VERSION, as_json, changing
+from cli.options import NUMBER, as_json, changing
 from cli.render import emit, emit_json, size
+from rootman.names import tree_name
+
+if TYPE_CHECKING:
+    from rootman.names import TreeNumber
 
 
 @click.command
-@click.argument("versions", metavar="[N]...", type=VERSION, nargs=-1)
+@click.argument("numbers", metavar="[N]...", type=NUMBER, nargs=-1)
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
@@ -18,7 +24,7 @@ from cli.render import emit, emit_json, size
 )
 @as_json
 @click.pass_obj
-def command(rootfs: str, versions: tuple[int, ...], keep: int | None, as_json: bool) -> None:
+def command(rootfs: str, numbers: tuple[TreeNumber, ...], keep: int | None, as_json: bool) -> None:
     """Delete old versions.
 
     All but the newest K, or exactly those that are named. Versions that are current,
@@ -33,17 +39,18 @@ def command(rootfs: str, versions: tuple[int, ...], keep: int | None, as_json: b
 
     Exit codes: rootman --help lists them.
     """
-    if versions and keep is not None:
+    if numbers and keep is not None:
         raise click.UsageError("give versions, or --keep", click.get_current_context())
     from rootman.plan import KEEP_DEFAULT
     from rootman.retention import prune
 
     with changing(rootfs, "prune") as opened:
-        result = prune(opened, keep=KEEP_DEFAULT if keep is None else keep, versions=versions)
+        result = prune(opened, keep=KEEP_DEFAULT if keep is None else keep, numbers=numbers)
+    names = [tree_name(result.os_name, number) for number in result.deleted]
     if as_json:
-        emit_json({"deleted": list(result.deleted), "bytes_freed": result.freed})
-    elif result.deleted:
-        names = ", ".join(f"{result.os_name}.{version}" for version in result.deleted)
-        emit((f"deleted {names}: {size(result.freed)} freed",))
+        deleted = [number.version for number in result.deleted]
+        emit_json({"deleted": deleted, "deleted_names": names, "bytes_freed": result.freed})
+    elif names:
+        emit((f"deleted {', '.join(names)}: {size(result.freed)} freed",))
     else:
         emit(("nothing to delete",))

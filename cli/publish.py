@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import ORIGIN, VERSION, as_json, real_fs
+from cli.options import NAMED_FILE, ORIGIN, VERSION, as_json, real_fs
 from cli.progress import Progress
 from cli.render import count, emit, emit_json, printable, readable, size
 
 if TYPE_CHECKING:
+    from rootman.release import Bundle, Release
     from rootman.repo.due import Request
     from rootman.repo.packs import Pack
     from rootman.repo.publish import PublishResult
@@ -49,6 +50,14 @@ if TYPE_CHECKING:
     help="A path that lives once per store, such as /var; may be given again.",
 )
 @click.option(
+    "--bundle",
+    "bundles",
+    type=NAMED_FILE,
+    multiple=True,
+    metavar="NAME=LIST",
+    help="What of TREE only those get who choose the bundle NAME; may be given again.",
+)
+@click.option(
     "--sign",
     "keys",
     multiple=True,
@@ -75,6 +84,7 @@ def command(
     compatible: tuple[str, ...],
     config: tuple[str, ...],
     state: tuple[str, ...],
+    bundles: tuple[tuple[str, str], ...],
     keys: tuple[str, ...],
     origins: tuple[int, ...],
     no_packs: bool,
@@ -88,6 +98,18 @@ def command(
     content and refused with other. An interrupted publish leaves the repository as
     it was, and the next one goes on where it stopped. Builds whose files are the
     same but for their times share them between versions with --clamp-mtime.
+
+    A device has all of TREE but what --bundle takes out; it adds bundles by `rootman
+    bundle add`. LIST is a text file with a line for each:
+
+    \b
+      /usr/bin/vim            a file, or a directory with all that is below
+      include spell           another bundle, which comes with this one
+      description An editor   a line for people
+      # a comment; bytes that are no text are written as \\ooo, as in a manifest
+
+    Several lists may have the same path. All names of a file with hardlinks are in the
+    same lists.
 
     When it is published, packs are made, by which devices upgrade with few bytes;
     devices that no pack is for fetch file by file.
@@ -103,6 +125,7 @@ def command(
 
     Exit codes: rootman --help lists them.
     """
+    from rootman.repo.parts import read_lists
     from rootman.repo.publish import Publication, publish
 
     if no_packs and origins:
@@ -114,6 +137,7 @@ def command(
         config=config,
         state=state,
         clamp_time_ns=None if clamp is None else clamp * 1_000_000_000,
+        lists=read_lists(bundles),
     )
     signing = _request(keys)
     with Progress("publish") as progress:
@@ -184,6 +208,7 @@ def _document(result: PublishResult, repository: str, packs: list[Pack]) -> dict
         "manifest": base.manifest,
         "entries": base.entries,
         "size": base.size,
+        "bundles": [_bundle(one) for one in _optional(result.release)],
         "already_published": result.already_published,
         "objects_new": result.objects_new,
         "bytes_new": result.bytes_new,
@@ -191,6 +216,22 @@ def _document(result: PublishResult, repository: str, packs: list[Pack]) -> dict
         "packs": [document(pack) for pack in packs],
         "signed": list(result.outcome.signed) if result.outcome else [],
         "waiting": list(result.outcome.waiting) if result.outcome else [],
+    }
+
+
+def _optional(release: Release) -> list[Bundle]:
+    """Return the bundles of a release that are not base."""
+    return [one for one in release.bundles if one is not release.base]
+
+
+def _bundle(bundle: Bundle) -> dict[str, object]:
+    return {
+        "name": bundle.name,
+        "manifest": bundle.manifest,
+        "entries": bundle.entries,
+        "size": bundle.size,
+        "includes": list(bundle.includes),
+        "description": bundle.description,
     }
 
 
@@ -208,6 +249,10 @@ def _lines(result: PublishResult, repository: str, packs: list[Pack]) -> list[st
     new = f"{count(result.objects_new, 'new object')}, {size(result.bytes_new)}"
     return [
         f"{title} published: {content}; {new} ({size(result.bytes_stored)} compressed)",
+        *(
+            f"bundle {one.name}: {count(one.entries, 'path')}, {size(one.size)}"
+            for one in _optional(release)
+        ),
         *more,
         f"to install it: rootman upgrade {printable(_release_file(result, repository))}",
     ]

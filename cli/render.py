@@ -11,10 +11,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from rootman.names import tree_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from rootman.difference import PathDifference
+    from rootman.names import TreeNumber
 
 _KIB: Final = 1024
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F)}
@@ -82,6 +85,13 @@ def difference(one: PathDifference) -> dict[str, object]:
         "kind": one.kind,
         "what": [{"keyword": it.keyword, "old": it.old, "new": it.new} for it in one.what],
     }
+
+
+def numbered(key: str, os_name: str, number: TreeNumber | None) -> dict[str, object]:
+    """Return a tree as the documents of all commands show it: its version, and its name (EX-6)."""
+    if number is None:
+        return {key: None, f"{key}_name": None}
+    return {key: number.version, f"{key}_name": tree_name(os_name, number)}
 
 
 def _write(action: Callable[..., object], *arguments: bytes) -> None:

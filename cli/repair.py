@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import VERSION, as_json, changing
+from cli.options import NUMBER, as_json, changing
 from cli.render import count, difference, emit, emit_json
 from cli.verdict import document, exit_code, finding, lines
 
 if TYPE_CHECKING:
+    from rootman.names import TreeNumber
     from rootman.repo.repository import Repository
 
 
 @click.command
-@click.argument("version", metavar="[N]", type=VERSION, required=False)
+@click.argument("number", metavar="[N]", type=NUMBER, required=False)
 @click.option(
     "--from", "source", metavar="REPO", help="Where content is that no other version has."
 )
 @as_json
 @click.pass_obj
-def command(rootfs: str, version: int | None, source: str | None, as_json: bool) -> int:
+def command(rootfs: str, number: TreeNumber | None, source: str | None, as_json: bool) -> int:
     """Bring a version back to what was installed.
 
     Version N, current by default, is verified; every path that differs is replaced
@@ -43,7 +44,7 @@ def command(rootfs: str, version: int | None, source: str | None, as_json: bool)
     with ExitStack() as stack:
         origin = stack.enter_context(_repository(source)) if source is not None else None
         opened = stack.enter_context(changing(rootfs, "repair"))
-        found = mend(opened, version, origin)
+        found = mend(opened, number, origin)
     if as_json:
         repaired = [
             {**difference(one.difference), "damaged": one.damaged} for one in found.repaired

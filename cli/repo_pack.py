@@ -33,7 +33,7 @@ def command(repository: str, version: int | None, origins: tuple[int, ...], as_j
     A pack holds what one version has and another has not, as differences between
     files where that is less; `rootman publish` makes some. A device that finds none
     for its version takes what it needs file by file. A pack that would be no smaller
-    than that is not kept.
+    than that is not kept. Each bundle that changed has packs of its own.
 
     \b
       rootman repo pack /srv/repo --from 3               for devices that are behind
@@ -55,12 +55,13 @@ def command(repository: str, version: int | None, origins: tuple[int, ...], as_j
     if as_json:
         emit_json({"version": target, "packs": [document(one) for one in packs]})
     else:
-        emit([line(one, target) for one in packs])
+        emit([line(one, target) for one in packs] or ["no pack is needed: nothing differs"])
 
 
 def document(pack: Pack) -> dict[str, object]:
     """Return what came of a pack, for scripts: ``from`` is null for no version at all."""
     return {
+        "bundle": pack.bundle,
         "from": pack.old,
         "size": pack.size,
         "instead_of": pack.instead,
@@ -71,7 +72,8 @@ def document(pack: Pack) -> dict[str, object]:
 
 def line(pack: Pack, version: int) -> str:
     """Return what came of a pack, for people."""
-    way = f"pack from {pack.old or 'nothing'} to {version}"
+    of = "" if pack.bundle == "base" else f" of {pack.bundle}"
+    way = f"pack{of} from {pack.old or 'nothing'} to {version}"
     if not pack.kept:
         return f"{way}: not kept, with {size(pack.size)} no smaller than its objects"
     known = "" if pack.made else ", there already"

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import VERSION, as_json, changing
-from cli.render import emit, emit_json
+from cli.options import NUMBER, as_json, changing
+from cli.render import emit, emit_json, numbered
 
 if TYPE_CHECKING:
+    from rootman.names import TreeNumber
     from rootman.rollback import RollbackResult
 
 
 @click.command
-@click.option("--to", type=VERSION, metavar="N", help="Make this version current instead.")
+@click.option("--to", type=NUMBER, metavar="N", help="Make this version current instead.")
+@click.option("--retry-bad", is_flag=True, help="Go to a version that failed here before, too.")
 @as_json
 @click.pass_obj
-def command(rootfs: str, to: int | None, as_json: bool) -> None:
+def command(rootfs: str, to: TreeNumber | None, retry_bad: bool, as_json: bool) -> None:
     """Go back to the previous version.
 
     `current` and `previous` change places, by one rename, so a second rollback
@@ -33,7 +35,7 @@ def command(rootfs: str, to: int | None, as_json: bool) -> None:
     from rootman.rollback import rollback
 
     with changing(rootfs, "rollback") as opened:
-        result = rollback(opened, to)
+        result = rollback(opened, to, retry_bad=retry_bad)
     if as_json:
         emit_json(_document(result))
     else:
@@ -43,9 +45,9 @@ def command(rootfs: str, to: int | None, as_json: bool) -> None:
 def _document(result: RollbackResult) -> dict[str, object]:
     return {
         "name": result.os_name,
-        "was": result.was,
-        "current": result.current,
-        "previous": result.previous,
+        **numbered("was", result.os_name, result.was),
+        **numbered("current", result.os_name, result.current),
+        **numbered("previous", result.os_name, result.previous),
         "seconds": round(result.seconds, 3),
     }
 

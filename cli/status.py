@@ -22,11 +22,13 @@ _NUMBERS: Final = frozenset({2, 3})  # the columns of sizes
 def command(rootfs: str, as_json: bool) -> None:
     """Show the versions of a store.
 
-    For each: whether it is current or previous, whether it is pinned, how much of
+    For each: whether it is current or previous, whether it is pinned, with which bundles
+    it was chosen, how much of
     its content it shares with other versions and how much it has alone (which is
     what deleting it would free). Below: the spare (the seed of the next upgrade),
     what is staged or was interrupted, and what is wrong with what to do about it.
-    A version that rootman mount shows says where.
+    A version that rootman mount shows says where, and one that is on trial or failed
+    says so (rootman boot status).
 
     \b
       rootman status
@@ -62,8 +64,8 @@ def _lines(store: Overview) -> list[str]:
         lines += ["", *table(rows, right=_NUMBERS), ""]
     else:
         lines.append(f"the store is empty; to install: rootman{_option(store)} upgrade REPO")
-    if store["spare"] is not None:
-        lines.append(f"spare: a clone of {store['name']}.{store['spare']}, ready to be upgraded")
+    if store["spare_name"] is not None:
+        lines.append(f"spare: a clone of {store['spare_name']}, ready to be upgraded")
     if store["staged"]:
         lines.append(f"staged: {', '.join(store['staged'])}")
     if store["downloads"]:
@@ -84,13 +86,17 @@ _RECOVERY: Final = {
 
 def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
     marks = []
-    if tree["version"] == store["current"]:
+    if tree["name"] == store["current_name"]:
         marks.append("current")
-    if tree["version"] == store["previous"]:
+    if tree["name"] == store["previous_name"]:
         marks.append("previous")
     sign = {"current": "*", "previous": "-"}[marks[0]] if marks else " "
     if tree["pinned"]:
         marks.append("pinned")
+    if tree["boot"] in ("pending", "bad"):
+        marks.append("on trial" if tree["boot"] == "pending" else "bad")
+    if tree["bundles"]:
+        marks.append(f"with {' '.join(tree['bundles'])}")
     marks += [f"mounted at {point}" for point in tree["mounted_at"]]
     return (
         f"{sign} {tree['name']}",

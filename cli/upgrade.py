@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from cli.options import as_json, changing, insecure, mirrors, rehearsing
-from cli.render import emit, emit_json, size
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from rootman.session import Session
-    from rootman.upgrade import Options, UpgradeResult
+from cli import installing
+from cli.options import as_json, insecure, mirrors, to_install
+from cli.render import emit, emit_json
 
 
 @click.command
@@ -22,6 +15,7 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-downgrade", is_flag=True, help="Take a release that is older than current, too."
 )
+@click.option("--retry-bad", is_flag=True, help="Take a release that failed here before, too.")
 @click.option("--download-only", is_flag=True, help="Fetch all that is needed; install it later.")
 @mirrors
 @insecure
@@ -32,6 +26,7 @@ def command(
     manifest: str | None,
     dry_run: bool,
     allow_downgrade: bool,
+    retry_bad: bool,
     download_only: bool,
     mirrors: tuple[str, ...],
     insecure: bool,
@@ -46,8 +41,10 @@ def command(
     The new version is built beside the others, of what does not change by links,
     and becomes current by one rename; what was current is previous then. The
     running system is not touched: it runs from its own tree until the next boot.
+    It has the bundles that were chosen before (rootman bundle).
     On an empty store this installs the first version. A store that was given a root
-    of trust (rootman trust) takes only what is signed; others take no URL.
+    of trust (rootman trust) takes only what is signed; others take no URL. Where the
+    boot loader counts attempts (rootman boot), the new version is on trial first.
 
     \b
       rootman upgrade /srv/repo --dry-run
@@ -70,10 +67,10 @@ def command(
 
     if manifest is None and (mirrors or download_only):
         raise click.UsageError("say where from: MANIFEST", click.get_current_context())
-    options = Options(allow_downgrade, dry_run, download_only)
+    options = Options(allow_downgrade, dry_run, download_only, retry_bad)
     before = bytes_written()
     with ExitStack() as stack:
-        opened = stack.enter_context(_opened(rootfs, dry_run=dry_run))
+        opened = stack.enter_context(to_install(rootfs, "upgrade", dry_run=dry_run))
         if manifest is None:
             repository = stack.enter_context(Repository(Downloads(opened.store)))
         else:
@@ -84,89 +81,10 @@ def command(
         name = repository.name
     written = bytes_written() - before
     if as_json:
-        emit_json(_document(result, name, written, options))
+        emit_json(installing.document(result, name, written, dry_run=dry_run))
     elif dry_run:
-        emit(_rehearsed(result, name))
+        emit(installing.rehearsed(result, name))
     elif download_only:
-        emit(_downloaded(result, name))
+        emit(installing.downloaded(result, name))
     else:
-        emit(_done(result, name, written))
-
-
-def _opened(rootfs: str, *, dry_run: bool) -> AbstractContextManager[Session]:
-    return rehearsing(rootfs, "upgrade") if dry_run else changing(rootfs, "upgrade")
-
-
-def _document(
-    result: UpgradeResult, name: str, written: int, options: Options
-) -> dict[str, object]:
-    needs = result.needs
-    return {
-        "name": name,
-        "version": result.version,
-        "was": result.was,
-        "dry_run": options.dry_run,
-        "plan": [str(step) for step in result.plan],
-        "retired": result.retired,
-        "added": needs.added if needs else 0,
-        "removed": needs.removed if needs else 0,
-        "changed": needs.changed if needs else 0,
-        "restored": needs.restored if needs else 0,
-        "fetch_objects": needs.fetch_objects if needs else 0,
-        "fetch_bytes": needs.fetch_bytes if needs else 0,
-        "fetched": result.fetched,
-        "bytes_written": None if options.dry_run else written,
-        "seconds": round(result.seconds, 3),
-    }
-
-
-def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
-    """Return the plan, a step a line, and what it would cost."""
-    if not result.plan:
-        return [f"{name}.{result.version} is current already: nothing to do"]
-    lines = [f"{_title(result, name)} would take these steps:"]
-    lines += [f"  {step}" for step in result.plan]
-    if result.retired is not None:
-        lines.append(f"  make {name}.{result.retired}, which no link names then, the spare")
-    if result.needs is not None:
-        lines += [_changes(result), f"{size(result.needs.fetch_bytes)} to fetch and to write"]
-    lines.append("nothing was changed")
-    return lines
-
-
-def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
-    if not result.plan:
-        return [f"{name}.{result.version} is current already: nothing to do"]
-    took = f"current in {result.seconds:.2f} s"
-    if result.needs is None:
-        lines = [f"{_title(result, name)}: it was here already; {took}"]
-    else:
-        fetched = f"{size(result.fetched)} fetched, {size(written)} written"
-        lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
-    if result.retired is not None:
-        lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")
-    if result.was is not None:
-        lines.append("to go back: rootman rollback")
-    return lines
-
-
-def _downloaded(result: UpgradeResult, name: str) -> list[str]:
-    if not result.plan:
-        return [f"{name}.{result.version} is here already: nothing to download"]
-    return [
-        f"{name}.{result.version} downloaded: {size(result.fetched)}",
-        "to install it: rootman upgrade",
-    ]
-
-
-def _title(result: UpgradeResult, name: str) -> str:
-    before = "nothing" if result.was is None else f"{name}.{result.was}"
-    return f"{before} -> {name}.{result.version}"
-
-
-def _changes(result: UpgradeResult) -> str:
-    needs = result.needs
-    if needs is None:
-        return "no changes"
-    restored = f", {needs.restored} restored" if needs.restored else ""
-    return f"{needs.added} added, {needs.removed} removed, {needs.changed} changed{restored}"
+        emit(installing.done(result, name, written))

@@ -35,14 +35,15 @@ def lines(examination: Examination) -> Iterator[str]:
     total = len(examination.findings)
     damaged = sum(one.damaged for one in examination.findings)
     counts = f": {count(damaged, 'path')} damaged, {total - damaged} modified" if total else ""
-    hint = f" (to undo that: rootman repair {examination.version})" if total else ""
+    hint = f" (to undo that: rootman repair {examination.number})" if total else ""
     yield f"{examination.name} is {examination.verdict}{counts}{hint}"
 
 
 def document(examination: Examination) -> dict[str, object]:
     """Return what the JSON documents of ``verify`` and ``repair`` have in common."""
     return {
-        "version": examination.version,
+        "version": examination.number.version,
+        "revision": examination.number.revision,
         "name": examination.name,
         "verdict": examination.verdict,
         "differences": [

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from cli.options import VERSION, as_json
+from cli.options import NUMBER, as_json
 from cli.progress import Progress
 from cli.render import emit, emit_json
 from cli.verdict import document, exit_code, lines
 
+if TYPE_CHECKING:
+    from rootman.names import TreeNumber
+
 
 @click.command
-@click.argument("version", metavar="[N]", type=VERSION, required=False)
+@click.argument("number", metavar="[N]", type=NUMBER, required=False)
 @click.option("--quick", is_flag=True, help="Go by what lstat(2) says; read no file.")
 @as_json
 @click.pass_obj
-def command(rootfs: str, version: int | None, quick: bool, as_json: bool) -> int:
+def command(rootfs: str, number: TreeNumber | None, quick: bool, as_json: bool) -> int:
     """Compare a version with what was installed.
 
     Version N, current by default: every byte is read and every bit of metadata
@@ -37,7 +42,7 @@ def command(rootfs: str, version: int | None, quick: bool, as_json: bool) -> int
     from rootman.session import look
 
     with Progress("verify") as progress, look(rootfs, real_fs, progress) as view:
-        found = examine(view, version, quick=quick, forks=workers.DEFAULT, on_tree=progress.reading)
+        found = examine(view, number, quick=quick, forks=workers.DEFAULT, on_tree=progress.reading)
     if as_json:
         emit_json({**document(found), "quick": quick})
     else:

@@ -17,17 +17,20 @@ from dataclasses import dataclass
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
+from cow.daemon import mark_storage_daemon
 from cow.detached import unmount
 from cow.guard import Subject, mounted
 from cow.seal import SealedInodes
 from rootman.errors import Busy, InvalidInput, NotFound, RootmanError, SystemFailure
-from rootman.names import CONTROL, CURRENT
+from rootman.names import CONTROL, CURRENT, parse_tree_number
 from rootman.store import open_store, require_tree, scan
 from rootman.usage import Guarded, guards, refuse_users, wait_until_unguarded
 from rootman.verify import open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rootman.names import TreeNumber
 
 _READY: Final = b"ready"
 _SYSLOG: Final = "/dev/log"
@@ -36,18 +39,19 @@ _KMSG: Final = "/dev/kmsg"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be mounted: a version of a store, by default the current one, or a directory."""
+    """What is to be mounted: a tree of a store, by default the current one, or a directory."""
 
     rootfs: str
-    version: int | None
+    number: TreeNumber | None
     directory: str | None
     mountpoint: str
 
 
-def mount(request: Request, *, foreground: bool) -> str:
+def mount(request: Request, *, foreground: bool, storage_daemon: bool = False) -> str:
     """Mount the guard and return what it is on, once it answers.
 
-    In the foreground this returns when it is unmounted.
+    In the foreground this returns when it is unmounted. A ``storage_daemon`` serves the root
+    filesystem, and is named so that systemd does not end it at shutdown before that.
 
     Raises:
         NotFound: there is no such tree or mount point.
@@ -60,6 +64,8 @@ def mount(request: Request, *, foreground: bool) -> str:
     path = os.path.join(subject.base, subject.tree)
     if mountpoint == path or mountpoint.startswith(f"{path}/"):
         raise InvalidInput(f"{mountpoint} is in the tree itself", hint="choose another directory")
+    if storage_daemon:
+        mark_storage_daemon()
     if foreground:
         _log_to(logging.StreamHandler(sys.stderr))
         _guard(subject, mountpoint, sealed, _notify)
@@ -70,12 +76,12 @@ def mount(request: Request, *, foreground: bool) -> str:
 
 def _of_store(request: Request) -> tuple[Subject, SealedInodes]:
     with open_store(request.rootfs) as store:
-        tree = require_tree(scan(store), request.version)
+        tree = require_tree(scan(store), request.number)
         with open_tree(store, tree) as (_, record):
             sealed = SealedInodes(record.inodes())
     base = os.path.realpath(request.rootfs)
     path = f"{base}/{tree.name}"
-    return Subject(base, tree.name, f"{CONTROL}/guard/{tree.version}", path), sealed
+    return Subject(base, tree.name, f"{CONTROL}/guard/{tree.number}", path), sealed
 
 
 def _of_directory(directory: str) -> tuple[Subject, SealedInodes]:
@@ -183,7 +189,7 @@ def _log_to(handler: logging.Handler) -> None:
 
 
 def take_down(rootfs: str, wanted: str) -> list[Guarded]:
-    """Unmount what ``wanted`` says: a mount point, or the guards of a version or of current.
+    """Unmount what ``wanted`` says: a mount point, or the guards of a tree or of current.
 
     Raises:
         NotFound: there is no such mount.
@@ -209,11 +215,12 @@ def take_down(rootfs: str, wanted: str) -> list[Guarded]:
 def _meant(rootfs: str, wanted: str) -> list[Guarded]:
     point = os.path.realpath(wanted)
     found = [one for one in guards() if one.mountpoint == point]
-    if found or not (wanted == CURRENT or wanted.isdecimal()):
+    number = parse_tree_number(wanted)
+    if found or not (wanted == CURRENT or number is not None):
         return found[-1:]
     with open_store(rootfs) as store:
         state = scan(store)
-    tree = state.tree(state.current if wanted == CURRENT else int(wanted))
+    tree = state.tree(number or state.current)
     if tree is None:
         return []
     path = f"{os.path.realpath(rootfs)}/{tree.name}"

@@ -11,7 +11,7 @@ from rootman.building import Building
 from rootman.entries import make_plain, open_quietly
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
 from rootman.execute import Executor, explained, write_file
-from rootman.names import CONTROL, check_os_name
+from rootman.names import BASE, CONTROL, check_os_name
 from rootman.objects import copy_verified
 from rootman.plan import plan_adoption
 from rootman.removal import remove_tree
@@ -24,6 +24,7 @@ from rootman.wanted import Delta, pack_manifest
 if TYPE_CHECKING:
     from rootman.fsops import Fs
     from rootman.manifest import Entry
+    from rootman.names import TreeNumber
     from rootman.session import Session
     from rootman.state import Settings
     from rootman.wanted import Totals
@@ -163,15 +164,15 @@ class AdoptedContent:
         self._source.forget()
 
 
-def adopt(opened: Session, tree: str, version: int) -> bool:
-    """Take the tree at ``tree`` in as ``version``; return whether it shares its inodes with us.
+def adopt(opened: Session, tree: str, number: TreeNumber) -> bool:
+    """Take the tree at ``tree`` in as ``number``; return whether it shares its inodes with us.
 
     Raises:
         NotFound, InvalidInput: ``tree`` is not a directory, or not one to be taken in.
         RootmanError: refused or failed; the store is then as it was.
     """
     state = scan(opened.store)
-    plan = plan_adoption(state, version)
+    plan = plan_adoption(state, number)
     with explained(tree):
         try:
             source = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -192,7 +193,7 @@ def adopt(opened: Session, tree: str, version: int) -> bool:
             opened.store,
             opened.fs,
             opened.reporter,
-            version=version,
+            number=number,
             seed=None,
             wanted=wanted,
             delta=delta,
@@ -201,6 +202,7 @@ def adopt(opened: Session, tree: str, version: int) -> bool:
             size=totals.size,
             release=None,
             forks=opened.forks,
+            parts={BASE: wanted.digest},
         )
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     finally:

@@ -14,6 +14,7 @@ from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
+from rootman.delta import wants_content
 from rootman.entries import make_plain, open_quietly, set_metadata
 from rootman.manifest import ROOT, field_path, parse_line
 from rootman.removal import remove_tree
@@ -150,9 +151,7 @@ class Applier:
         self, name: bytes, parent_fd: int, entry: Entry, change: Change
     ) -> int | None:
         """Open the file at the path if its content should be the wanted one."""
-        if change.old is None or change.untrusted or not entry.size:
-            return None
-        if parse_line(change.old).sha256 != entry.sha256:
+        if not entry.size or wants_content(change):
             return None
         return open_quietly(name, dir_fd=parent_fd)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.apply import Applier
 from rootman.clone import clone_tree, misplaced
-from rootman.comparison import known_lines
 from rootman.delta import splice, wanted_content
 from rootman.edits import compose
 from rootman.entries import make_file
@@ -30,20 +29,22 @@ from rootman.store import (
     STAGE_ROOT,
     STAGE_SEAL,
     STAMPS_FILE,
+    part_file,
 )
 from rootman.survey import digests_of, stamps_of, whole_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from rootman.apply import Content
     from rootman.comparison import Change
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
+    from rootman.provision import Provision
     from rootman.report import Reporter
     from rootman.seal import SealRecord
     from rootman.store import Store
-    from rootman.supply import Supply
     from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
 
@@ -73,22 +74,26 @@ class Building:
 
     ``size`` is the content of the wanted tree in bytes, ``release`` the document to
     keep beside its record; ``content`` makes files, ``supply`` has what
-    must be fetched first, where that is needed. Methods raise ``OSError``, and ``InvalidInput`` or
-    ``NotFound`` where the repository is not what it should be.
+    must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
+    seal, ``others`` the manifests of the parts but for base. Methods raise ``OSError``, and
+    ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
     """
 
     store: Store
     fs: Fs
     reporter: Reporter
-    version: int
+    number: TreeNumber
     seed: SeedTree | None
     wanted: CompressedManifest
     delta: Delta
     content: Content
-    supply: Supply | None
+    supply: Provision | None
     size: int
     release: bytes | None
     forks: int
+    parts: Mapping[str, str]
+    bundles: tuple[str, ...] = ()
+    others: tuple[CompressedManifest, ...] = ()
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
     _stamps: dict[str, int] = field(default_factory=dict)
@@ -96,22 +101,18 @@ class Building:
     @property
     def stage(self) -> str:
         """The name of this tree's stage."""
-        return str(StageName(StageKind.BUILDING, self.version))
+        return str(StageName(StageKind.BUILDING, self.number))
 
     def _below(self, name: str) -> AbstractContextManager[int]:
         return opened(f"{self.stage}/{name}", dir_fd=self.store.staging)
 
     def fetch(self) -> None:
         """Have all content that the seed lacks in ``objects/``."""
-        if self.supply is None:
-            return
-        seed = self.seed
-        self.supply.fetch(
-            lambda: wanted_content(self.delta, self.delta.staying),
-            known_lines(self.wanted.stream()),
-            (seed.record, seed.root_fd) if seed else None,
-            self.delta.needs.fetch_bytes,
-        )
+        if self.supply is not None:
+            self.supply.fetch(
+                lambda: wanted_content(self.delta, self.delta.staying),
+                self.delta.needs,
+            )
 
     def keep(self) -> None:
         """Keep the release beside what was fetched."""
@@ -165,12 +166,15 @@ class Building:
         )
         edits = self._edits()
         seal = Seal(
-            version=self.version,
+            version=self.number.version,
+            revision=self.number.revision,
             manifest=self.wanted.digest,
             entries=len(inodes),
             size=self.size,
             sealed_at=int(time.time()),
             edits=len(edits or ()),
+            parts=self.parts,
+            bundles=self.bundles,
         )
         digests, stamps = self._look()
         files = {
@@ -189,6 +193,8 @@ class Building:
             else:
                 record = self.seed.record.dir_fd
                 self.fs.link(MANIFEST_FILE, MANIFEST_FILE, source_fd=record, target_fd=fd)
+            for part in self.others:
+                make_file(self.fs, part.compressed(), part_file(part.digest).encode(), dir_fd=fd)
             for name, data in files.items():
                 make_file(self.fs, iter([data]), name.encode(), dir_fd=fd)
 

@@ -102,12 +102,16 @@ class _Cursor:
         self.position += len(line)
         self.index += 1
 
-    def skip(self, size: int) -> None:
-        """Pass ``size`` bytes of whole lines that are known to be in order."""
+    def count(self, size: int) -> int:
+        """Return the number of lines in the next ``size`` bytes."""
+        return self.buffer.count(b"\n", self.position, self.position + size)
+
+    def skip(self, size: int, lines: int) -> None:
+        """Pass ``size`` bytes, ``lines`` whole lines that are known to be in order."""
         end = self.position + size
         start = self.buffer.rfind(b"\n", self.position, end - 1) + 1
         self._previous = line_path(self.buffer[max(start, self.position) : end])
-        self.index += self.buffer.count(b"\n", self.position, end)
+        self.index += lines
         self.position = end
 
 
@@ -161,15 +165,20 @@ def _skip_equal(left: _Cursor, right: _Cursor, block: int) -> int:
             length = whole - left.position
             if length <= 0:  # one line longer than the block
                 return min(block * 4, _MOST_BLOCK)
-            left.skip(length)
-            right.skip(length)
+            _skip_both(left, right, length)
             block = min(block * 4, _MOST_BLOCK)
             continue
         length = _common_lines(left, right, size)
         if length:
-            left.skip(length)
-            right.skip(length)
+            _skip_both(left, right, length)
         return _LEAST_BLOCK
+
+
+def _skip_both(left: _Cursor, right: _Cursor, size: int) -> None:
+    """Pass ``size`` bytes that are whole lines and the same in both."""
+    lines = left.count(size)
+    left.skip(size, lines)
+    right.skip(size, lines)
 
 
 def _same(left: _Cursor, right: _Cursor, size: int) -> bool:
@@ -252,7 +261,8 @@ def _reach(cursor: _Cursor, field: bytes) -> bool:
             start = max(start, cursor.position)
             if line_path(cursor.buffer[start:end]) >= field:
                 return True
-            cursor.skip(end - cursor.position)
+            size = end - cursor.position
+            cursor.skip(size, cursor.count(size))
         if cursor.eof:
             return False
         ahead = len(cursor.buffer) - cursor.position

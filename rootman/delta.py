@@ -18,6 +18,7 @@ from rootman.manifest import (
     HARDLINK,
     TYPE_AT,
     Entry,
+    content_digest,
     field_path,
     group_inode,
     line_path,
@@ -27,7 +28,7 @@ from rootman.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
 
 _DIR: Final = b"dir "
 
@@ -89,13 +90,18 @@ class Needs:
             self.fetch_bytes += new.size
             self._wanted.append(hash_prefix(new.sha256))
 
+    @property
+    def contents(self) -> Collection[int]:
+        """The hash prefixes of all content that is to be had."""
+        return self._wanted
+
     def repeated(self) -> frozenset[int]:
         """Return the hash prefixes of content that several paths want."""
         ordered = sorted(self._wanted)
         return frozenset(one for one, two in pairwise(ordered) if one == two)
 
 
-def hash_prefix(digest: str) -> int:
+def hash_prefix(digest: str | bytes) -> int:
     """Return the first 64 bits of a hexadecimal hash."""
     return int(digest[:16], 16)
 
@@ -135,13 +141,13 @@ def _restore(drift: Drift, shift: int) -> Change:
 
 
 def wants_content(change: Change) -> bool:
-    """Return whether the change needs content that the seed has not at the same path."""
-    new = parse_line(change.new) if change.new is not None else None
-    if new is None or not new.size:
+    """Return whether the change needs content that the seed has not at the same path.
+
+    The lines have been parsed once (``vet``); to do that again would take most of the time.
+    """
+    if change.new is None or not (new := content_digest(change.new)):
         return False
-    if change.untrusted or change.old is None:
-        return True
-    return parse_line(change.old).sha256 != new.sha256
+    return change.untrusted or change.old is None or content_digest(change.old) != new
 
 
 def wanted_content(changes: Iterable[Change], staying: Container[int]) -> Iterator[Entry]:
@@ -153,13 +159,13 @@ def wanted_content(changes: Iterable[Change], staying: Container[int]) -> Iterat
     for change in changes:
         if change.new is None:
             continue
-        entry = parse_line(change.new)
-        if entry.nlink > 1:
-            if entry.inode in groups or entry.inode in staying:
+        if (group := HARDLINK.search(change.new)) is not None:
+            inode = int(group[1])
+            if inode in groups or inode in staying:
                 continue
-            groups.add(entry.inode)
+            groups.add(inode)
         if wants_content(change):
-            yield entry
+            yield parse_line(change.new)
 
 
 def splice(inodes: array[int], changes: Iterable[Change], made: Iterable[int]) -> array[int]:

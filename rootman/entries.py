@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _COPY_CHUNK: Final = 1 << 20
 _HOLE: Final = 4096
+_ZEROS: Final = bytes(_HOLE)
 _NODE_TYPES: Final = {
     "fifo": stat.S_IFIFO,
     "socket": stat.S_IFSOCK,
@@ -116,9 +117,7 @@ class ContentWriter:
 
     def add(self, chunk: bytes) -> None:
         """Write ``chunk`` behind what was written."""
-        for start, block in _blocks(chunk):
-            if block.count(0) == len(block):
-                continue
+        for start, block in _runs(chunk):
             if start + self.size != os.lseek(self._fd, 0, os.SEEK_CUR):
                 os.lseek(self._fd, start + self.size, os.SEEK_SET)
             self._fs.write(self._fd, block)
@@ -130,13 +129,15 @@ class ContentWriter:
             self._fs.truncate(self._fd, self.size)
 
 
-def _blocks(chunk: bytes) -> Iterator[tuple[int, bytes]]:
-    """Cut ``chunk`` into runs of zeros and of data; most chunks are one run of data."""
-    if b"\0" * _HOLE not in chunk:
+def _runs(chunk: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the parts of ``chunk`` that are not blocks of zeros; most chunks are one part."""
+    if _ZEROS not in chunk:
         yield 0, chunk
         return
     for start in range(0, len(chunk), _HOLE):
-        yield start, chunk[start : start + _HOLE]
+        block = chunk[start : start + _HOLE]
+        if block != _ZEROS[: len(block)]:
+            yield start, block
 
 
 def read_content(fd: int) -> Iterator[bytes]:

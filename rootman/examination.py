@@ -20,6 +20,7 @@ from rootman.verify import verdict, verify_quickly, verify_tree
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rootman.names import TreeNumber
     from rootman.objects import Origin
     from rootman.session import Session, View
     from rootman.state import Tree
@@ -42,7 +43,7 @@ class Finding:
 class Examination:
     """What there is to say of a tree. ``repaired`` are the findings that there were before."""
 
-    version: int
+    number: TreeNumber
     name: str
     verdict: Verdict
     findings: tuple[Finding, ...]
@@ -51,13 +52,13 @@ class Examination:
 
 def examine(
     view: View,
-    version: int | None,
+    number: TreeNumber | None,
     *,
     quick: bool,
     forks: int,
     on_tree: Callable[[Tree], Callable[[int], None]],
 ) -> Examination:
-    """Compare the tree ``version``, by default the current one, with what it was sealed as.
+    """Compare the tree ``number``, by default the current one, with what it was sealed as.
 
     ``on_tree`` is called with the tree that it is, and returns what is told the number
     of entries done so far.
@@ -66,7 +67,7 @@ def examine(
         NotFound: there is no such tree.
         RootmanError: it cannot be read.
     """
-    tree = require_tree(view.state, version)
+    tree = require_tree(view.state, number)
     on_progress = on_tree(tree)
     with explained(tree.name):
         if quick:
@@ -74,11 +75,11 @@ def examine(
             found = [one for one in found if one.what != _ONLY_ITS_GROUP]
         else:
             found = verify_tree(view.store, tree, on_progress=on_progress)
-    return Examination(tree.version, tree.name, verdict(found), _findings(found))
+    return Examination(tree.number, tree.name, verdict(found), _findings(found))
 
 
-def mend(opened: Session, version: int | None, origin: Origin | None) -> Examination:
-    """Bring the tree ``version``, by default the current one, back to its manifest.
+def mend(opened: Session, number: TreeNumber | None, origin: Origin | None) -> Examination:
+    """Bring the tree ``number``, by default the current one, back to its manifest.
 
     Content that no tree of the store has comes from ``origin``.
 
@@ -89,14 +90,14 @@ def mend(opened: Session, version: int | None, origin: Origin | None) -> Examina
     store = opened.store
     with explained(f"{store.path}: reading the store"):
         state = scan(store)
-        tree = require_tree(state, version)
+        tree = require_tree(state, number)
     objects = Objects(opened.fs, store.objects, origin or NoOrigin())
     opened.reporter.step(f"repair {tree.name}")
     result = repair_tree(opened, tree, objects)
     if origin is not None:
         Executor(store, opened.fs, opened.reporter, state).run((ClearObjects(),))
     return Examination(
-        tree.version,
+        tree.number,
         tree.name,
         verdict(result.left),
         _findings(result.left),

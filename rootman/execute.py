@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
+from rootman.boot.record import write_boot
 from rootman.errors import NoSpace, SystemFailure
 from rootman.fsops import opened
 from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
@@ -34,6 +35,7 @@ from rootman.steps import (
     Record,
     Retire,
     RollForward,
+    SaveBoot,
     SaveSettings,
     SealTree,
     StartEmpty,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
     from rootman.building import Building
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.report import Reporter
     from rootman.state import StoreState
     from rootman.steps import Plan
@@ -107,8 +110,8 @@ class Executor:
             raise AssertionError("a plan with a new tree has to come with its building")
         return self._building
 
-    def _name(self, version: int) -> str:
-        return tree_name(self._state.settings.os_name, version)
+    def _name(self, number: TreeNumber) -> str:
+        return tree_name(self._state.settings.os_name, number)
 
     def _fetch(self, _: Fetch) -> None:
         self._built().fetch()
@@ -139,44 +142,44 @@ class Executor:
     def _seal_tree(self, step: SealTree) -> None:
         """Make durable, then name (S1): the record first, so that a name never lacks one."""
         fs, store = self._fs, self._store
-        stage = str(StageName(StageKind.BUILDING, step.version))
+        stage = str(StageName(StageKind.BUILDING, step.number))
         fs.syncfs(store.fd)
         fs.move(
             f"{stage}/{STAGE_SEAL}",
-            str(step.version),
+            str(step.number),
             source_fd=store.staging,
             target_fd=store.trees,
         )
         fs.fsync(store.trees)
         fs.move(
             f"{stage}/{STAGE_ROOT}",
-            self._name(step.version),
+            self._name(step.number),
             source_fd=store.staging,
             target_fd=store.fd,
         )
         links.publish(fs, store)
 
     def _point_previous(self, step: PointPrevious) -> None:
-        links.point(self._fs, self._store, PREVIOUS, self._name(step.version))
+        links.point(self._fs, self._store, PREVIOUS, self._name(step.number))
 
     def _point_current(self, step: PointCurrent) -> None:
-        links.point(self._fs, self._store, CURRENT, self._name(step.version))
+        links.point(self._fs, self._store, CURRENT, self._name(step.number))
 
     def _exchange(self, _: Exchange) -> None:
         links.exchange(self._fs, self._store)
 
     def _close_stage(self, step: CloseStage) -> None:
         retirement.drop_stage(
-            self._fs, self._store, str(StageName(StageKind.BUILDING, step.version))
+            self._fs, self._store, str(StageName(StageKind.BUILDING, step.number))
         )
 
     def _retire(self, step: Retire) -> None:
-        tree = self._state.tree(step.version)
+        tree = self._state.tree(step.number)
         if tree is not None:
             retirement.retire(self._fs, self._store, tree)
 
     def _roll_forward(self, step: RollForward) -> None:
-        stage = str(StageName(StageKind.RETIRED, step.version))
+        stage = str(StageName(StageKind.RETIRED, step.number))
         target = self._state.tree(step.target)
         if target is not None:
             retirement.roll_forward(self._fs, self._store, stage, target)
@@ -187,7 +190,7 @@ class Executor:
             retirement.clone_spare(self._fs, self._store, target, forks=self._forks)
 
     def _delete_tree(self, step: DeleteTree) -> None:
-        tree = self._state.tree(step.version)
+        tree = self._state.tree(step.number)
         if tree is not None:
             retirement.delete_tree(self._fs, self._store, tree)
 
@@ -201,7 +204,7 @@ class Executor:
         remove_tree(self._fs, os.fsencode(step.name), dir_fd=self._store.staging)
 
     def _drop_record(self, step: DropRecord) -> None:
-        remove_tree(self._fs, str(step.version).encode(), dir_fd=self._store.trees)
+        remove_tree(self._fs, str(step.number).encode(), dir_fd=self._store.trees)
 
     def _clear_objects(self, _: ClearObjects) -> None:
         empty_directory(self._fs, self._store.objects)
@@ -211,6 +214,9 @@ class Executor:
 
     def _save_settings(self, step: SaveSettings) -> None:
         write_state(self._fs, self._store, step.settings.serialise())
+
+    def _save_boot(self, step: SaveBoot) -> None:
+        write_boot(self._fs, self._store, step.boot)
 
 
 _METHODS: Final = {
@@ -236,6 +242,7 @@ _METHODS: Final = {
     DeleteTree: "_delete_tree",
     ClearObjects: "_clear_objects",
     SaveSettings: "_save_settings",
+    SaveBoot: "_save_boot",
 }
 
 

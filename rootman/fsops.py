@@ -109,6 +109,10 @@ class Fs(Protocol):
         """Create the file ``name``, which must not exist; return a descriptor for writing."""
         ...
 
+    def reopen(self, name: Name, *, dir_fd: int) -> int:
+        """Open the file ``name``, which is there, to be written in place; return a descriptor."""
+        ...
+
     def write(self, fd: int, data: bytes) -> None:
         """Write all of ``data``."""
 
@@ -185,6 +189,10 @@ class RealFs:
         """Create a file that must not exist."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(name, flags, mode, dir_fd=dir_fd)
+
+    def reopen(self, name: Name, *, dir_fd: int) -> int:
+        """Open a file that must exist; it keeps its size and its place on the disk."""
+        return os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
 
     def write(self, fd: int, data: bytes) -> None:
         """Write all of ``data``."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rootman.adopt import adopt, make_store
 from rootman.errors import InvalidInput, NotFound, Refused
 from rootman.execute import Executor, explained
-from rootman.names import CONTROL, DEFAULT_OS, tree_name
+from rootman.names import CONTROL, DEFAULT_OS, TreeNumber, tree_name
 from rootman.session import session
 from rootman.state import Settings
 from rootman.steps import SaveSettings
@@ -49,9 +49,9 @@ class InitResult:
     os_name: str
     made: bool
     compatible: str
-    adopted: int | None = None
+    adopted: TreeNumber | None = None
     files: Literal["linked", "copied"] | None = None
-    current: int | None = None
+    current: TreeNumber | None = None
 
 
 def initialise(
@@ -78,10 +78,9 @@ def initialise(
             give_root(opened, root)
         result = InitResult(settings.os_name, made, settings.compatible)
         if request.tree is not None:
-            linked = adopt(opened, request.tree, request.version)
-            result = replace(
-                result, adopted=request.version, files="linked" if linked else "copied"
-            )
+            number = TreeNumber(request.version)
+            linked = adopt(opened, request.tree, number)
+            result = replace(result, adopted=number, files="linked" if linked else "copied")
         with explained(f"{path}: reading the store"):
             return replace(result, current=scan(opened.store).current)
 

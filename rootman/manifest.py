@@ -52,6 +52,8 @@ _MAX_ID: Final = (1 << 32) - 2  # -1 means "leave alone" to chown(2)
 _MAX_MAJOR: Final = (1 << 12) - 1  # what the kernel keeps of a device number
 _MAX_MINOR: Final = (1 << 20) - 1
 _NANOSECONDS: Final = 1_000_000_000
+_DIGEST: Final = b" sha256digest="
+_DIGEST_SIZE: Final = 64
 _SHOWN: Final = 300  # bytes of a field or line in a message
 
 
@@ -208,6 +210,17 @@ def parse_line(line: bytes) -> Entry:
     if major_number > _MAX_MAJOR or minor_number > _MAX_MINOR:
         raise InvalidManifest(f"{printable(field)}: device number out of range")
     return entry
+
+
+def content_digest(line: bytes) -> bytes:
+    """Return the SHA-256 in the line of a file with content, b"" for any other line.
+
+    The line is known to be one; what is looked for stands in no value, where spaces are encoded.
+    """
+    start = line.find(_DIGEST) + len(_DIGEST)
+    if start < len(_DIGEST) or b" size=0 " in line:
+        return b""
+    return line[start : start + _DIGEST_SIZE]
 
 
 def _check_keywords(field: bytes, kind: str, match: re.Match[bytes]) -> None:

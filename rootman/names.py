@@ -13,6 +13,9 @@ DEFAULT_OS: Final = "olpc"
 CONTROL: Final = ".rootman"
 CURRENT: Final = "current"
 PREVIOUS: Final = "previous"
+LINKS: Final = (CURRENT, PREVIOUS)
+BASE: Final = "base"
+"""The bundle that every tree has."""
 
 MAX_VERSION: Final = (1 << 31) - 1
 
@@ -31,14 +34,29 @@ class StageKind(Enum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class TreeNumber:
+    """Which tree of a store it is: ``7``, or ``7.1`` for another tree of the same version.
+
+    ``version`` is that of the release; ``revision`` is 0 for the first tree that was made
+    of it on this device, and counts the others (decisions/0011).
+    """
+
+    version: int
+    revision: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.version}.{self.revision}" if self.revision else str(self.version)
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class StageName:
     """The name of a directory in staging, ``building.8`` for example."""
 
     kind: StageKind
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"{self.kind.value}.{self.version}"
+        return f"{self.kind.value}.{self.number}"
 
 
 def check_os_name(name: str) -> str:
@@ -55,9 +73,9 @@ def check_os_name(name: str) -> str:
     return name
 
 
-def tree_name(os_name: str, version: int) -> str:
-    """Return the directory name of a root tree."""
-    return f"{os_name}.{version}"
+def tree_name(os_name: str, number: TreeNumber | int) -> str:
+    """Return the directory name of a root tree, or of the first tree of a version."""
+    return f"{os_name}.{number}"
 
 
 def parse_version(text: str) -> int | None:
@@ -67,16 +85,23 @@ def parse_version(text: str) -> int | None:
     return int(text)
 
 
-def parse_tree_name(os_name: str, name: str) -> int | None:
-    """Return the version of the tree called ``name``, None if that is no tree's name."""
-    prefix, dot, number = name.rpartition(".")
-    return parse_version(number) if prefix == os_name and dot else None
+def parse_tree_number(text: str) -> TreeNumber | None:
+    """Return the number that ``text`` is the one way to write, else None."""
+    first, dot, second = text.partition(".")
+    version, revision = parse_version(first), parse_version(second) if dot else 0
+    return None if version is None or revision is None else TreeNumber(version, revision)
+
+
+def parse_tree_name(os_name: str, name: str) -> TreeNumber | None:
+    """Return the number of the tree called ``name``, None if that is no tree's name."""
+    prefix, _, number = name.partition(".")  # no OS has a dot in its name
+    return parse_tree_number(number) if prefix == os_name else None
 
 
 def parse_stage_name(name: str) -> StageName | None:
     """Return what the staging directory ``name`` is, None if no stage is called so."""
-    kind, _, number = name.partition(".")
-    version = parse_version(number)
-    if version is None or kind not in {member.value for member in StageKind}:
+    kind, _, text = name.partition(".")
+    number = parse_tree_number(text)
+    if number is None or kind not in {member.value for member in StageKind}:
         return None
-    return StageName(StageKind(kind), version)
+    return StageName(StageKind(kind), number)

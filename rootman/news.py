@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman import VERSION
-from rootman.plan import check_release
+from rootman.names import TreeNumber
+from rootman.plan import check_boot, check_release
 from rootman.upgrade import device_names
 
 if TYPE_CHECKING:
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The newest release there is, and the version that is current, if any."""
+    """The newest release there is, and the tree that is current, if any."""
 
     release: Release
-    current: int | None
+    current: TreeNumber | None
 
     @property
     def is_newer(self) -> bool:
         """Whether the release is newer than what is current."""
-        return self.current is None or self.release.version > self.current
+        return self.current is None or self.release.version > self.current.version
 
 
-def read_news(state: StoreState, repository: Repository) -> News:
+def read_news(state: StoreState, repository: Repository, *, retry_bad: bool = False) -> News:
     """Return what ``repository`` offers to the store in ``state``.
 
     Raises:
@@ -42,4 +43,5 @@ def read_news(state: StoreState, repository: Repository) -> News:
         check_release(
             state, news.release, hardware=hardware, allow_downgrade=False, rootman_version=VERSION
         )
+        check_boot(state, TreeNumber(news.release.version), retry_bad=retry_bad)
     return news

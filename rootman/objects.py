@@ -26,7 +26,7 @@ from rootman.store import open_below
 from rootman.textstream import Hashed, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Behind the name of what is on its way, and not verified yet.
 PART: Final = ".part"
+_DIGITS: Final = 64  # of a hash; other names are longer
 
 
 class Origin(Protocol):
@@ -110,6 +111,23 @@ class Objects:
             return self._is_whole(digest)
         return self._is_there(digest)
 
+    def lacking(self, prefixes: Iterable[int]) -> set[int]:
+        """Return the hash prefixes of which no content is here, verified by this process.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        came = set(os.listdir(self._fd)) - self._doubtful
+        return set(prefixes).difference(hash_prefix(name) for name in came if len(name) == _DIGITS)
+
+    def was_left(self, digest: str) -> bool:
+        """Whether an earlier process left the content here; it is hashed now.
+
+        Raises:
+            OSError: it cannot be read, or removed where it is damaged.
+        """
+        return digest in self._doubtful and self.has(digest)
+
     def open(self, name: str) -> BinaryIO:
         """Return the file ``name``, open for reading.
 
@@ -132,8 +150,11 @@ class Objects:
         Raises:
             OSError: it cannot be made.
         """
-        self.drop(name)  # of an earlier process
-        return self._fs.create(name + PART, dir_fd=self._fd)
+        try:
+            return self._fs.create(name + PART, dir_fd=self._fd)
+        except FileExistsError:
+            self.drop(name)  # of an earlier process
+            return self._fs.create(name + PART, dir_fd=self._fd)
 
     def open_part(self, name: str) -> int | None:
         """Return the file that was begun under ``name`` by whomever, for reading and writing.
@@ -156,17 +177,19 @@ class Objects:
         if self._is_there(name + PART):
             self._fs.unlink(name + PART, dir_fd=self._fd)
 
-    def finish(self, name: str) -> None:
-        """Let the file that was begun, and is verified, be known as ``name``.
+    def finish(self, name: str, final: str | None = None) -> None:
+        """Let the file that was begun, and is verified, be known as ``name``, or as ``final``.
 
         Raises:
             OSError: it cannot be renamed.
         """
-        self._fs.rename(name + PART, name, source_fd=self._fd, target_fd=self._fd)
+        self._fs.rename(name + PART, final or name, source_fd=self._fd, target_fd=self._fd)
 
     @contextmanager
-    def arriving(self, name: str) -> Iterator[int]:
+    def arriving(self, name: str, final: Callable[[], str] | None = None) -> Iterator[int]:
         """Give a new file for writing, which is ``name`` when all went well and else removed.
+
+        Where what it is to be called follows from its content, ``final`` says it then.
 
         Raises:
             OSError: it cannot be made, or renamed.
@@ -180,7 +203,7 @@ class Objects:
             raise
         finally:
             os.close(fd)
-        self.finish(name)
+        self.finish(name, final() if final else None)
 
     def put(self, entry: Entry, content: Iterator[bytes]) -> None:
         """Have ``content``, of wherever it comes, as that of ``entry``.

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypedDict
 
+from rootman.boot.running import booted_name
+from rootman.boot.trial import standing
 from rootman.errors import RootmanError
-from rootman.names import CURRENT, StageKind
+from rootman.names import BASE, CURRENT, StageKind, tree_name
 from rootman.sizes import tree_sizes
 from rootman.usage import guards, is_guarded
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.session import Recovery, View
     from rootman.sizes import TreeSize
     from rootman.state import StoreState, Tree
@@ -29,14 +32,19 @@ class TreeOverview(TypedDict):
     """One tree. Sizes are bytes of file content, None where they are not known.
 
     ``shared`` is what other trees of the store have too, ``exclusive`` what would be
-    freed without this one; ``sealed_at`` is in seconds since 1970. ``mounted_at`` are the
-    mount points of its guard.
+    freed without this one; ``sealed_at`` is in seconds since 1970. ``boot`` is its boot state,
+    None where none is kept. ``mounted_at`` are the mount points of its guard. ``bundles`` were
+    chosen, ``included`` came with them.
     """
 
     version: int
+    revision: int
     name: str
     state: str
+    boot: str | None
     pinned: bool
+    bundles: list[str]
+    included: list[str]
     size: int | None
     shared: int | None
     exclusive: int | None
@@ -45,8 +53,9 @@ class TreeOverview(TypedDict):
 
 
 class Overview(TypedDict):
-    """A store. ``spare`` is the version that the spare is a clone of.
+    """A store. ``spare`` is what the spare is a clone of.
 
+    A tree that is meant is two keys, its version and its name: ``current_name`` for example.
     ``staged`` names the other stages, ``downloads`` counts verified objects that wait
     for an upgrade to use them; ``recovery`` and ``interrupted`` are those of
     ``session.View``. Each of the ``problems`` is one line with its way out.
@@ -56,9 +65,12 @@ class Overview(TypedDict):
     name: str
     compatible: str
     current: int | None
+    current_name: str | None
     previous: int | None
+    previous_name: str | None
     trees: list[TreeOverview]
     spare: int | None
+    spare_name: str | None
     staged: list[str]
     downloads: int
     recovery: Recovery
@@ -74,27 +86,39 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
     """
     state = view.state
     problems = _problems(state)
-    sizes: Mapping[int, TreeSize] = {}
+    sizes: Mapping[TreeNumber, TreeSize] = {}
     try:
         sizes = tree_sizes(view.store, make_fs, state.trees)
     except (RootmanError, OSError) as error:
         problems.append(f"the sizes are not known: {error}")
     mounts = _mounts(view.store, problems)
     spares = [one.name for one in state.stages if one.name.kind is StageKind.SPARE]
+    spare = spares[0].number if spares else None
     return {
         "rootfs": view.store.path,
         "name": state.settings.os_name,
         "compatible": state.settings.compatible,
-        "current": state.current,
-        "previous": state.previous,
-        "trees": [_tree(state, tree, sizes.get(tree.version), mounts) for tree in state.trees],
-        "spare": spares[0].version if spares else None,
+        "current": _version(state.current),
+        "current_name": _name(state, state.current),
+        "previous": _version(state.previous),
+        "previous_name": _name(state, state.previous),
+        "trees": [_tree(state, tree, sizes.get(tree.number), mounts) for tree in state.trees],
+        "spare": _version(spare),
+        "spare_name": _name(state, spare),
         "staged": [str(one.name) for one in state.stages if one.name not in spares[:1]],
         "downloads": len(os.listdir(view.store.objects)),
         "recovery": view.recovery,
         "interrupted": list(view.interrupted),
         "problems": problems,
     }
+
+
+def _version(number: TreeNumber | None) -> int | None:
+    return None if number is None else number.version
+
+
+def _name(state: StoreState, number: TreeNumber | None) -> str | None:
+    return None if number is None else tree_name(state.settings.os_name, number)
 
 
 def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
@@ -118,17 +142,35 @@ def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
 def _tree(
     state: StoreState, tree: Tree, size: TreeSize | None, mounts: Mapping[str, list[str]]
 ) -> TreeOverview:
+    bundles = tree.seal.bundles if tree.seal else ()
+    parts = tree.seal.parts.keys() if tree.seal else set()
     return {
-        "version": tree.version,
+        "version": tree.number.version,
+        "revision": tree.number.revision,
         "name": tree.name,
         "state": tree.state,
-        "pinned": tree.version in state.settings.pinned,
+        "boot": standing(state.boot, tree.name) if state.boot and tree.seal else None,
+        "pinned": tree.number in state.settings.pinned,
+        "bundles": list(bundles),
+        "included": sorted(parts - {BASE, *bundles}),
         "size": tree.seal.size if tree.seal else None,
         "shared": size.shared if size else None,
         "exclusive": size.exclusive if size else None,
         "sealed_at": tree.seal.sealed_at if tree.seal else None,
         "mounted_at": mounts.get(tree.name, []),
     }
+
+
+def _trial(state: StoreState) -> list[str]:
+    """Tell of a tree that runs and that nothing has marked good; without that it will not last."""
+    boot = state.boot
+    if boot is None or not boot.pending or booted_name() != boot.pending:
+        return []
+    line = (
+        f"{boot.pending} runs, and nothing has marked it good yet; attempts to boot it left:"
+        f" {boot.tries} (hint: rootman boot mark-good)"
+    )
+    return [line]
 
 
 def _problems(state: StoreState) -> list[str]:
@@ -140,11 +182,14 @@ def _problems(state: StoreState) -> list[str]:
         hint = way_out if problem.startswith(CURRENT) else "the next upgrade makes it anew"
         if "not a symlink" in problem:
             hint = "move it out of the way"
+        if problem.startswith("the boot state"):
+            hint = "rootman boot init"
         found.append(f"{problem} (hint: {hint})")
     if state.current is None and newest is not None and not found:
         found.append(f"no tree is current (hint: {way_out})")
+    found += _trial(state)
     for tree in state.trees:
-        if tree.seal is None and tree.version == state.current:
+        if tree.seal is None and tree.number == state.current:
             found.append(f"{tree.name} is current and rootman did not make it (hint: {way_out})")
         elif tree.seal is None:
             hint = "move it out of the way"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import CURRENT, PREVIOUS, StageKind, tree_name
+from rootman.names import LINKS, StageKind, TreeNumber, tree_name
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -19,12 +19,9 @@ from rootman.steps import (
     DeleteTree,
     Discard,
     DropRecord,
-    Exchange,
     Fetch,
     KeepRelease,
     Plan,
-    PointCurrent,
-    PointPrevious,
     Publish,
     Record,
     Retire,
@@ -36,25 +33,33 @@ from rootman.steps import (
     Sweep,
     TakeSpare,
 )
+from rootman.switching import (
+    finish_switch,
+    follow_the_loader,
+    plan_known,
+    plan_switch,
+    plan_trial,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.release import Release
     from rootman.state import Stage, StoreState
 
 KEEP_DEFAULT: Final = 2
-_LINKS: Final = (CURRENT, PREVIOUS)
 _BLOCK: Final = 4096
+_NO_TREE: Final = TreeNumber(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What a new tree is made from: the spare, a clone of a tree, or nothing."""
+    """What a new tree is made from: the spare (of tree ``number``), that tree, or nothing."""
 
     kind: Literal["spare", "tree", "empty"]
-    version: int = 0
+    number: TreeNumber = _NO_TREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +73,24 @@ class Room:
 def plan_recovery(state: StoreState) -> Plan:
     """Return what finishes or undoes an interrupted command (S4)."""
     steps: list[Step] = [Sweep(name) for name in state.litter]
-    steps += [DropRecord(version) for version in state.orphans]
+    steps += [DropRecord(number) for number in state.orphans]
     spare = _best_spare(state)
+    is_switched = False
     for stage in state.stages:
         if stage == spare:
             continue
         if _is_sealed(state, stage):
             # Sealed, and then cut off before or within the switch, if that was asked for.
-            if state.obstacles.intersection(_LINKS):
+            if state.obstacles.intersection(LINKS):
                 continue  # it is reported, and waits
-            if _is_switched_to(state, stage.name.version):
-                steps += _switch(state, stage.name.version)
-            steps.append(CloseStage(stage.name.version))
+            if _is_switched_to(state, stage.name.number):
+                steps += finish_switch(state, stage.name.number)
+                is_switched = True
+            steps.append(CloseStage(stage.name.number))
         else:
             steps.append(Discard(stage.name))
+    if state.has_failed and not is_switched:
+        steps += follow_the_loader(state)
     # Killed, not cut off from its power, a command may have died before it made durable
     # what this builds on, or removes.
     return (Publish(), *steps) if steps else ()
@@ -91,13 +100,18 @@ def _is_sealed(state: StoreState, stage: Stage) -> bool:
     return (
         stage.name.kind is StageKind.BUILDING
         and not stage.has_root
-        and state.sealed(stage.name.version) is not None
+        and state.sealed(stage.name.number) is not None
     )
 
 
-def _is_switched_to(state: StoreState, version: int) -> bool:
-    """Return whether a new tree becomes current: an adopted one only where nothing is."""
-    tree = state.tree(version)
+def _is_switched_to(state: StoreState, number: TreeNumber) -> bool:
+    """Return whether a new tree becomes current: an adopted one only where nothing is.
+
+    One that the loader has tried since, and given up, is not.
+    """
+    if state.is_bad(number):
+        return False
+    tree = state.tree(number)
     return state.current is None or tree is None or not tree.adopted
 
 
@@ -108,40 +122,58 @@ def _best_spare(state: StoreState) -> Stage | None:
         for stage in state.stages
         if stage.name.kind is StageKind.SPARE and stage.has_root and stage.has_meta
     ]
-    usable.sort(key=lambda stage: (stage.name.version == state.current, stage.name.version))
+    usable.sort(key=lambda stage: (stage.name.number == state.current, stage.name.number))
     return usable[-1] if usable else None
 
 
-def _switch(state: StoreState, version: int) -> Plan:
-    """Return the steps of S2 that make ``version`` current."""
-    if state.current == version:
-        return ()
-    if state.current is None:
-        return (PointCurrent(version),)
-    exchange = Exchange(version, state.current)
-    if state.previous == version:
-        return (exchange,)
-    return (PointPrevious(version), exchange)
+def check_boot(state: StoreState, number: TreeNumber, *, retry_bad: bool = False) -> None:
+    """Refuse a tree that failed here before, whether it is still here or not (BT-13).
+
+    Raises:
+        Refused: it is bad.
+    """
+    if state.is_bad(number) and not retry_bad:
+        again = "" if state.tree(number) is None else f"rootman rollback --to {number} "
+        raise Refused(
+            f"{_name(state, number)} is bad: it did not prove itself here",
+            hint=f"to try it again: {again}--retry-bad",
+        )
 
 
-def plan_rollback(state: StoreState, to: int | None) -> Plan:
-    """Return the steps of a rollback to ``previous``, or to the version ``to``.
+def check_proven(state: StoreState) -> None:
+    """Refuse to replace the way back by a tree that has not proved itself (BT-13).
+
+    Raises:
+        Refused: the current tree is on trial.
+    """
+    if state.boot is not None and state.current is not None:
+        name = _name(state, state.current)
+        if name == state.boot.pending:
+            raise Refused(
+                f"{name} is on trial and not marked good yet",
+                hint=f"wait for the health checks, or: rootman boot mark-good {state.current}",
+            )
+
+
+def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool = False) -> Plan:
+    """Return the steps of a rollback to ``previous``, or to the tree ``to``.
 
     Raises:
         NotFound: there is no tree to go back to.
-        Refused: it is current already, or something else has the name of a link.
+        Refused: it is current already, or bad; or something else has the name of a link.
     """
-    _refuse_obstacles(state, *_LINKS)
+    _refuse_obstacles(state, *LINKS)
     target = state.previous if to is None else to
     if target is None:
         raise NotFound(
             "there is no previous version to roll back to",
             hint="rootman status lists the trees; rootman rollback --to N takes any of them",
         )
-    _require(state, target)
+    require(state, target)
     if target == state.current:
         raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
-    return _switch(state, target)
+    check_boot(state, target, retry_bad=retry_bad)
+    return plan_known(state, target)
 
 
 def _refuse_obstacles(state: StoreState, *names: str) -> None:
@@ -152,7 +184,7 @@ def _refuse_obstacles(state: StoreState, *names: str) -> None:
     """
     for name in names:
         if name in state.obstacles:
-            wanted = "a symlink" if name in _LINKS else "a directory"
+            wanted = "a symlink" if name in LINKS else "a directory"
             raise Refused(f"{name} is not {wanted}", hint="move it out of the way")
 
 
@@ -160,7 +192,7 @@ def choose_seed(state: StoreState) -> Seed:
     """Return what the next tree should be made from."""
     spare = _best_spare(state)
     if spare is not None:
-        return Seed("spare", spare.name.version)
+        return Seed("spare", spare.name.number)
     source = state.current if state.sealed(state.current) else state.newest
     return Seed("empty") if source is None else Seed("tree", source)
 
@@ -188,7 +220,7 @@ def check_release(
             or something else has the name of the tree or of a link.
     """
     title = tree_name(release.name, release.version)
-    _refuse_obstacles(state, *_LINKS, title)
+    _refuse_obstacles(state, *LINKS, title)
     if release.name != state.settings.os_name:
         raise Refused(
             f"{title} is another OS: this store holds {state.settings.os_name}",
@@ -206,33 +238,46 @@ def check_release(
             hint="if that is wrong: rootman init --compatible NAME",
         )
     current = state.current
-    if current is not None and release.version < current and not allow_downgrade:
+    if current is not None and release.version < current.version and not allow_downgrade:
         raise Refused(
             f"{title} is not newer than {_name(state, current)}, which is current",
             hint="--allow-downgrade, or rootman rollback",
         )
 
 
-def plan_known(state: StoreState, release: Release) -> Plan | None:
-    """Return the plan where the release's tree is here already, None where it is not.
+def find_known(state: StoreState, release: Release, choice: Choice) -> TreeNumber | None:
+    """Return which tree is the release's with these bundles, None where it is not here.
 
     Raises:
-        Refused: the tree here was sealed from another manifest.
+        Refused: a tree of that version has a bundle from another manifest.
         InvalidInput: a directory of that name is here that rootman did not make.
     """
-    tree = state.tree(release.version)
-    if tree is None:
-        return None
-    if tree.seal is None:
-        raise InvalidInput(
-            f"{tree.name} exists and rootman did not make it", hint="move it out of the way"
-        )
-    if tree.seal.manifest != release.base.manifest:
-        raise Refused(
-            f"{tree.name} is here with other content than this release has",
-            hint=f"publish it under a new version, or remove it: rootman prune {release.version}",
-        )
-    return _switch(state, release.version)
+    published = {bundle.name: bundle.manifest for bundle in release.bundles}
+    for tree in state.of_version(release.version):
+        if tree.seal is None:
+            if tree.number.revision == 0:
+                raise InvalidInput(
+                    f"{tree.name} exists and rootman did not make it",
+                    hint="move it out of the way",
+                )
+        elif tree.seal.parts == choice.manifests and tree.seal.bundles == choice.bundles:
+            return tree.number
+    for tree in state.of_version(release.version):
+        if tree.seal is not None and not tree.seal.parts.items() <= published.items():
+            raise Refused(
+                f"{tree.name} is here with other content than this release has",
+                hint=f"publish it under a new version, or remove it: rootman prune {tree.number}",
+            )
+    return None
+
+
+def next_number(state: StoreState, version: int) -> TreeNumber:
+    """Return the number of the next tree of ``version``, whose name nothing has."""
+    revisions = [tree.number.revision for tree in state.of_version(version)]
+    number = TreeNumber(version, max(revisions) + 1 if revisions else 0)
+    while _name(state, number) in state.obstacles:
+        number = TreeNumber(version, number.revision + 1)
+    return number
 
 
 def check_room(
@@ -258,22 +303,22 @@ def check_room(
         raise NoSpace(f"this needs {inodes} inodes and {room.free_inodes} are free", hint=hint)
 
 
-def plan_upgrade(state: StoreState, version: int, seed: Seed, needs: Needs) -> Plan:
+def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs) -> Plan:
     """Return the steps from the seed to the new current tree, without the spare's."""
-    start: Step = StartEmpty(version)
+    start: Step = StartEmpty(number)
     if seed.kind == "spare":
-        start = TakeSpare(seed.version, version)
+        start = TakeSpare(seed.number, number)
     elif seed.kind == "tree":
-        start = CloneTree(seed.version, version)
+        start = CloneTree(seed.number, number)
     changes = needs.added + needs.removed + needs.changed + needs.restored
     return (
         Fetch(needs.fetch_objects, needs.fetch_bytes),
         start,
-        Apply(version, changes),
-        Record(version),
-        SealTree(version),
-        *_switch(state, version),
-        CloseStage(version),
+        Apply(number, changes),
+        Record(number),
+        SealTree(number),
+        *plan_trial(state, number),
+        CloseStage(number),
         ClearObjects(),
     )
 
@@ -283,37 +328,37 @@ def plan_download(version: int, needs: Needs) -> Plan:
     return (Fetch(needs.fetch_objects, needs.fetch_bytes), KeepRelease(version))
 
 
-def plan_adoption(state: StoreState, version: int) -> Plan:
-    """Return the steps that take a tree in as ``version``; it is current if nothing is.
+def plan_adoption(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the steps that take a tree in as ``number``; it is current if nothing is.
 
     Raises:
         Refused: there is a tree of that version, or something else has its name or a link's.
     """
-    _refuse_obstacles(state, *_LINKS, _name(state, version))
-    if state.tree(version) is not None:
-        raise Refused(f"{_name(state, version)} is here already", hint="use another --version")
+    _refuse_obstacles(state, *LINKS, _name(state, number))
+    for tree in state.of_version(number.version):
+        raise Refused(f"{tree.name} is here already", hint="use another --version")
     steps: Plan = (
-        StartEmpty(version),
-        Apply(version, 0),
-        Record(version),
-        SealTree(version),
+        StartEmpty(number),
+        Apply(number, 0),
+        Record(number),
+        SealTree(number),
     )
     return (
         *steps,
-        *(_switch(state, version) if state.current is None else ()),
-        CloseStage(version),
+        *(plan_switch(state, number) if state.current is None else ()),
+        CloseStage(number),
     )
 
 
-def falling_out(state: StoreState, version: int) -> int | None:
-    """Return the tree that no link names any more once ``version`` is current."""
+def falling_out(state: StoreState, number: TreeNumber) -> TreeNumber | None:
+    """Return the tree that no link names any more once ``number`` is current."""
     fallen = state.sealed(state.previous)
-    if fallen is None or fallen.version in (version, state.current):
+    if fallen is None or fallen.number in (number, state.current):
         return None
-    return None if fallen.version in state.settings.pinned else fallen.version
+    return None if fallen.number in state.settings.pinned else fallen.number
 
 
-def plan_spare(state: StoreState, fallen: int | None) -> Plan:
+def plan_spare(state: StoreState, fallen: TreeNumber | None) -> Plan:
     """Return the steps that leave a spare of ``current`` behind (``state`` is after the switch)."""
     if state.current is None:
         return ()
@@ -323,65 +368,69 @@ def plan_spare(state: StoreState, fallen: int | None) -> Plan:
     return (*stale, CloneSpare(state.current))
 
 
-def plan_prune(state: StoreState, keep: int, versions: Collection[int]) -> Plan:
-    """Return the steps that delete ``versions``, or by default all but the newest ``keep``.
+def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) -> Plan:
+    """Return the steps that delete ``numbers``, or by default all but the newest ``keep``.
 
     Raises:
         NotFound: there is no such tree.
-        Refused: a version that was asked for is current, previous or pinned.
+        Refused: a tree that was asked for is current, previous or pinned.
     """
-    for version in versions:
-        _require(state, version)
-        reason = protection(state, version)
+    for number in numbers:
+        require(state, number)
+        reason = protection(state, number)
         if reason is not None:
-            hint = f"rootman unpin {version}" if reason == "pinned" else "rootman rollback --to N"
-            raise Refused(f"{_name(state, version)} is {reason}: not deleted", hint=hint)
-    victims = sorted(set(versions)) or _superfluous(state, keep)
-    return (*(DeleteTree(version) for version in victims), ClearObjects())
+            hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
+            raise Refused(f"{_name(state, number)} is {reason}: not deleted", hint=hint)
+    victims = sorted(set(numbers)) or _superfluous(state, keep)
+    return (*(DeleteTree(number) for number in victims), ClearObjects())
 
 
-def _superfluous(state: StoreState, keep: int) -> list[int]:
-    sealed = [tree.version for tree in state.trees if tree.seal is not None]
+def _superfluous(state: StoreState, keep: int) -> list[TreeNumber]:
+    sealed = [tree.number for tree in state.trees if tree.seal is not None]
     newest = set(sorted(sealed)[max(len(sealed) - keep, 0) :]) if keep else set()
     return [
-        version
-        for version in sealed
-        if version not in newest and protection(state, version) is None
+        number for number in sealed if number not in newest and protection(state, number) is None
     ]
 
 
-def protection(state: StoreState, version: int) -> str | None:
+def protection(state: StoreState, number: TreeNumber) -> str | None:
     """Return why a tree must not be deleted, None where it may be."""
-    if version == state.current:
+    if number == state.current:
         return "current"
-    if version == state.previous:
+    if number == state.previous:
         return "previous"
-    return "pinned" if version in state.settings.pinned else None
+    return "pinned" if number in state.settings.pinned else None
 
 
-def plan_pin(state: StoreState, version: int, *, pinned: bool) -> Plan:
+def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     """Return the step that pins a tree or lifts its pin; none where it is so already.
 
     Raises:
         NotFound: there is no such tree.
     """
-    _require(state, version)
+    require(state, number)
     known = state.settings.pinned
-    wanted = known | {version} if pinned else known - {version}
+    wanted = known | {number} if pinned else known - {number}
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
 
 
-def _require(state: StoreState, version: int) -> None:
-    tree = state.tree(version)
+def require(state: StoreState, number: TreeNumber) -> None:
+    """Refuse to go on without the sealed tree ``number``.
+
+    Raises:
+        NotFound: there is no such tree.
+        InvalidInput: the directory was not sealed by rootman.
+    """
+    tree = state.tree(number)
     if tree is None:
         there = ", ".join(one.name for one in state.trees) or "no trees at all"
-        raise NotFound(f"{_name(state, version)}: no such tree", hint=f"there are {there}")
+        raise NotFound(f"{_name(state, number)}: no such tree", hint=f"there are {there}")
     if tree.seal is None:
         raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
 
 
-def _name(state: StoreState, version: int) -> str:
-    return tree_name(state.settings.os_name, version)
+def _name(state: StoreState, number: TreeNumber) -> str:
+    return tree_name(state.settings.os_name, number)
 
 
 def _mib(size: int) -> str:

@@ -14,9 +14,8 @@ from typing import Final
 
 from rootman.document import FORMAT, Fields, Shape, check_format, decode, encode
 from rootman.errors import InvalidInput
-from rootman.names import CURRENT, MAX_VERSION, PREVIOUS
-
-BASE: Final = "base"
+from rootman.includes import find_cycle, told
+from rootman.names import BASE, CURRENT, MAX_VERSION, PREVIOUS
 
 _MAX_COUNT: Final = (1 << 63) - 1
 _NAME: Final = Shape(
@@ -42,15 +41,20 @@ _PATH: Final = Shape(
 _SOFTWARE: Final = Shape(
     re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}"), "a version like 0.1"
 )
+DESCRIPTION: Final = Shape(
+    re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,255}"),
+    "a line of text of at most 255 characters",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One tree of a release, named by its manifest.
+    """A part of a release, named by its manifest: ``base`` is a tree, another what it adds.
 
     ``manifest`` is the SHA-256 of the manifest's uncompressed bytes and
     ``manifest_size`` their number; ``entries`` counts its lines without the first,
-    ``size`` the content bytes of its files, each hardlink group once.
+    ``size`` the content bytes of its files, each hardlink group once. ``includes`` are
+    the bundles that come with it, sorted, ``description`` is a line for people.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Bundle:
     manifest_size: int
     entries: int
     size: int
+    includes: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,10 @@ class Release:
     def base(self) -> Bundle:
         """The bundle every installation has."""
         return next(bundle for bundle in self.bundles if bundle.name == BASE)
+
+    def bundle(self, name: str) -> Bundle | None:
+        """Return the bundle ``name``, None where there is none."""
+        return next((bundle for bundle in self.bundles if bundle.name == name), None)
 
     def needs_newer(self, rootman_version: str) -> bool:
         """Whether ``rootman_version`` (``0.1`` or ``0.1.2``) is too old for this release."""
@@ -167,6 +177,8 @@ def _bundles(fields: Fields) -> tuple[Bundle, ...]:
             manifest_size=bundle.number("manifest_size", 0, _MAX_COUNT),
             entries=bundle.number("entries", 0, _MAX_COUNT),
             size=bundle.number("size", 0, _MAX_COUNT),
+            includes=bundle.texts("includes", _NAME),
+            description=bundle.text("description", DESCRIPTION),
         )
         for bundle in fields.objects("bundles", _BUNDLE_KEYS)
     )
@@ -175,7 +187,24 @@ def _bundles(fields: Fields) -> tuple[Bundle, ...]:
         raise fields.wrong("bundles", f"none is named {BASE}")
     if len(set(names)) < len(names):
         raise fields.wrong("bundles", "has a name twice")
+    _check_includes(bundles, fields)
     return bundles
+
+
+def _check_includes(bundles: tuple[Bundle, ...], fields: Fields) -> None:
+    """Refuse includes that a device could not resolve (BU-4)."""
+    includes = {bundle.name: bundle.includes for bundle in bundles}
+    for index, bundle in enumerate(bundles):
+        key = f"bundles[{index}].includes"
+        if list(bundle.includes) != sorted(bundle.includes):
+            raise fields.wrong(key, "must be in ascending order")
+        if bundle.includes and bundle.name == BASE:
+            raise fields.wrong(key, f"{BASE} includes nothing")
+        for name in bundle.includes:
+            if name == BASE or name not in includes:
+                raise fields.wrong(key, f"{name} is no bundle that can be included")
+    if cycle := find_cycle(includes):
+        raise fields.wrong("bundles", told(cycle))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

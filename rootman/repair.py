@@ -80,7 +80,6 @@ class _Place:
     """Where some content lies: a path of a tree, and the line that was sealed there."""
 
     tree: TreeDirs
-    version: int
     line: bytes
 
 
@@ -88,22 +87,22 @@ class _Sources:
     """The sealed content of every tree in the store, by hash."""
 
     def __init__(self, opened: Session, stack: ExitStack) -> None:
-        self._trees: list[tuple[int, TreeDirs, SealRecord]] = []
+        self._trees: list[tuple[TreeDirs, SealRecord]] = []
         for tree in scan(opened.store).trees:
             if tree.seal is not None:
                 root, record = stack.enter_context(open_tree(opened.store, tree))
                 dirs = stack.enter_context(TreeDirs(root))
-                self._trees.append((tree.version, dirs, record))
+                self._trees.append((dirs, record))
 
     def find(self, digests: Iterable[str]) -> dict[str, list[_Place]]:
         """Return the places where content with these hashes was sealed, in one pass a tree."""
         places: dict[bytes, list[_Place]] = {one.encode(): [] for one in digests}
-        for version, dirs, record in self._trees:
+        for dirs, record in self._trees:
             with record.manifest() as stream:
                 for line in known_lines(stream):
                     start = line.find(_DIGEST) + len(_DIGEST)
                     if line[start : start + 64] in places:
-                        place = _Place(dirs, version, line)
+                        place = _Place(dirs, line)
                         places[line[start : start + 64]].append(place)
         return {digest.decode(): found for digest, found in places.items()}
 
@@ -128,7 +127,7 @@ class _Repair:
         self._dirs = TreeDirs(root)
         self._sources = sources
         self._objects = objects
-        self._stage = str(StageName(StageKind.REPAIR, tree.version))
+        self._stage = str(StageName(StageKind.REPAIR, tree.number))
         self._groups: dict[int, bytes] = {}
         self._times: dict[bytes, int] = {}
 

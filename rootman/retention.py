@@ -16,34 +16,35 @@ from rootman.usage import refuse_in_use
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from rootman.names import TreeNumber
     from rootman.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """The versions that were deleted, and the bytes of file content that went with them."""
+    """The trees that were deleted, and the bytes of file content that went with them."""
 
     os_name: str
-    deleted: tuple[int, ...]
+    deleted: tuple[TreeNumber, ...]
     freed: int
 
 
-def prune(opened: Session, *, keep: int, versions: Collection[int]) -> PruneResult:
-    """Delete ``versions``, or all but the newest ``keep`` where none is named.
+def prune(opened: Session, *, keep: int, numbers: Collection[TreeNumber]) -> PruneResult:
+    """Delete ``numbers``, or all but the newest ``keep`` where none is named.
 
     Raises:
         NotFound: there is no such tree.
-        Refused: a version that was asked for is current, previous or pinned.
+        Refused: a tree that was asked for is current, previous or pinned.
         Busy: a process or a mount uses one; none was deleted then.
         RootmanError: deleting failed; the rest goes with the next command.
     """
     store = opened.store
     with explained(f"{store.path}: reading the store"):
         state = scan(store)
-        plan = plan_prune(state, keep, frozenset(versions))
-        victims = tuple(step.version for step in plan if isinstance(step, DeleteTree))
-        for version in victims:
-            refuse_in_use(store.path, tree_name(state.settings.os_name, version))
+        plan = plan_prune(state, keep, frozenset(numbers))
+        victims = tuple(step.number for step in plan if isinstance(step, DeleteTree))
+        for number in victims:
+            refuse_in_use(store.path, tree_name(state.settings.os_name, number))
         freed = freed_size(store, state.trees, victims) if victims else 0
     Executor(store, opened.fs, opened.reporter, state).run(plan)
     return PruneResult(state.settings.os_name, victims, freed)
@@ -57,7 +58,7 @@ class PinResult:
     changed: bool
 
 
-def set_pin(opened: Session, version: int, *, pinned: bool) -> PinResult:
+def set_pin(opened: Session, number: TreeNumber, *, pinned: bool) -> PinResult:
     """Pin a tree, so that it is never deleted, or lift its pin.
 
     Raises:
@@ -66,6 +67,6 @@ def set_pin(opened: Session, version: int, *, pinned: bool) -> PinResult:
     """
     with explained(f"{opened.store.path}: reading the store"):
         state = scan(opened.store)
-    plan = plan_pin(state, version, pinned=pinned)
+    plan = plan_pin(state, number, pinned=pinned)
     Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return PinResult(tree_name(state.settings.os_name, version), bool(plan))
+    return PinResult(tree_name(state.settings.os_name, number), bool(plan))

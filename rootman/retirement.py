@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from rootman import foresight
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree, misplaced
 from rootman.comparison import Change, compare, known_lines
@@ -44,13 +45,13 @@ def retire(fs: Fs, store: Store, tree: Tree) -> None:
     Raises:
         OSError: the system refused; the tree has its name still, or is in staging.
     """
-    stage = str(StageName(StageKind.RETIRED, tree.version))
+    stage = str(StageName(StageKind.RETIRED, tree.number))
     fs.mkdir(stage, 0o700, dir_fd=store.staging)
     fs.move(tree.name, f"{stage}/{STAGE_ROOT}", source_fd=store.fd, target_fd=store.staging)
     publish(fs, store)
     # After the tree, however a filesystem orders them: a name never lacks its record.
     fs.move(
-        str(tree.version), f"{stage}/{STAGE_META}", source_fd=store.trees, target_fd=store.staging
+        str(tree.number), f"{stage}/{STAGE_META}", source_fd=store.trees, target_fd=store.staging
     )
     fs.fsync(store.trees)
 
@@ -64,10 +65,10 @@ def delete_tree(fs: Fs, store: Store, tree: Tree) -> None:
         Busy: something is mounted in it.
         OSError: the system refused; the rest goes with the next command.
     """
-    stage = str(StageName(StageKind.DELETING, tree.version))
+    stage = str(StageName(StageKind.DELETING, tree.number))
     fs.move(tree.name, stage, source_fd=store.fd, target_fd=store.staging)
     publish(fs, store)
-    remove_tree(fs, str(tree.version).encode(), dir_fd=store.trees)
+    remove_tree(fs, str(tree.number).encode(), dir_fd=store.trees)
     remove_tree(fs, stage.encode(), dir_fd=store.staging)
 
 
@@ -83,10 +84,11 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """
     with (
         opened(target.name, dir_fd=store.fd) as source,
-        _record(store.trees, str(target.version)) as new,
+        _record(store.trees, str(target.number)) as new,
         closing(LinkedContent(fs, source, new.inodes())) as content,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
+        foresight.looking(_places(old, new, root)),
     ):
         noted = array("Q")
         changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
@@ -106,6 +108,13 @@ def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:
         return
     with old.manifest() as before, new.manifest() as after:
         yield from compare(before, after)
+
+
+def _places(old: SealRecord, new: SealRecord, root_fd: int) -> list[foresight.Look]:
+    """Return what looks at the places that differ, where that is known without a comparison."""
+    if not new.shares_manifest(old):
+        return []
+    return foresight.below(root_fd, [change.field for change in _differing(old, new)])
 
 
 def _again(record: SealRecord, numbers: array[int]) -> Iterator[Change]:
@@ -144,14 +153,14 @@ def clone_spare(fs: Fs, store: Store, target: Tree, *, forks: int) -> None:
     Raises:
         OSError, RootmanError: what was made so far is removed by the next command.
     """
-    stage = str(StageName(StageKind.RETIRED, target.version))
+    stage = str(StageName(StageKind.RETIRED, target.number))
     fs.mkdir(stage, 0o700, dir_fd=store.staging)
     fs.mkdir(f"{stage}/{STAGE_ROOT}", 0o755, dir_fd=store.staging)
     entries = target.seal.entries if target.seal else 0
     with (
         opened(target.name, dir_fd=store.fd) as source,
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
-        _record(store.trees, str(target.version)) as record,
+        _record(store.trees, str(target.number)) as record,
     ):
         stamps = _clone_sealed(fs, source, root, record, entries=entries, forks=forks)
     _keep_as_spare(fs, store, stage, target, stamps)
@@ -189,7 +198,7 @@ def _keep_as_spare(
     """Give the clone of ``target`` its record, by links but for the stamps, and its name."""
     fs.mkdir(f"{stage}/{STAGE_SEAL}", 0o700, dir_fd=store.staging)
     with (
-        _record(store.trees, str(target.version)) as record,
+        _record(store.trees, str(target.number)) as record,
         opened(f"{stage}/{STAGE_SEAL}", dir_fd=store.staging) as copy,
     ):
         for name in sorted(set(os.listdir(record.dir_fd)) - {STAMPS_FILE}):
@@ -199,7 +208,7 @@ def _keep_as_spare(
     staging = store.staging
     fs.move(f"{stage}/{STAGE_SEAL}", f"{stage}/{STAGE_META}", source_fd=staging, target_fd=staging)
     fs.syncfs(store.fd)
-    spare = str(StageName(StageKind.SPARE, target.version))
+    spare = str(StageName(StageKind.SPARE, target.number))
     fs.move(stage, spare, source_fd=staging, target_fd=staging)
     fs.fsync(staging)
 

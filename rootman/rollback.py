@@ -11,32 +11,33 @@ from rootman.plan import plan_rollback
 from rootman.store import scan
 
 if TYPE_CHECKING:
+    from rootman.names import TreeNumber
     from rootman.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """The versions before and after, and the seconds until the switch was durable."""
+    """The trees before and after, and the seconds until the switch was durable."""
 
     os_name: str
-    was: int | None
-    current: int | None
-    previous: int | None
+    was: TreeNumber | None
+    current: TreeNumber | None
+    previous: TreeNumber | None
     seconds: float
 
 
-def rollback(opened: Session, to: int | None) -> RollbackResult:
-    """Exchange ``current`` and ``previous``, or make the version ``to`` current.
+def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False) -> RollbackResult:
+    """Exchange ``current`` and ``previous``, or make the tree ``to`` current.
 
     Raises:
         NotFound: there is no such tree.
-        Refused: it is current already.
+        Refused: it is current already, or bad and not to be tried again.
         RootmanError: the switch failed; both links still lead to a tree.
     """
     began = time.monotonic()
     with explained(f"{opened.store.path}: reading the store"):
         state = scan(opened.store)
-    plan = plan_rollback(state, to)
+    plan = plan_rollback(state, to, retry_bad=retry_bad)
     Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
     seconds = time.monotonic() - began
     with explained(f"{opened.store.path}: reading the store"):

@@ -15,13 +15,14 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman import edits
+from rootman import composition, edits
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import TYPE_AT
+from rootman.names import BASE
 from rootman.state import parse_seal
 from rootman.store import (
     DIGESTS_FILE,
@@ -31,8 +32,9 @@ from rootman.store import (
     SEAL_FILE,
     STAMPS_FILE,
     open_below,
+    part_file,
 )
-from rootman.textstream import Hashed, decompress
+from rootman.textstream import Hashed, decompress, decompress_alongside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +47,6 @@ INODE_TYPE: Final = "Q"
 STAMP_TYPE: Final = "q"
 # The stamp of a directory of which it is not known when it was last as sealed.
 UNKNOWN: Final = 0
-_SIZE: Final = b" size="
 _EMPTY_CONTENT: Final = b" size=0 "
 _LINKED_TYPES: Final = (b"file", b"link")
 
@@ -57,12 +58,6 @@ def is_shared(line: bytes) -> bool:
     """
     start = line.find(b" ") + TYPE_AT
     return line[start : start + 4] in _LINKED_TYPES and _EMPTY_CONTENT not in line
-
-
-def content_size(line: bytes) -> int:
-    """Return the bytes of content of the file of this manifest line, 0 where it is no file."""
-    start = line.find(_SIZE)
-    return int(line[start + len(_SIZE) :].split(b" ", 1)[0]) if start >= 0 else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +74,31 @@ class SealRecord:
             base = decompress(file, f"{self.origin}/{MANIFEST_FILE}")
             changes = self.edits()
             yield self._edited(base, changes) if changes else base
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[Iterator[bytes]]:
+        """Open the manifest of the bundle ``name`` as a stream of uncompressed bytes (ST-21).
+
+        Raises:
+            InvalidInput: the tree has no such bundle, or its manifests do not fit.
+        """
+        seal = self.summary()
+        with ExitStack() as stack:
+            if name != BASE:
+                yield self._other(seal.parts[name], stack)
+                return
+            whole = stack.enter_context(self.manifest())
+            others = [self._other(digest, stack) for digest in seal.others]
+            yield composition.without(whole, composition.merged(others)) if others else whole
+
+    def _other(self, digest: str, stack: ExitStack) -> Iterator[bytes]:
+        """Return the manifest of a bundle that is not base, open until ``stack`` ends."""
+        what = f"{self.origin}/{part_file(digest)}"
+        try:
+            file = stack.enter_context(open_below(part_file(digest), self.dir_fd))
+        except FileNotFoundError as error:
+            raise InvalidInput(f"{what}: missing") from error
+        return decompress_alongside(file, what)
 
     def _edited(self, base: Iterator[bytes], changes: list[Change]) -> Iterator[bytes]:
         try:

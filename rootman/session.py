@@ -76,9 +76,15 @@ def recover(opened: Session) -> Plan:
         state = scan(opened.store)
     plan = plan_recovery(state)
     if plan:
-        opened.reporter.warn("an earlier command was interrupted: " + "; ".join(told(plan)))
+        opened.reporter.warn(f"{_cause(state)}: {'; '.join(told(plan))}")
         Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
     return plan
+
+
+def _cause(state: StoreState) -> str:
+    if state.has_failed and state.current is not None:
+        return f"{state.name_of(state.current)} failed, and another tree boots"
+    return "an earlier command was interrupted"
 
 
 def told(plan: Plan) -> tuple[str, ...]:

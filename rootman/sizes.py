@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.state import Tree
     from rootman.store import Store
 
@@ -37,7 +38,7 @@ class TreeSize:
 
 def tree_sizes(
     store: Store, make_fs: Callable[[], Fs], trees: Sequence[Tree]
-) -> dict[int, TreeSize]:
+) -> dict[TreeNumber, TreeSize]:
     """Return the sizes of the sealed ``trees``; ``make_fs`` is called where they are not known yet.
 
     Raises:
@@ -46,38 +47,38 @@ def tree_sizes(
     """
     sealed = [tree for tree in trees if tree.seal is not None]
     key = [_key(store, tree) for tree in sealed]
-    sizes = _known(_read(store), key, [tree.version for tree in sealed])
+    sizes = _known(_read(store), key, [tree.number for tree in sealed])
     if sizes is None:
         sizes = _compute(store, sealed)
-        pairs = {version: [size.shared, size.exclusive] for version, size in sizes.items()}
+        pairs = {str(number): [size.shared, size.exclusive] for number, size in sizes.items()}
         _keep(store, make_fs(), {"key": key, "sizes": pairs})
     return sizes
 
 
 def _key(store: Store, tree: Tree) -> list[object]:
     """Return what changes whenever the sizes of ``tree`` may: repair makes new inodes."""
-    status = os.stat(f"{tree.version}/{INODES_FILE}", dir_fd=store.trees, follow_symlinks=False)
-    return [tree.version, tree.seal.manifest if tree.seal else "", status.st_mtime_ns]
+    status = os.stat(f"{tree.number}/{INODES_FILE}", dir_fd=store.trees, follow_symlinks=False)
+    return [str(tree.number), tree.seal.manifest if tree.seal else "", status.st_mtime_ns]
 
 
 def _known(
-    document: dict[str, object], key: object, versions: Sequence[int]
-) -> dict[int, TreeSize] | None:
+    document: dict[str, object], key: object, numbers: Sequence[TreeNumber]
+) -> dict[TreeNumber, TreeSize] | None:
     """Return the sizes in ``document``, None where they are not those of ``key``."""
     sizes = document.get("sizes")
     if document.get("key") != key or not isinstance(sizes, dict):
         return None
-    known: dict[int, TreeSize] = {}
-    for version in versions:
-        match sizes.get(str(version)):
+    known: dict[TreeNumber, TreeSize] = {}
+    for number in numbers:
+        match sizes.get(str(number)):
             case [int(shared), int(exclusive)]:
-                known[version] = TreeSize(shared, exclusive)
+                known[number] = TreeSize(shared, exclusive)
             case _:
                 return None
     return known
 
 
-def freed_size(store: Store, trees: Sequence[Tree], victims: Collection[int]) -> int:
+def freed_size(store: Store, trees: Sequence[Tree], victims: Collection[TreeNumber]) -> int:
     """Return the bytes of file content that go with the ``victims``, a part of the ``trees``.
 
     Raises:
@@ -85,11 +86,11 @@ def freed_size(store: Store, trees: Sequence[Tree], victims: Collection[int]) ->
         OSError: one cannot be read.
     """
     sets = _inodes(store, trees)
-    kept = set[int]().union(*(sets[version] for version in sets if version not in victims))
+    kept = set[int]().union(*(sets[number] for number in sets if number not in victims))
     size = 0
     for tree in trees:
-        if tree.version in victims and tree.seal is not None:
-            alone = sets[tree.version] - kept
+        if tree.number in victims and tree.seal is not None:
+            alone = sets[tree.number] - kept
             kept |= alone  # what two victims share goes once
             size += _size_of(store, tree, alone) if alone else 0
     return size
@@ -117,35 +118,35 @@ def _keep(store: Store, fs: Fs, document: dict[str, object]) -> None:
         fs.rename(_NEW, _FILE, source_fd=store.control, target_fd=store.control)
 
 
-def _compute(store: Store, trees: Sequence[Tree]) -> dict[int, TreeSize]:
+def _compute(store: Store, trees: Sequence[Tree]) -> dict[TreeNumber, TreeSize]:
     """Count each inode of a tree once, as exclusive where no other tree has it."""
     sets = _inodes(store, trees)
-    sizes: dict[int, TreeSize] = {}
+    sizes: dict[TreeNumber, TreeSize] = {}
     for tree in trees:
-        alone = set(sets[tree.version])
-        for version, inodes in sets.items():
-            if version != tree.version:
+        alone = set(sets[tree.number])
+        for number, inodes in sets.items():
+            if number != tree.number:
                 alone -= inodes
         total = tree.seal.size if tree.seal else 0
         exclusive = _size_of(store, tree, alone) if alone else 0
-        sizes[tree.version] = TreeSize(total - exclusive, exclusive)
+        sizes[tree.number] = TreeSize(total - exclusive, exclusive)
     return sizes
 
 
-def _inodes(store: Store, trees: Sequence[Tree]) -> dict[int, set[int]]:
+def _inodes(store: Store, trees: Sequence[Tree]) -> dict[TreeNumber, set[int]]:
     from rootman.verify import open_tree
 
-    sets: dict[int, set[int]] = {}
+    sets: dict[TreeNumber, set[int]] = {}
     for tree in trees:
         if tree.seal is not None:
             with open_tree(store, tree) as (_, record):
-                sets[tree.version] = set(record.inodes())
+                sets[tree.number] = set(record.inodes())
     return sets
 
 
 def _size_of(store: Store, tree: Tree, inodes: set[int]) -> int:
     from rootman.comparison import known_lines
-    from rootman.seal import content_size
+    from rootman.totals import content_size
     from rootman.verify import open_tree
 
     size = 0

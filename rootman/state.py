@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.errors import InvalidInput
-from rootman.names import check_os_name
+from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rootman.boot.block import BootState
     from rootman.names import StageName
 
 FORMAT: Final = 1
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 TreeKind = Literal["sealed", "unsealed"]
 
@@ -21,9 +27,12 @@ TreeKind = Literal["sealed", "unsealed"]
 class Seal:
     """The summary of a tree's seal record.
 
+    ``version`` is that of its release; together with ``revision`` it is the tree's number.
     ``manifest`` is the SHA-256 of the manifest, ``entries`` its number of lines,
     ``size`` the bytes of its files' content, ``sealed_at`` seconds since 1970,
-    ``edits`` how many there are to the manifest that the record keeps.
+    ``edits`` how many there are to the manifest that the record keeps. ``parts`` are the
+    manifests of all its bundles by their names, by default that of base alone, ``bundles``
+    the names of those that were chosen: the others came with them.
     """
 
     version: int
@@ -31,8 +40,20 @@ class Seal:
     entries: int
     size: int
     sealed_at: int
+    revision: int = 0
     edits: int = 0
+    parts: Mapping[str, str] = field(default_factory=dict)
+    bundles: tuple[str, ...] = ()
     format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            object.__setattr__(self, "parts", {BASE: self.manifest})
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The manifests of its bundles but for base, each once."""
+        return tuple(sorted({digest for name, digest in self.parts.items() if name != BASE}))
 
     def serialise(self) -> bytes:
         """Return the content of ``seal.json``."""
@@ -41,12 +62,12 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A directory named ``olpc.N``; without a seal it is somebody else's and left alone.
+    """A directory called like a tree; without a seal it is somebody else's and left alone.
 
     ``adopted`` says that it was sealed and came from no release.
     """
 
-    version: int
+    number: TreeNumber
     name: str
     seal: Seal | None
     adopted: bool = False
@@ -71,7 +92,7 @@ class Settings:
     """What the store's owner decided: the content of ``state.json``."""
 
     os_name: str
-    pinned: frozenset[int] = frozenset()
+    pinned: frozenset[TreeNumber] = frozenset()
     compatible: str = ""
 
     def serialise(self) -> bytes:
@@ -79,7 +100,7 @@ class Settings:
         document = {
             "format": FORMAT,
             "name": self.os_name,
-            "pinned": sorted(self.pinned),
+            "pinned": list(map(str, sorted(self.pinned))),
             "compatible": self.compatible,
         }
         return (json.dumps(document, sort_keys=True) + "\n").encode()
@@ -91,22 +112,28 @@ class StoreState:
 
     settings: Settings
     trees: tuple[Tree, ...]
-    current: int | None
-    previous: int | None
+    current: TreeNumber | None
+    previous: TreeNumber | None
     stages: tuple[Stage, ...] = ()
-    orphans: tuple[int, ...] = ()  # seal records whose tree lost its name
+    orphans: tuple[TreeNumber, ...] = ()  # seal records whose tree lost its name
     litter: tuple[str, ...] = ()  # other names in staging: temporary links and files
     problems: tuple[str, ...] = field(default=())
     # Names of links and trees that something else has: a file, or a directory for a link.
     obstacles: frozenset[str] = frozenset()
+    boot: BootState | None = None  # None where no boot loader was ever set up
+    is_boot_damaged: bool = False
 
-    def tree(self, version: int | None) -> Tree | None:
-        """Return the sealed or unsealed tree ``version``, None where there is none."""
-        return next((tree for tree in self.trees if tree.version == version), None)
+    def tree(self, number: TreeNumber | None) -> Tree | None:
+        """Return the sealed or unsealed tree ``number``, None where there is none."""
+        return next((tree for tree in self.trees if tree.number == number), None)
 
-    def sealed(self, version: int | None) -> Tree | None:
-        """Return the tree ``version`` if it is sealed."""
-        tree = self.tree(version)
+    def of_version(self, version: int) -> tuple[Tree, ...]:
+        """Return all trees of the release ``version``."""
+        return tuple(tree for tree in self.trees if tree.number.version == version)
+
+    def sealed(self, number: TreeNumber | None) -> Tree | None:
+        """Return the tree ``number`` if it is sealed."""
+        tree = self.tree(number)
         return tree if tree is not None and tree.seal is not None else None
 
     @property
@@ -115,12 +142,25 @@ class StoreState:
         spares = [one for one in self.stages if one.name.kind.value == "spare"]
         whole = all(one.has_root and one.has_meta for one in spares)
         alone = len(self.stages) == len(spares) <= 1
-        return whole and alone and not self.orphans and not self.litter
+        return whole and alone and not (self.orphans or self.litter or self.has_failed)
 
     @property
-    def newest(self) -> int | None:
-        """The highest version among the sealed trees."""
-        return max((tree.version for tree in self.trees if tree.seal is not None), default=None)
+    def has_failed(self) -> bool:
+        """Whether the current tree is bad, so that the loader boots another one."""
+        return self.current is not None and self.is_bad(self.current)
+
+    def is_bad(self, number: TreeNumber) -> bool:
+        """Return whether a tree is known to have failed, also one that is not here any more."""
+        return self.boot is not None and self.name_of(number) in self.boot.bad
+
+    def name_of(self, number: TreeNumber) -> str:
+        """Return the name of a tree of this store, whether it is there or not."""
+        return tree_name(self.settings.os_name, number)
+
+    @property
+    def newest(self) -> TreeNumber | None:
+        """The highest number among the sealed trees."""
+        return max((tree.number for tree in self.trees if tree.seal is not None), default=None)
 
 
 def parse_seal(data: bytes, origin: str) -> Seal:
@@ -133,11 +173,14 @@ def parse_seal(data: bytes, origin: str) -> Seal:
     try:
         return Seal(
             version=_integer(document["version"]),
+            revision=_integer(document["revision"]),
             manifest=_text(document["manifest"]),
             entries=_integer(document["entries"]),
             size=_integer(document["size"]),
             sealed_at=_integer(document["sealed_at"]),
             edits=_integer(document["edits"]),
+            parts=_parts(document["parts"]),
+            bundles=_names(document["bundles"], document["parts"]),
         )
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
@@ -156,7 +199,7 @@ def parse_settings(data: bytes, origin: str) -> Settings:
             raise TypeError("pinned is not a list")
         return Settings(
             os_name=check_os_name(_text(document["name"])),
-            pinned=frozenset(_integer(version) for version in pinned),
+            pinned=frozenset(map(_number, pinned)),
             compatible=_text(document["compatible"]),
         )
     except (KeyError, TypeError, InvalidInput) as error:
@@ -183,6 +226,31 @@ def _integer(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not an integer")
     return value
+
+
+def _number(value: object) -> TreeNumber:
+    number = parse_tree_number(_text(value))
+    if number is None:
+        raise TypeError(f"{value!r} is no tree's number")
+    return number
+
+
+def _parts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or BASE not in value:
+        raise TypeError("parts are not those of a tree")
+    for digest in value.values():
+        if _DIGEST.fullmatch(_text(digest)) is None:
+            raise TypeError(f"{digest!r} names no manifest")
+    return value
+
+
+def _names(value: object, parts: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not isinstance(parts, dict):
+        raise TypeError("bundles is not a list")
+    names = tuple(map(_text, value))
+    if not parts.keys() - {BASE} >= set(names) or len(set(names)) < len(names):
+        raise TypeError("bundles has what are none, or one twice")
+    return names
 
 
 def _text(value: object) -> str:

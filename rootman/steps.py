@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rootman.names import StageName
+    from rootman.boot.block import BootState
+    from rootman.names import StageName, TreeNumber
     from rootman.state import Settings
 
 
@@ -46,10 +47,10 @@ class Sweep:
 class DropRecord:
     """Remove the seal record of a tree that is not there."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"remove the seal record of version {self.version}"
+        return f"remove the seal record of version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +78,39 @@ class KeepRelease:
 class TakeSpare:
     """Make the spare the stage of the new tree."""
 
-    seed: int
-    version: int
+    seed: TreeNumber
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"start version {self.version} from the spare (a clone of version {self.seed})"
+        return f"start version {self.number} from the spare (a clone of version {self.seed})"
 
 
 @dataclass(frozen=True, slots=True)
 class CloneTree:
     """Clone a complete tree by hardlinks into the stage of the new one."""
 
-    seed: int
-    version: int
+    seed: TreeNumber
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"start version {self.version} from a clone of version {self.seed}"
+        return f"start version {self.number} from a clone of version {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
 class StartEmpty:
     """Make an empty stage for the new tree."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"start version {self.version} from nothing"
+        return f"start version {self.number} from nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
     """Make the seed the wanted tree."""
 
-    version: int
+    number: TreeNumber
     changes: int
 
     def __str__(self) -> str:
@@ -120,48 +121,48 @@ class Apply:
 class Record:
     """Write the seal record beside the staged tree."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"record what version {self.version} is sealed with"
+        return f"record what version {self.number} is sealed with"
 
 
 @dataclass(frozen=True, slots=True)
 class SealTree:
     """Make the staged tree durable and give it its final name."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"seal version {self.version}"
+        return f"seal version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class PointPrevious:
     """Point ``previous`` at a tree."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"point previous at version {self.version}"
+        return f"point previous at version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class PointCurrent:
     """Point ``current`` at a tree, where there is no ``previous`` to exchange with."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"point current at version {self.version}"
+        return f"point current at version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Exchange ``current`` and ``previous``; the versions are those they have afterwards."""
+    """Exchange ``current`` and ``previous``; the numbers are those they have afterwards."""
 
-    current: int
-    previous: int
+    current: TreeNumber
+    previous: TreeNumber
 
     def __str__(self) -> str:
         return f"exchange current and previous: version {self.current} is current"
@@ -171,38 +172,38 @@ class Exchange:
 class CloseStage:
     """Remove the emptied stage of a tree that was sealed and switched to."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"close the stage of version {self.version}"
+        return f"close the stage of version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Retire:
     """Take a tree's final name away, before anything in it is changed."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"retire version {self.version}"
+        return f"retire version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class RollForward:
     """Make the retired tree a clone of another: the spare."""
 
-    version: int
-    target: int
+    number: TreeNumber
+    target: TreeNumber
 
     def __str__(self) -> str:
-        return f"roll version {self.version} forward to a spare of version {self.target}"
+        return f"roll version {self.number} forward to a spare of version {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
 class CloneSpare:
     """Clone a tree to be the spare, where none fell out."""
 
-    target: int
+    target: TreeNumber
 
     def __str__(self) -> str:
         return f"clone version {self.target} as the spare"
@@ -212,10 +213,10 @@ class CloneSpare:
 class DeleteTree:
     """Retire a tree and remove it."""
 
-    version: int
+    number: TreeNumber
 
     def __str__(self) -> str:
-        return f"delete version {self.version}"
+        return f"delete version {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,18 @@ class SaveSettings:
 
     def __str__(self) -> str:
         return "write state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBoot:
+    """Write the boot state, which says of a tree that it is on trial, or bad."""
+
+    boot: BootState
+
+    def __str__(self) -> str:
+        if not self.boot.pending:
+            return "write the boot state"
+        return f"put {self.boot.pending} on trial, for {self.boot.tries} attempts to boot"
 
 
 Step = (
@@ -259,5 +272,6 @@ Step = (
     | DeleteTree
     | ClearObjects
     | SaveSettings
+    | SaveBoot
 )
 Plan = tuple[Step, ...]

@@ -11,6 +11,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from rootman.boot.block import BLOCK_SIZE, BootState, parse_block
 from rootman.directory import rewind
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.names import (
@@ -19,7 +20,7 @@ from rootman.names import (
     PREVIOUS,
     parse_stage_name,
     parse_tree_name,
-    parse_version,
+    parse_tree_number,
     tree_name,
 )
 from rootman.state import Settings, Stage, StoreState, Tree, parse_seal, parse_settings
@@ -27,10 +28,14 @@ from rootman.state import Settings, Stage, StoreState, Tree, parse_seal, parse_s
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rootman.names import TreeNumber
+
 DEFAULT_ROOTFS: Final = "/rootfs"
 STATE_FILE: Final = "state.json"
 OBJECTS: Final = "objects"
-STATE_DIRS: Final = ("trees", "staging", OBJECTS, "boot")
+BOOT: Final = "boot"
+BOOT_BLOCK: Final = "grubenv"
+STATE_DIRS: Final = ("trees", "staging", OBJECTS, BOOT)
 
 # In a stage: the tree, the seal record it came with, the one it is to get.
 STAGE_ROOT: Final = "root"
@@ -72,6 +77,11 @@ class Store:
     def staging(self) -> int:
         """Descriptor of ``.rootman/staging``."""
         return self._sub(f"{CONTROL}/staging")
+
+    @property
+    def boot(self) -> int:
+        """Descriptor of ``.rootman/boot``, where the boot state is."""
+        return self._sub(f"{CONTROL}/{BOOT}")
 
     @property
     def objects(self) -> int:
@@ -140,17 +150,20 @@ def scan(store: Store) -> StoreState:
         rewind(fd)
     names = os.listdir(store.fd)
     records = {
-        version for name in os.listdir(store.trees) if (version := parse_version(name)) is not None
+        number
+        for name in os.listdir(store.trees)
+        if (number := parse_tree_number(name)) is not None
     }
-    versions = sorted(
-        version
+    numbers = sorted(
+        number
         for name in names
-        if (version := parse_tree_name(settings.os_name, name)) is not None
+        if (number := parse_tree_name(settings.os_name, name)) is not None
         and _is_directory(name, store.fd)
     )
-    trees = tuple(_tree(store, settings, version, version in records) for version in versions)
+    trees = tuple(_tree(store, settings, number, number in records) for number in numbers)
     problems: list[str] = []
-    links = [_link(store, settings, name, versions, problems) for name in (CURRENT, PREVIOUS)]
+    links = [_link(store, settings, name, numbers, problems) for name in (CURRENT, PREVIOUS)]
+    boot, is_boot_damaged = _boot(store, problems)
     staged = os.listdir(store.staging)
     return StoreState(
         settings=settings,
@@ -158,11 +171,26 @@ def scan(store: Store) -> StoreState:
         current=links[0],
         previous=links[1],
         stages=tuple(_stages(store, staged)),
-        orphans=tuple(sorted(records - set(versions))),
+        orphans=tuple(sorted(records - set(numbers))),
         litter=tuple(sorted(name for name in staged if parse_stage_name(name) is None)),
         problems=tuple(problems),
         obstacles=frozenset(_obstacles(store, settings, names)),
+        boot=boot,
+        is_boot_damaged=is_boot_damaged,
     )
+
+
+def _boot(store: Store, problems: list[str]) -> tuple[BootState | None, bool]:
+    """Return the boot state, and whether its block is damaged, which counts as empty (BT-2)."""
+    try:
+        data = _read_small(f"{BOOT}/{BOOT_BLOCK}", store.control)
+    except FileNotFoundError:
+        return None, False
+    boot = parse_block(data)
+    is_damaged = boot is None or len(data) != BLOCK_SIZE
+    if is_damaged:
+        problems.append(f"the boot state, {CONTROL}/{BOOT}/{BOOT_BLOCK}, is damaged")
+    return boot or BootState(), is_damaged
 
 
 def _obstacles(store: Store, settings: Settings, names: list[str]) -> Iterator[str]:
@@ -177,23 +205,28 @@ def _obstacles(store: Store, settings: Settings, names: list[str]) -> Iterator[s
             yield name
 
 
-def _tree(store: Store, settings: Settings, version: int, recorded: bool) -> Tree:  # noqa: FBT001
-    name = tree_name(settings.os_name, version)
+def _tree(
+    store: Store,
+    settings: Settings,
+    number: TreeNumber,
+    recorded: bool,  # noqa: FBT001
+) -> Tree:
+    name = tree_name(settings.os_name, number)
     if not recorded:
-        return Tree(version, name, None)
+        return Tree(number, name, None)
     try:
-        data = _read_small(f"{version}/{SEAL_FILE}", store.trees)
+        data = _read_small(f"{number}/{SEAL_FILE}", store.trees)
     except FileNotFoundError:
-        return Tree(version, name, None)
-    seal = parse_seal(data, f"{CONTROL}/trees/{version}/{SEAL_FILE}")
-    adopted = not _exists(f"{version}/{RELEASE_FILE}", store.trees)
-    return Tree(version, name, seal, adopted)
+        return Tree(number, name, None)
+    seal = parse_seal(data, f"{CONTROL}/trees/{number}/{SEAL_FILE}")
+    adopted = not _exists(f"{number}/{RELEASE_FILE}", store.trees)
+    return Tree(number, name, seal, adopted)
 
 
 def _link(
-    store: Store, settings: Settings, name: str, versions: list[int], problems: list[str]
-) -> int | None:
-    """Return the version that the link ``name`` leads to, None where it leads nowhere."""
+    store: Store, settings: Settings, name: str, numbers: list[TreeNumber], problems: list[str]
+) -> TreeNumber | None:
+    """Return the tree that the link ``name`` leads to, None where it leads nowhere."""
     try:
         target = os.readlink(name, dir_fd=store.fd)
     except FileNotFoundError:
@@ -203,11 +236,11 @@ def _link(
             raise
         problems.append(f"{name} is not a symlink")
         return None
-    version = parse_tree_name(settings.os_name, target)
-    if version is None or version not in versions:
+    number = parse_tree_name(settings.os_name, target)
+    if number is None or number not in numbers:
         problems.append(f"{name} -> {target} leads to no tree of this store")
         return None
-    return version
+    return number
 
 
 def _stages(store: Store, names: list[str]) -> Iterator[Stage]:
@@ -239,24 +272,29 @@ def _read_small(name: str, dir_fd: int) -> bytes:
         return file.read(_MAX_STATE)
 
 
+def part_file(digest: str) -> str:
+    """Return the name, in a seal record, of the manifest ``digest`` of a bundle."""
+    return f"{digest}.zst"
+
+
 def open_below(name: str, dir_fd: int) -> BinaryIO:
     """Open the file ``name`` below ``dir_fd`` for reading; a symlink is not followed."""
     return open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd), "rb")
 
 
-def require_tree(state: StoreState, version: int | None) -> Tree:
-    """Return the sealed tree ``version``, the current one for None.
+def require_tree(state: StoreState, number: TreeNumber | None) -> Tree:
+    """Return the sealed tree ``number``, the current one for None.
 
     Raises:
         NotFound: there is none; the message lists those there are.
         InvalidInput: the directory was not sealed by rootman.
     """
-    if version is None:
-        version = state.current
-    if version is None:
+    if number is None:
+        number = state.current
+    if number is None:
         raise NotFound("no tree is current", hint="name a version; rootman status lists them")
-    tree = state.tree(version)
-    name = tree_name(state.settings.os_name, version)
+    tree = state.tree(number)
+    name = tree_name(state.settings.os_name, number)
     if tree is None:
         there = ", ".join(other.name for other in state.trees) or "none"
         raise NotFound(f"{name}: no such tree", hint=f"there are: {there}")

@@ -1,51 +1,84 @@
-"""How what a release needs comes into a store: its manifest, and the content of its files.
+"""How the manifest of a bundle comes into a store, and what a pack has for its files.
 
-From near, file by file as it is used. From far, in this order: what the store's own
-tree has elsewhere, a pack that leads from that tree, and the rest object by object.
+The manifest of what the store's own tree has, too, is taken from there. Out of scope: what
+several bundles make together, and the content that no pack has (``provision``).
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from rootman.comparison import known_lines
-from rootman.delta import hash_prefix
-from rootman.downloads import copy_manifest, fetch_manifest, keep_release, refuse_without_room
-from rootman.entries import open_quietly, read_content
+from rootman.downloads import copy_manifest, fetch_manifest, refuse_without_room
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
-from rootman.manifest import HEADER, parse_line
-from rootman.packs.delivery import Delivery
+from rootman.manifest import HEADER
+from rootman.names import BASE
+from rootman.objects import verified_content
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
-from rootman.treedirs import TreeDirs, split
+from rootman.whole import compress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import Self
 
     from rootman.fsops import Fs
-    from rootman.manifest import Entry
     from rootman.objects import Objects
+    from rootman.packs.delivery import Delivery
     from rootman.release import Bundle
     from rootman.repo.repository import Repository
     from rootman.report import Reporter
     from rootman.seal import SealRecord
-    from rootman.store import Store
 
 # Beyond what is in it a pack has numbers, and a record for each file.
 _PACK_FRAMES: Final = 1 << 20
 
 
-class Supply:
-    """The manifest of ``bundle`` and the content that it needs; a context manager.
+@dataclass(frozen=True, slots=True)
+class OldTree:
+    """A tree that there is already: its seal record and its root, both open."""
 
-    ``fetched`` counts bytes that came from the repository: of content, and of a pack as
-    it is. Methods raise ``InvalidInput`` where the repository is not what it should be,
-    ``Unreachable`` where it cannot be asked, and ``OSError``.
+    record: SealRecord
+    root_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class OldPart:
+    """What a tree that there is already has of a bundle: the manifest ``digest``."""
+
+    tree: OldTree
+    bundle: str
+    digest: str
+
+    def manifest(self) -> AbstractContextManager[Iterator[bytes]]:
+        """Open its manifest as a stream."""
+        return self.tree.record.part(self.bundle)
+
+
+def parts_of(trees: Iterable[OldTree], bundle: str) -> list[OldPart]:
+    """Return what ``trees`` have of a bundle, each manifest once.
+
+    Raises:
+        InvalidInput: the record of one is damaged.
+    """
+    found: dict[str, OldPart] = {}
+    for tree in trees:
+        digest = tree.record.summary().parts.get(bundle)
+        if digest is not None:
+            found.setdefault(digest, OldPart(tree, bundle, digest))
+    return list(found.values())
+
+
+class Supply:
+    """The manifest of ``bundle`` and what packs have for it; a context manager.
+
+    ``fetched`` counts bytes that came from the repository as a pack. Methods raise
+    ``InvalidInput`` where the repository is not what it should be, ``Unreachable`` where it
+    cannot be asked, and ``OSError``.
     """
 
     def __init__(
@@ -57,12 +90,13 @@ class Supply:
         self._objects = objects
         self._bundle = bundle
         self._delivery: Delivery | None = None
+        self._root_fd: int | None = None  # of the tree that the delivery leads from
         self.fetched = 0
 
-    def manifest(self, old: SealRecord | None, *, room: int, keep: bool) -> BinaryIO:
+    def manifest(self, olds: Sequence[OldPart], *, room: int, keep: bool) -> BinaryIO:
         """Return the compressed manifest, open. What is far away is fetched first.
 
-        ``old`` is the record of the tree that a pack may lead from, ``room`` how many
+        ``olds`` are what the store has of the bundle, the likely first, ``room`` is how many
         bytes the disk has. What is near is fetched, too, where it is to be kept.
         """
         if not keep and not self.uses_packs:
@@ -71,9 +105,11 @@ class Supply:
         step = f"fetch the manifest {self._bundle.manifest}"
         self._reporter.step(step)
         with explained(step):
-            found = self._by_pack(old) if self.uses_packs else None
+            found = self._known(olds)
+            if found is None and self.uses_packs:
+                found = self._by_pack(olds)
             if found is None and not self._repository.is_complete:
-                raise self._no_way(old)
+                raise self._no_way(olds)
             return found or fetch_manifest(
                 self._fs, self._objects, self._repository, self._bundle, room=room
             )
@@ -83,15 +119,32 @@ class Supply:
         """Whether a pack is better than files: they are far away, or not there."""
         return not self._repository.is_near or not self._repository.is_complete
 
-    def _no_way(self, old: SealRecord | None) -> NotFound:
-        where = self._repository.location
-        here = f"version {old.summary().version}" if old else "nothing"
+    def _no_way(self, olds: Sequence[OldPart]) -> NotFound:
+        version = olds[0].tree.record.summary().version if olds else None
+        of = "" if self._bundle.name == BASE else f" of {self._bundle.name}"
+        here = f"version {version}" if version else "nothing"
         return NotFound(
-            f"{where}: has no pack that leads from {here}",
-            hint=f"rootman export REPO --from {old.summary().version if old else 'empty'}",
+            f"{self._repository.location}: has no pack{of} that leads from {here}",
+            hint=f"rootman export REPO --from {version or 'empty'}",
         )
 
-    def passing_manifest(self, old: SealRecord | None, *, room: int) -> BinaryIO:
+    def _known(self, olds: Sequence[OldPart]) -> BinaryIO | None:
+        """Return the manifest from a tree that has it, kept in ``objects/``, if one has it."""
+        name = compressed_file(self._bundle.manifest)
+        for old in olds:
+            if old.digest == self._bundle.manifest:
+                with suppress(InvalidInput):  # its record is damaged
+                    with self._objects.arriving(name) as fd:
+                        self._copy(old, partial(self._fs.write, fd))
+                    return self._objects.open(name)
+        return None
+
+    def _copy(self, old: OldPart, write: Callable[[bytes], object]) -> None:
+        with old.manifest() as stream:
+            what = f"manifest {old.digest} of the store's own tree"
+            compress(verified_content(stream, what, old.digest, self._bundle.manifest_size), write)
+
+    def passing_manifest(self, olds: Sequence[OldPart], *, room: int) -> BinaryIO:
         """Return the compressed manifest, open, without keeping anything in the store."""
         if self._repository.is_near and self._repository.is_complete:
             return self._repository.open_manifest(self._bundle.manifest)
@@ -99,13 +152,21 @@ class Supply:
 
         refuse_without_room(self._bundle, room)
         file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the caller closes it
+        for old in olds:
+            if old.digest == self._bundle.manifest:
+                with suppress(InvalidInput):
+                    self._copy(old, file.write)
+                    return file
+                file.seek(0)
+                file.truncate()
         if not self._repository.is_complete:
-            delivery = self._order(old)
-            if delivery is None:
-                raise self._no_way(old)
-            with closing(delivery):
-                self._revise(delivery, old, file.write)
-            return file
+            for one in olds or (None,):
+                delivery = self._order(one)
+                if delivery is not None:
+                    with closing(delivery):
+                        self._revise(delivery, one, file.write)
+                    return file
+            raise self._no_way(olds)
 
         def write(source: BinaryIO) -> None:
             file.seek(0)
@@ -115,8 +176,16 @@ class Supply:
         self._repository.obtain_manifest(self._bundle.manifest, write)
         return file
 
-    def _by_pack(self, old: SealRecord | None) -> BinaryIO | None:
+    def _by_pack(self, olds: Sequence[OldPart]) -> BinaryIO | None:
         """Return the manifest that a pack makes, None where there is no pack that does."""
+        for old in olds or (None,):
+            found = self._by_pack_from(old)
+            if found is not None:
+                self._root_fd = old.tree.root_fd if old is not None else None
+                return found
+        return None
+
+    def _by_pack_from(self, old: OldPart | None) -> BinaryIO | None:
         for _ in range(2):
             delivery = self._order(old)
             if delivery is None:
@@ -136,7 +205,7 @@ class Supply:
             return found
         return None
 
-    def _manifest_of(self, delivery: Delivery, old: SealRecord | None) -> BinaryIO:
+    def _manifest_of(self, delivery: Delivery, old: OldPart | None) -> BinaryIO:
         """Return the manifest that a pack makes, kept in ``objects/``."""
         name = compressed_file(self._bundle.manifest)
         with self._objects.arriving(name) as fd:
@@ -144,7 +213,7 @@ class Supply:
         return self._objects.open(name)
 
     def _revise(
-        self, delivery: Delivery, old: SealRecord | None, write: Callable[[bytes], object]
+        self, delivery: Delivery, old: OldPart | None, write: Callable[[bytes], object]
     ) -> None:
         """Give the manifest that the pack makes, compressed, to ``write``."""
         size = self._bundle.manifest_size
@@ -154,8 +223,10 @@ class Supply:
         with old.manifest() as stream:
             delivery.manifest(stream, size, write)
 
-    def _order(self, old: SealRecord | None) -> Delivery | None:
-        origin = old.summary().manifest if old else ""
+    def _order(self, old: OldPart | None) -> Delivery | None:
+        from rootman.packs.delivery import Delivery
+
+        origin = old.digest if old else ""
         new = self._bundle.manifest
         limit = self._bundle.size + self._bundle.manifest_size + _PACK_FRAMES
         fetch = partial(self._repository.open_pack, origin, new)
@@ -172,64 +243,16 @@ class Supply:
         except Missing:
             return None
 
-    def fetch(
-        self,
-        wanted: Callable[[], Iterable[Entry]],
-        lines: Iterator[bytes],
-        old: tuple[SealRecord, int] | None,
-        total: int,
-    ) -> None:
-        """Have the content of all that is ``wanted``, ``total`` bytes, in ``objects/``.
+    def unpack(self, lines: Iterator[bytes], report: Callable[[int], None]) -> None:
+        """Have in ``objects/`` what the pack has, if there is one.
 
-        ``lines`` are those of the new manifest, ``old`` is the record and the root of
-        the tree that there is already.
+        ``lines`` are those of the bundle's manifest.
         """
-
-        def report(done: int) -> None:
-            self._reporter.fetched(done, total)
-
-        if self.uses_packs and old is not None:
-            reuse(self._objects, old, wanted())
-        if self._delivery is not None:
-            self._unpack(self._delivery, lines, old[1] if old else None, report)
-        if self._repository.is_near:
-            self._take(wanted(), total)
-        else:
-            from rootman.fetching import fetch
-
-            self.fetched += fetch(self._fs, self._objects, wanted(), report)
-
-    def _take(self, wanted: Iterable[Entry], total: int) -> None:
-        """Have what is near, one after the other."""
-        done = 0
-        for entry in wanted:
-            try:
-                done += self._objects.ensure(entry)
-            except Missing as error:
-                if self._repository.is_complete:
-                    raise
-                path = entry.path.decode("ascii", "backslashreplace")
-                raise NotFound(
-                    f"{self._repository.location}: does not make {path}:"
-                    " its old file was changed, or is another",
-                    hint="export the release from empty",
-                ) from error
-            self._reporter.progress(done, total)
-        self.fetched += done
-
-    def keep(self, store: Store, release: bytes) -> None:
-        """Keep the document of the release beside what was fetched."""
-        keep_release(self._fs, store, self._objects, release)
-
-    def _unpack(
-        self,
-        delivery: Delivery,
-        lines: Iterator[bytes],
-        root_fd: int | None,
-        report: Callable[[int], None],
-    ) -> None:
+        delivery = self._delivery
+        if delivery is None:
+            return
         try:
-            delivery.files(lines, root_fd, report)
+            delivery.files(lines, self._root_fd, report)
         except InvalidInput as error:
             self._reporter.warn(f"{error}: the rest comes file by file")
             delivery.discard()
@@ -241,42 +264,3 @@ class Supply:
     def __exit__(self, *_: object) -> None:
         if self._delivery is not None:
             self._delivery.close()
-
-
-def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> None:
-    """Copy what is ``wanted`` and a tree has at another path into ``objects``.
-
-    Raises:
-        InvalidInput: the record of the tree is damaged.
-        OSError: it cannot be written.
-    """
-    record, root_fd = old
-    missing = {hash_prefix(entry.sha256) for entry in wanted if not objects.has(entry.sha256)}
-    if not missing:
-        return
-    with record.manifest() as stream, TreeDirs(root_fd) as dirs:
-        for line in known_lines(stream):
-            start = line.find(_DIGEST) + len(_DIGEST)
-            if start < len(_DIGEST) or int(line[start : start + 16], 16) not in missing:
-                continue
-            entry = parse_line(line)
-            if not objects.has(entry.sha256):
-                _copy(objects, entry, dirs)
-
-
-_DIGEST: Final = b" sha256digest="
-
-
-def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> None:
-    """Copy one file of a tree into ``objects`` if it is what it was."""
-    parent, name = split(entry.path)
-    try:
-        source = open_quietly(name, dir_fd=dirs.fd(parent))
-    except OSError:  # it was removed, or is in the way of no one
-        return
-    try:
-        objects.put(entry, read_content(source))
-    except InvalidInput:
-        return  # it was changed, and comes from elsewhere
-    finally:
-        os.close(source)

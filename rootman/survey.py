@@ -192,6 +192,7 @@ class Check:
         self._paths = list(digests)
         self._forks = forks
         self._trusted = stamps or {}
+        self._began = time.time_ns()
         self.stamps: dict[str, int] = {}
         self.moments: dict[str, int] = {}
         self._wait = workers.start([partial(self._look, start) for start in range(forks)])
@@ -216,10 +217,14 @@ class Check:
 
     def _stamp(self, fd: int, path: str) -> tuple[int, int]:
         trusted = self._trusted.get(path, UNKNOWN)
-        settled = time.time_ns() - _GRAIN
         moment = os.fstat(fd).st_ctime_ns  # before the entries: what changes now is to show later
         if trusted == moment != UNKNOWN:
             return trusted, trusted
+        if moment <= self._began:
+            # The root of a tree that got its name just now is so: without its moment nothing
+            # below would be known either. So all wait once at most, for what was before.
+            _wait_until(moment + _GRAIN)
+        settled = time.time_ns() - _GRAIN
         digest, stamp = look_at(fd)
         if digest != self._digests[path]:
             stamp = _CHANGED
@@ -245,6 +250,13 @@ class Check:
         with self._record.manifest() as stream:
             drift = _look_closer(self._root_fd, changed, stream, self._record.inodes())
         return whole_groups(drift, self._record)
+
+
+def _wait_until(moment: int) -> None:
+    """Wait until the clock is past ``moment``, but no longer than the clock may be coarse."""
+    rest = moment + 1 - time.time_ns()
+    if rest > 0:
+        time.sleep(min(rest, _GRAIN) / 1e9)
 
 
 def whole_groups(drift: Iterable[Drift], record: SealRecord) -> list[Drift]:

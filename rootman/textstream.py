@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
+from weakref import finalize
 
+from rootman.ahead import ahead
 from rootman.errors import InvalidInput, InvalidManifest
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ def decompress(source: Readable, what: str) -> Iterator[bytes]:
     if first:
         yield first
     if len(first) == CHUNK:
-        yield from _ahead(chunks)
+        with ahead(chunks, len, _CHUNKS_AHEAD * CHUNK) as following:
+            yield from following
 
 
 def decompress_alongside(source: Readable, what: str) -> Iterator[bytes]:
@@ -74,48 +77,57 @@ def _decompressed(source: Readable, what: str, window: int) -> Iterator[bytes]:
         raise InvalidInput(f"{what}: damaged: {error}") from error
 
 
-def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield ``chunks``, produced in a thread that ends when this generator does."""
-    queue: SimpleQueue[bytes | BaseException] = SimpleQueue()
-    room = Semaphore(_CHUNKS_AHEAD)
-    wanted = True
+class _HashingThread(Thread):
+    """Feeds a hash, which lets other threads run meanwhile, until it is told to end."""
 
-    def produce() -> None:
-        try:
-            while wanted and (chunk := next(chunks, b"")):
-                queue.put(chunk)
-                room.acquire()
-            queue.put(b"")
-        except BaseException as error:  # noqa: BLE001  raised again by the consumer
-            queue.put(error)
+    def __init__(self, hasher: hashlib._Hash) -> None:
+        super().__init__(daemon=True)
+        self._hash = hasher
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._room = Semaphore(_CHUNKS_AHEAD)
+        self.start()
 
-    thread = Thread(target=produce, daemon=True)
-    thread.start()
-    try:
-        while chunk := queue.get():
-            if isinstance(chunk, BaseException):
-                raise chunk
-            room.release()
-            yield chunk
-    finally:
-        wanted = False
-        room.release()
-        thread.join()
+    def update(self, chunk: bytes) -> None:
+        """Have ``chunk`` hashed after what came before."""
+        self._room.acquire()
+        self._queue.put(chunk)
+
+    def end(self) -> None:
+        """Have the thread end after what came before."""
+        self._queue.put(b"")
+
+    def run(self) -> None:
+        while chunk := self._queue.get():
+            self._hash.update(chunk)
+            self._room.release()
 
 
 class Hashed:
-    """A stream that is hashed while it passes."""
+    """A stream that is hashed while it passes; what comes in large chunks, in a thread."""
 
     def __init__(self, stream: Iterator[bytes]) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
+        self._thread: _HashingThread | None = None
         self.size = 0
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
-            self._hash.update(chunk)
+            if self._thread is None and len(chunk) == CHUNK:
+                self._thread = _HashingThread(self._hash)
+                finalize(self, self._thread.end)
+            (self._thread or self._hash).update(chunk)
             self.size += len(chunk)
             yield chunk
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what passed so far."""
+        if self._thread is not None:
+            self._thread.end()
+            self._thread.join()
+            self._thread = None
+        return self._hash.hexdigest()
 
     @contextmanager
     def verifying(self, digest: str, what: str) -> Iterator[None]:
@@ -140,5 +152,5 @@ class Hashed:
         """
         for _ in self:  # whatever the consumer left
             pass
-        if self._hash.hexdigest() != digest:
-            raise InvalidInput(f"{what}: its content has SHA-256 {self._hash.hexdigest()}")
+        if self.digest != digest:
+            raise InvalidInput(f"{what}: its content has SHA-256 {self.digest}")

@@ -6,52 +6,46 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from rootman import VERSION
-from rootman.building import Building, SeedTree
-from rootman.errors import Busy, InvalidInput, RootmanError
+from rootman import VERSION, foresight
+from rootman.building import Building
+from rootman.choice import choose
+from rootman.delta import wanted_content
+from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
-from rootman.fsops import open_dir
-from rootman.manifest import field_path
-from rootman.names import StageKind, StageName, tree_name
+from rootman.names import BASE, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
     Room,
-    Seed,
+    check_boot,
+    check_proven,
     check_release,
     check_room,
-    choose_seed,
     falling_out,
+    find_known,
+    next_number,
     plan_download,
-    plan_known,
     plan_spare,
     plan_upgrade,
-    without_spare,
 )
+from rootman.provision import Provision
 from rootman.release import serialise
-from rootman.seal import SealRecord
+from rootman.repo.layout import object_path
+from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
-from rootman.store import STAGE_META, STAGE_ROOT
-from rootman.supply import Supply
-from rootman.survey import Check
-from rootman.usage import refuse_in_use
-from rootman.wanted import CompressedManifest, Delta
+from rootman.switching import plan_known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rootman.delta import Drift, Needs
-    from rootman.release import Bundle, Release
+    from rootman.building import SeedTree
+    from rootman.choice import Choice
+    from rootman.delta import Needs
+    from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.state import StoreState
     from rootman.steps import Plan
-    from rootman.store import Store
-
-
-# A spare with more changed paths than this, and than a tenth of it, is cloned afresh.
-_TRUSTED_DRIFT: Final = 100
+    from rootman.wanted import Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +55,7 @@ class Options:
     allow_downgrade: bool = False
     dry_run: bool = False
     download_only: bool = False
+    retry_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +63,27 @@ class UpgradeResult:
     """What an upgrade did, or would do.
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
-    the switch was durable. ``retired`` is the version that became the spare,
+    the switch was durable. ``retired`` is the tree that became the spare,
     ``fetched`` the bytes that came from the repository: of content, or of a pack.
+    ``had`` are the names of the bundles besides base that were there before, ``has`` those
+    that are there now, whether they were chosen or came with others.
     """
 
-    version: int
-    was: int | None
+    number: TreeNumber
+    was: TreeNumber | None
     plan: Plan
     needs: Needs | None
     seconds: float
-    retired: int | None = None
+    retired: TreeNumber | None = None
     fetched: int = 0
+    had: tuple[str, ...] = ()
+    has: tuple[str, ...] = ()
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
     """Make the release that ``repository`` names, by default its newest, current.
+
+    It gets the bundles that were chosen for the tree that is current.
 
     Raises:
         RootmanError: refused, or failed; the store is then as it was.
@@ -90,193 +91,162 @@ def upgrade(opened: Session, repository: Repository, options: Options) -> Upgrad
     began = time.monotonic()
     release = repository.chosen_release()
     state = read_state(opened)
-    hardware = device_names(state.settings.compatible)
+    check_device(state, release, allow_downgrade=options.allow_downgrade)
+    check_boot(state, TreeNumber(release.version), retry_bad=options.retry_bad)
+    choice = choose(release, chosen_bundles(state))
+    return install(opened, repository, Order(release, choice, options), state, began=began)
+
+
+def check_device(state: StoreState, release: Release, *, allow_downgrade: bool) -> None:
+    """Refuse a release that this store on this device must not take.
+
+    Raises:
+        Refused: as ``plan.check_release``.
+    """
     check_release(
         state,
         release,
-        hardware=hardware,
-        allow_downgrade=options.allow_downgrade,
+        hardware=device_names(state.settings.compatible),
+        allow_downgrade=allow_downgrade,
         rootman_version=VERSION,
     )
-    plan = plan_known(state, release)
-    if plan is not None:
-        if options.download_only:
-            plan = ()
+
+
+def chosen_bundles(state: StoreState) -> tuple[str, ...]:
+    """Return the names of the bundles that were chosen for the tree that is current."""
+    current = state.tree(state.current)
+    return current.seal.bundles if current is not None and current.seal is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A tree that is wanted: of what it is made, and how far."""
+
+    release: Release
+    choice: Choice
+    options: Options
+
+
+def install(
+    opened: Session, repository: Repository, order: Order, state: StoreState, *, began: float
+) -> UpgradeResult:
+    """Make the tree that was ordered current; build it where it is not here.
+
+    ``began`` is when the command did, by the monotonic clock.
+
+    Raises:
+        RootmanError: refused, or failed; the store is then as it was.
+    """
+    result = _install(opened, repository, order, state, began=began)
+    current = state.sealed(state.current)
+    had = current.seal.parts if current is not None and current.seal is not None else {}
+    return replace(
+        result,
+        had=tuple(sorted(had.keys() - {BASE})),
+        has=tuple(one.name for one in order.choice.parts[1:]),
+    )
+
+
+def _install(
+    opened: Session, repository: Repository, order: Order, state: StoreState, *, began: float
+) -> UpgradeResult:
+    release, options = order.release, order.options
+    number = find_known(state, release, order.choice)
+    if not options.download_only and (number is None or number != state.current):
+        check_proven(state)
+    if number is not None:
+        check_boot(state, number, retry_bad=options.retry_bad)
+    if number is not None:
+        plan = () if options.download_only else plan_known(state, number)
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-        return UpgradeResult(release.version, state.current, plan, None, time.monotonic() - began)
-    result = _build(opened, repository, release, state, options, began=began)
+        return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
+    number = next_number(state, release.version)
+    with ExitStack() as stack, explained(tree_name(release.name, number)):
+        plan, needs, fetched = _build(opened, repository, order, state, stack, number=number)
+    seconds = time.monotonic() - began
+    result = UpgradeResult(number, state.current, plan, needs, seconds, fetched=fetched)
     if options.download_only:
         return result
     if options.dry_run:
-        return replace(result, retired=falling_out(state, release.version))
-    return replace(result, retired=leave_spare(opened, state, release.version))
+        return replace(result, retired=falling_out(state, number))
+    return replace(result, retired=leave_spare(opened, state, number))
 
 
 def _build(
     opened: Session,
     repository: Repository,
-    release: Release,
+    order: Order,
     state: StoreState,
-    options: Options,
+    stack: ExitStack,
     *,
-    began: float,
-) -> UpgradeResult:
-    base = release.base
-    with ExitStack() as stack, explained(tree_name(release.name, release.version)):
-        objects = Objects(opened.fs, opened.store.objects, repository)
-        supply = stack.enter_context(Supply(opened.fs, opened.reporter, repository, objects, base))
-        room = _room(opened.store.fd)
-        old = _old_record(opened, state, stack) if supply.uses_packs else None
-        if options.dry_run:
-            file = supply.passing_manifest(old, room=room.free_bytes)
-        else:
-            file = supply.manifest(old, room=room.free_bytes, keep=options.download_only)
-        wanted = CompressedManifest(stack.enter_context(file), base.manifest)
-        seed, tree, delta = _find_seed(opened, state, wanted, base, stack)
-        directories = len(tree.digests) if tree else 0
-        check_room(
-            delta.needs,
-            seed,
-            room,
-            directories=directories,
-            manifest_size=base.manifest_size,
-        )
-        if options.download_only:
-            plan = plan_download(release.version, delta.needs)
-        else:
-            plan = plan_upgrade(state, release.version, seed, delta.needs)
-        building = Building(
-            opened.store,
-            opened.fs,
-            opened.reporter,
-            version=release.version,
-            seed=tree,
-            wanted=wanted,
-            delta=delta,
-            content=ObjectContent(opened.fs, objects, delta.needs.repeated()),
-            supply=supply,
-            size=base.size,
-            release=serialise(release),
-            forks=opened.forks,
-        )
-        if not options.dry_run:
-            Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
-    seconds = time.monotonic() - began
-    return UpgradeResult(
-        release.version, state.current, plan, delta.needs, seconds, fetched=supply.fetched
+    number: TreeNumber,
+) -> tuple[Plan, Needs, int]:
+    """Build what was ordered as ``number``; return how, what it took, and the bytes fetched."""
+    options, choice = order.options, order.choice
+    objects = Objects(opened.fs, opened.store.objects, repository)
+    provision = Provision(opened, repository, objects, choice, stack)
+    room = _room(opened.store.fd)
+    olds = trees_at_hand(opened.store, state, stack) if provision.uses_packs else []
+    wanted = provision.wanted(
+        olds, room=room.free_bytes, keep=options.download_only, rehearse=options.dry_run
     )
-
-
-def _old_record(opened: Session, state: StoreState, stack: ExitStack) -> SealRecord | None:
-    """Return the record of the seed that is likely to be used, None where there is none."""
-    seed = choose_seed(state)
-    if seed.kind == "empty":
-        return None
-    with suppress(RootmanError, OSError):  # of a spare that will not be trusted
-        record_fd = _open_record(opened.store, seed)
-        stack.callback(os.close, record_fd)
-        record = SealRecord(record_fd, f"seal record of version {seed.version}")
-        record.summary()
-        return record
-    return None
-
-
-def _open_record(store: Store, seed: Seed) -> int:
-    if seed.kind == "spare":
-        stage = str(StageName(StageKind.SPARE, seed.version))
-        return open_dir(f"{stage}/{STAGE_META}", dir_fd=store.staging)
-    return open_dir(str(seed.version), dir_fd=store.trees)
-
-
-def _find_seed(
-    opened: Session,
-    state: StoreState,
-    wanted: CompressedManifest,
-    base: Bundle,
-    stack: ExitStack,
-) -> tuple[Seed, SeedTree | None, Delta]:
-    """Return the seed, opened, and its delta; a spare that cannot be trusted is passed over."""
-    seed = choose_seed(state)
-    if seed.kind == "empty":
-        return seed, None, _checked_delta(wanted, base, None, ())
-    if seed.kind == "spare":
-        try:
-            return seed, *_try_seed(opened, state, seed, wanted, base, stack=stack)
-        except _UntrustedSeed as reason:
-            opened.reporter.warn(f"the spare cannot be trusted and is not used: {reason}")
-            seed = choose_seed(without_spare(state))
-    return seed, *_try_seed(opened, state, seed, wanted, base, stack=stack)
-
-
-class _UntrustedSeed(Exception):
-    """The spare is not to be used."""
-
-
-def _try_seed(
-    opened: Session,
-    state: StoreState,
-    seed: Seed,
-    wanted: CompressedManifest,
-    base: Bundle,
-    *,
-    stack: ExitStack,
-) -> tuple[SeedTree, Delta]:
-    """Compare the manifests while forks check the seed; again with its drift if there is any."""
-    try:
-        tree = _open_seed(opened, state, seed, stack)
-    except (RootmanError, OSError) as error:
-        if seed.kind == "spare":
-            raise _UntrustedSeed(error) from error
-        raise
-    try:
-        delta = _checked_delta(wanted, base, tree, ())
-        drift = tree.check.drift()
-    except InvalidInput as error:
-        if seed.kind == "spare" and not tree.record.is_sound():
-            raise _UntrustedSeed(error) from error
-        raise
-    if seed.kind == "spare" and len(drift) > max(_TRUSTED_DRIFT, tree.entries // 10):
-        raise _UntrustedSeed(f"{len(drift)} of its paths were changed")
-    return tree, _checked_delta(wanted, base, tree, drift) if drift else delta
-
-
-def _checked_delta(
-    wanted: CompressedManifest, base: Bundle, tree: SeedTree | None, drift: Sequence[Drift]
-) -> Delta:
-    delta = Delta(wanted, tree.record if tree else None, drift)
-    entries = tree.entries if tree else 0
-    delta.check(_Directories(tree), entries=base.entries, seed_entries=entries)
-    return delta
-
-
-def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack) -> SeedTree:
-    """Open the seed and start its quick check."""
-    store = opened.store
-    if seed.kind == "spare":
-        stage = str(StageName(StageKind.SPARE, seed.version))
-        root = open_dir(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging)
+    seed, tree, delta = find_seed(opened, state, wanted, stack)
+    directories = len(tree.digests) if tree else 0
+    check_room(
+        delta.needs, seed, room, directories=directories, manifest_size=wanted.whole.manifest_size
+    )
+    if options.download_only:
+        plan = plan_download(order.release.version, delta.needs)
     else:
-        root = open_dir(tree_name(state.settings.os_name, seed.version), dir_fd=store.fd)
-    stack.callback(os.close, root)
-    record_fd = _open_record(store, seed)
-    stack.callback(os.close, record_fd)
-    record = SealRecord(record_fd, f"seal record of version {seed.version}")
-    digests = record.digests()
-    # A spare is rootman's alone, in a directory that nobody else has a way into.
-    stamps = record.stamps(digests) if seed.kind == "spare" else None
-    check = Check(root, record, digests, forks=max(opened.forks - 1, 1), stamps=stamps)
-    return SeedTree(record, root, record.summary().entries, digests, check)
+        plan = plan_upgrade(state, number, seed, delta.needs)
+    building = Building(
+        opened.store,
+        opened.fs,
+        opened.reporter,
+        number=number,
+        seed=tree,
+        wanted=wanted.manifest,
+        delta=delta,
+        content=ObjectContent(opened.fs, objects, delta.needs.repeated()),
+        supply=provision,
+        size=wanted.whole.size,
+        release=serialise(order.release),
+        forks=opened.forks,
+        parts=choice.manifests,
+        bundles=choice.bundles,
+        others=tuple(part.manifest for part in wanted.others),
+    )
+    if not options.dry_run:
+        stack.enter_context(foresight.looking(_places(repository, tree, delta)))
+        Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
+    return plan, delta.needs, provision.fetched
 
 
-def leave_spare(opened: Session, before: StoreState, version: int) -> int | None:
+def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list[foresight.Look]:
+    """Return what looks at the places of the seed that change, and at the content near by."""
+    needs = delta.needs
+    if seed is None or needs.added + needs.removed + needs.changed > foresight.MANY:
+        return []
+    changes = list(delta)
+    looks = foresight.below(seed.root_fd, [change.field for change in changes])
+    if repository.is_near:
+        entries = wanted_content(changes, delta.staying)
+        paths = [object_path(entry.sha256) for entry in entries]
+        looks += foresight.contents(repository.source.open, paths)
+    return looks
+
+
+def leave_spare(opened: Session, before: StoreState, number: TreeNumber) -> TreeNumber | None:
     """Prepare the seed of the next upgrade, of the tree that fell out if there is one.
 
-    A failure costs the next one its speed, not this upgrade. Return the version of
-    the tree that is the spare now.
+    A failure costs the next one its speed, not this upgrade. Return the tree that
+    is the spare now.
     """
+    from rootman.usage import refuse_in_use  # nothing before the switch needs it
+
     reporter = opened.reporter
-    fallen = falling_out(before, version)
+    fallen = falling_out(before, number)
     if fallen is not None:
         try:
             refuse_in_use(opened.store.path, tree_name(before.settings.os_name, fallen))
@@ -303,16 +273,6 @@ def device_names(configured: str) -> frozenset[str]:
     with suppress(OSError), open("/proc/device-tree/compatible", "rb") as file:
         names.update(name.decode("ascii", "replace") for name in file.read().split(b"\0") if name)
     return frozenset(names)
-
-
-class _Directories:
-    """The path fields of the directories of a seed; few of them are ever asked for."""
-
-    def __init__(self, tree: SeedTree | None) -> None:
-        self._paths = tree.digests.keys() if tree is not None else frozenset()
-
-    def __contains__(self, field: object) -> bool:
-        return isinstance(field, bytes) and os.fsdecode(field_path(field)) in self._paths
 
 
 def _room(fd: int) -> Room:

@@ -34,7 +34,7 @@ def refuse_in_use(store_path: str, tree: str) -> None:
     """
     path = os.path.join(os.path.realpath(store_path), tree)
     ours = mounts()
-    there = _place(path, ours)
+    there = place_of(path, ours)
     with unguarded(store_path, tree):
         pass
     for mount in ours:
@@ -95,10 +95,10 @@ def refuse_users(path: str) -> None:
     Raises:
         Busy: it names the first culprit.
     """
-    _refuse_users(path, _place(path, mounts()))
+    _refuse_users(path, place_of(path, mounts()))
 
 
-def _refuse_users(what: str, there: _Place) -> None:
+def _refuse_users(what: str, there: Place) -> None:
     for process, used in _users(there):
         raise Busy(f"{what} is in use by {process} ({used})", hint="end that process first")
 
@@ -135,12 +135,16 @@ def wait_until_unguarded(path: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A directory: its path, and the filesystem that it is on with its path there."""
+class Place:
+    """A directory: its path, and the filesystem that it is on with its path there.
+
+    ``source`` is the device, as it was mounted.
+    """
 
     path: str
     filesystem: str
     inner: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class Mount:
     options: str
     source: str
 
-    def shows(self, place: _Place) -> bool:
+    def shows(self, place: Place) -> bool:
         """Return whether the directory or something in it can be seen here."""
         if self.filesystem == place.filesystem and _is_below(self.root, place.inner):
             return True
@@ -185,17 +189,17 @@ def _plain(field: str) -> str:
     return field
 
 
-def _place(path: str, mounts: list[Mount]) -> _Place:
+def place_of(path: str, mounts: list[Mount]) -> Place:
     """Return where ``path`` is: on the mount that lies over all others on the way to it."""
     on = max(
         (mount for mount in mounts if _is_below(path, mount.point)),
         key=lambda mount: len(mount.point.rstrip("/")),
     )
     inner = on.root.rstrip("/") + path[len(on.point.rstrip("/")) :]
-    return _Place(path, on.filesystem, inner)
+    return Place(path, on.filesystem, inner, on.source)
 
 
-def _users(there: _Place) -> Iterator[tuple[str, str]]:
+def _users(there: Place) -> Iterator[tuple[str, str]]:
     """Yield (process, what it uses) for each process that uses something of the tree."""
     device = os.stat(there.path).st_dev
     namespaces = {_namespace("self")}

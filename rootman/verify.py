@@ -111,7 +111,7 @@ def open_tree(store: Store, tree: Tree) -> Iterator[tuple[int, SealRecord]]:
     """
     with (
         opened(tree.name, dir_fd=store.fd) as root,
-        opened(str(tree.version), dir_fd=store.trees) as record,
+        opened(str(tree.number), dir_fd=store.trees) as record,
     ):
         yield root, SealRecord(record, f"seal record of {tree.name}")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from rootman import totals
 from rootman.comparison import Change, any_below, compare, known_lines
 from rootman.delta import Group, Needs, complete_groups, join_drift, vet
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HARDLINK, HEADER, path_field
-from rootman.seal import content_size, is_shared
+from rootman.seal import is_shared
 from rootman.textstream import CHUNK, Hashed, decompress
 
 if TYPE_CHECKING:
@@ -149,17 +149,20 @@ class Delta:
             yield from join_drift(compare(seed, wanted), self._drift)
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What a manifest adds up to.
+class Totals(totals.Totals):
+    """What the manifest of a tree adds up to.
 
-    ``entries`` counts its lines, ``size`` the bytes of content, each inode once,
-    ``own_inodes`` the entries that are not shared between trees.
+    ``own_inodes`` counts the entries that are not shared between trees.
     """
 
-    entries: int
-    size: int
-    own_inodes: int
+    def __init__(self) -> None:
+        super().__init__()
+        self.own_inodes = 0
+
+    def add(self, line: bytes) -> None:
+        """Count ``line``."""
+        super().add(line)
+        self.own_inodes += line != HEADER and not is_shared(line)
 
 
 def pack_manifest(stream: Iterable[bytes]) -> tuple[CompressedManifest, Totals]:
@@ -169,21 +172,11 @@ def pack_manifest(stream: Iterable[bytes]) -> tuple[CompressedManifest, Totals]:
     hasher = hashlib.sha256()
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
     packed: list[bytes] = []
-    entries, size, own_inodes = 0, 0, 0
-    groups: set[bytes] = set()
+    sums = Totals()
     for line in stream:
         hasher.update(line)
         packed.append(compressor.compress(line))
-        if line == HEADER:
-            continue
-        entries += 1
-        own_inodes += not is_shared(line)
-        group = HARDLINK.search(line)
-        if group is None or group[1] not in groups:
-            size += content_size(line)
-        if group is not None:
-            groups.add(group[1])
+        sums.add(line)
     packed.append(compressor.flush())
     file = io.BytesIO(b"".join(packed))
-    totals = Totals(entries, size, own_inodes)
-    return CompressedManifest(file, hasher.hexdigest()), totals
+    return CompressedManifest(file, hasher.hexdigest()), sums

@@ -111,6 +111,11 @@ def _spin() -> None:
     _command("gcc")
 
 
+def _loaders() -> None:
+    for name in ("grub-emu", "busybox", "dash", "mkfs.ext4", "debugfs", "script"):
+        _command(name)
+
+
 def _command(name: str) -> None:
     if shutil.which(name) is None:
         raise FileNotFoundError(f"no command {name}")
@@ -125,6 +130,7 @@ PROBES: Mapping[str, Callable[[], None]] = {
     "atheris": _atheris,
     "crash": _crash,
     "spin": _spin,
+    "loaders": _loaders,
 }
 
 MEANINGS: Mapping[str, str] = {
@@ -136,4 +142,5 @@ MEANINGS: Mapping[str, str] = {
     "atheris": "needs atheris, which has wheels for x86-64 alone",
     "crash": "needs qemu-storage-daemon with FUSE, grub-fstest, and three filesystems",
     "spin": "needs spin and gcc",
+    "loaders": "needs grub-emu, busybox and dash",
 }

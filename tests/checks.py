@@ -36,11 +36,11 @@ def check_upgrade(
     check: Callable[[Lab, int], None] = check_published,
 ) -> None:
     """Upgrade; nothing that stays has changed, and the new tree is what was published."""
-    before = {tree.version: snapshot(lab.tree(tree.version)) for tree in lab.scan().trees}
+    before = {tree.number: snapshot(lab.tree(tree.number)) for tree in lab.scan().trees}
 
     lab.upgrade(version, options=options)
 
-    there = {tree.version for tree in lab.scan().trees}
+    there = {tree.number for tree in lab.scan().trees}
     for old in before.keys() & there:
         assert differences(snapshot(lab.tree(old)), before[old]) == []
     assert lab.link("current") == f"olpc.{version}"

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.builders import Tree
+    from tests.numbers import Number
 
 ROOTMAN = Path(sys.executable).with_name("rootman")
 # What is noted where nothing that is signed is asked for (TU-13).
 UNVERIFIED = re.compile(
-    r"rootman: (?:upgrade|check-update): note: [^\n]* is taken at its word: (?:this store has no"
-    r" root of trust to verify it by \(hint: rootman trust root\.json\)|--insecure asks for that)"
-    r"\r?\n"
+    r"rootman: (?:upgrade|check-update|search|bundle [a-z]+): note: [^\n]* is taken at its word:"
+    r" (?:this store has no root of trust to verify it by \(hint: rootman trust root\.json\)|"
+    r"--insecure asks for that)\r?\n"
 )
 
 
@@ -66,8 +67,8 @@ class Machine:
         """Return the directory that ``version`` was published from."""
         return self.home / f"source.{version}"
 
-    def tree(self, version: int) -> Path:
-        return self.store / f"olpc.{version}"
+    def tree(self, number: Number) -> Path:
+        return self.store / f"olpc.{number}"
 
     def release(self, version: int) -> str:
         return f"{self.repo}/releases/{version}.json"

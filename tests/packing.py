@@ -16,9 +16,11 @@ import zstandard
 
 from rootman.comparison import known_lines
 from rootman.manifest import HEADER
+from rootman.packs.batches import written
 from rootman.packs.format import CHUNK, Coding, Header, Role, chunk, number
+from rootman.packs.gzipped import expand
 from rootman.packs.packing import Task, pack, wanted
-from rootman.packs.recipe import Memory, expand
+from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Stream, Streams
 from rootman.packs.unpacking import unpack
@@ -198,6 +200,11 @@ def crafted(streams: Mapping[Role, bytes], old: bytes, new: bytes) -> bytes:
 
 def numbers(*values: int) -> bytes:
     return b"".join(map(number, values))
+
+
+def batch(*operations: tuple[int, int, int, int]) -> dict[Role, bytes]:
+    """Return how a batch stands in its streams: copies, additions, insertions, and moves as is."""
+    return written(list(zip(*operations, strict=True)))
 
 
 def chunks_of(data: bytes) -> Iterator[tuple[Role, bytes]]:

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rootman.adopt import adopt
+from rootman.boot.marking import begin_boot, mark
+from rootman.bundles import parse_list
+from rootman.bundling import add_bundles, remove_bundles
 from rootman.fsops import RealFs
 from rootman.initialisation import Request, initialise
 from rootman.objects import NoOrigin, Objects
@@ -26,17 +30,21 @@ from rootman.survey import Check
 from rootman.upgrade import Options, UpgradeResult, upgrade
 from rootman.verify import Difference, Verdict, verdict, verify_tree
 from tests.builders import build
+from tests.numbers import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from rootman.delta import Drift
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.objects import Origin
     from rootman.repo.source import Source
     from rootman.state import StoreState
+    from rootman.steps import Plan
     from tests.builders import Tree
+    from tests.numbers import Number
 
 PUBLISHED = "2026-11-20T17:00:00Z"
 
@@ -84,15 +92,15 @@ class Lab:
     def control(self) -> Path:
         return self.store / ".rootman"
 
-    def source(self, version: int) -> Path:
-        """Return the directory that ``version`` was published from."""
-        return self.home / f"source.{version}"
+    def source(self, number: Number) -> Path:
+        """Return the directory that a version was published from."""
+        return self.home / f"source.{number}"
 
-    def tree(self, version: int) -> Path:
-        return self.store / f"{self.name}.{version}"
+    def tree(self, number: Number) -> Path:
+        return self.store / f"{self.name}.{number}"
 
-    def spare(self, version: int) -> Path:
-        return self.control / f"staging/spare.{version}/root"
+    def spare(self, number: Number) -> Path:
+        return self.control / f"staging/spare.{number}/root"
 
     def link(self, name: str) -> str:
         """Return where ``current`` or ``previous`` leads."""
@@ -106,16 +114,36 @@ class Lab:
         request = Request(str(tree) if tree else None, version, os_name=self.name)
         initialise(str(self.store), request, fs or self.make_fs(), self.heard, forks=1)
 
+    def adopt(self, source: Path, tree: Number, fs: Fs | None = None) -> None:
+        """Take ``source`` in as ``tree``, whatever its number."""
+        with self.session(fs) as opened:
+            adopt(opened, str(source), number(tree))
+
     def publish(
-        self, version: int, tree: Tree | None = None, fs: Fs | None = None
+        self,
+        version: int,
+        tree: Tree | None = None,
+        fs: Fs | None = None,
+        lists: Mapping[str, str] | None = None,
     ) -> PublishResult:
-        """Publish ``tree``, made here, or what is at ``source(version)`` already."""
+        """Publish ``tree``, made here, or what is at ``source(version)`` already.
+
+        ``lists`` are the lists of bundles.
+        """
         if tree is not None:
             build(self.source(version), tree)
         return publish(
             str(self.source(version)),
             str(self.repo),
-            Publication(version, name=self.name, timestamp=PUBLISHED),
+            Publication(
+                version,
+                name=self.name,
+                timestamp=PUBLISHED,
+                lists={
+                    name: parse_list(text.encode(), f"{name}.list")
+                    for name, text in (lists or {}).items()
+                },
+            ),
             fs=fs or self.make_fs(),
         )
 
@@ -135,21 +163,46 @@ class Lab:
         with self.session(fs) as opened, Repository(source, version) as repository:
             return upgrade(opened, repository, options or Options())
 
-    def rollback(self, to: int | None = None, fs: Fs | None = None) -> None:
-        with self.session(fs) as opened:
-            rollback(opened, to)
+    def add(self, *names: str, fs: Fs | None = None, source: Source | None = None) -> UpgradeResult:
+        """``rootman bundle add NAMES --from REPO``, or from ``source``."""
+        opening = Repository(source) if source else Repository.open(str(self.repo))
+        with self.session(fs) as opened, opening as repository:
+            return add_bundles(opened, repository, names, Options())
 
-    def prune(self, *versions: int, keep: int = 2, fs: Fs | None = None) -> None:
+    def remove(self, *names: str, fs: Fs | None = None) -> UpgradeResult:
+        """``rootman bundle remove NAMES``."""
         with self.session(fs) as opened:
-            prune(opened, keep=keep, versions=versions)
+            return remove_bundles(opened, None, names, Options())
 
-    def pin(self, version: int, fs: Fs | None = None, *, pinned: bool = True) -> None:
+    def rollback(self, to: Number | None = None, fs: Fs | None = None) -> None:
         with self.session(fs) as opened:
-            set_pin(opened, version, pinned=pinned)
+            rollback(opened, None if to is None else number(to))
 
-    def repair(self, version: int, fs: Fs | None = None) -> RepairResult:
+    def prune(self, *trees: Number, keep: int = 2, fs: Fs | None = None) -> None:
+        with self.session(fs) as opened:
+            prune(opened, keep=keep, numbers=[number(tree) for tree in trees])
+
+    def pin(self, tree: Number, fs: Fs | None = None, *, pinned: bool = True) -> None:
+        with self.session(fs) as opened:
+            set_pin(opened, number(tree), pinned=pinned)
+
+    def boot_init(self, fs: Fs | None = None) -> None:
+        with self.session(fs) as opened:
+            begin_boot(opened)
+
+    def mark(
+        self,
+        planner: Callable[[StoreState, TreeNumber], Plan],
+        tree: Number,
+        fs: Fs | None = None,
+    ) -> None:
+        """``rootman boot mark-good`` or ``mark-bad``, by its planner."""
+        with self.session(fs) as opened:
+            mark(opened, planner, number(tree))
+
+    def repair(self, repaired: Number, fs: Fs | None = None) -> RepairResult:
         with self.session(fs) as opened, ExitStack() as stack:
-            tree = require_tree(scan(opened.store), version)
+            tree = require_tree(scan(opened.store), number(repaired))
             origin: Origin = NoOrigin()
             if self.repo.exists():
                 origin = stack.enter_context(Repository.open(str(self.repo)))
@@ -165,9 +218,9 @@ class Lab:
         with open_store(str(self.store)) as store:
             return scan(store)
 
-    def drift_of_spare(self, version: int) -> list[Drift]:
-        """Return what the quick check finds in the spare that is a clone of ``version``."""
-        stage = self.spare(version).parent
+    def drift_of_spare(self, tree: Number) -> list[Drift]:
+        """Return what the quick check finds in the spare that is a clone of ``tree``."""
+        stage = self.spare(tree).parent
         root, meta = (os.open(stage / name, os.O_RDONLY) for name in ("root", "meta"))
         try:
             record = SealRecord(meta, str(stage))
@@ -176,9 +229,9 @@ class Lab:
             os.close(root)
             os.close(meta)
 
-    def verify(self, version: int) -> list[Difference]:
+    def verify(self, tree: Number) -> list[Difference]:
         with open_store(str(self.store)) as store:
-            return verify_tree(store, require_tree(scan(store), version))
+            return verify_tree(store, require_tree(scan(store), number(tree)))
 
-    def verdict(self, version: int) -> Verdict:
-        return verdict(self.verify(version))
+    def verdict(self, tree: Number) -> Verdict:
+        return verdict(self.verify(tree))

@@ -43,16 +43,17 @@ def wrong_in(repo: Path, version: int) -> list[str]:
 
 def wrong_in_release(repository: Repository, version: int) -> list[str]:
     """Return what a reader misses of ``version``, reading every byte of it."""
+    found, lines = list[str](), list[bytes]()
     try:
-        digest = repository.read_release(version).base.manifest
-        with repository.open_manifest(digest) as file:
-            manifest = _content(file.read())
+        for bundle in repository.read_release(version).bundles:
+            with repository.open_manifest(bundle.manifest) as file:
+                manifest = _content(file.read())
+            if sha256(manifest).hexdigest() != bundle.manifest:
+                found.append(f"{version}: another manifest of {bundle.name}")
+            lines += manifest.splitlines(keepends=True)[1:]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is not there
         return [f"{version}: {error}"]
-    found = []
-    if sha256(manifest).hexdigest() != digest:
-        found.append(f"{version}: another manifest")
-    for line in manifest.splitlines(keepends=True)[1:]:
+    for line in lines:
         entry = parse_line(line)
         if entry.size:
             try:

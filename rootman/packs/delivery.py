@@ -10,17 +10,19 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
 from rootman.entries import open_quietly
-from rootman.errors import InvalidInput
+from rootman.errors import InvalidInput, RootmanError
 from rootman.packs.format import Role
-from rootman.packs.recipe import EXPANDED_LIMIT, Memory, expand
+from rootman.packs.gzipped import EXPANDED_LIMIT, expand
+from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Streams
-from rootman.packs.unpacking import unpack
+from rootman.packs.workshop import Workshop
 from rootman.repo import layout
 from rootman.textstream import Hashed
 from rootman.treedirs import TreeDirs, split
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 _READ_SIZE: Final = 1 << 16
 _LEVEL: Final = 3
+_IN_MEMORY: Final = 8 << 20  # bytes of a source
 
 
 class Delivery:
@@ -99,11 +102,14 @@ class Delivery:
         """
         import zstandard
 
-        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST], size))
+        lines = revised(known_lines(old), self._open()[Role.MANIFEST], size)
+        stream = Hashed(_gathered(lines))
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
-        for line in stream:
-            if data := compressor.compress(line):
-                write(data)
+        with self._bytes.keeping():
+            for block in stream:
+                if data := compressor.compress(block):
+                    write(data)
+                    self._bytes.keep()
         write(compressor.flush())
         stream.verify(self._new, "the manifest that the pack makes")
 
@@ -120,9 +126,10 @@ class Delivery:
             OSError: an object cannot be written.
         """
         done = 0
-        with Tree(root_fd) as tree:
-            for entry, content in unpack(lines, self._open(), tree):
-                if not self._objects.has(entry.sha256):
+        with self._bytes.keeping(), Tree(root_fd) as tree, self._workshop() as workshop:
+            for entry, content in workshop.files(lines, self._open(), tree):
+                self._bytes.keep()
+                if not self._objects.was_left(entry.sha256):
                     try:
                         self._objects.put(entry, content)
                     except Damaged:
@@ -131,6 +138,17 @@ class Delivery:
                         pass  # its old file was changed: this one comes by itself
                 done += entry.size
                 on_progress(done)
+
+    @contextmanager
+    def _workshop(self) -> Iterator[Workshop]:
+        with Workshop() as workshop:
+            try:
+                yield workshop
+            except InvalidInput:
+                raise
+            except BaseException:
+                self._objects.origin.close()  # for the thread that may wait for it
+                raise
 
     def discard(self) -> None:
         """Remove what was kept of the pack.
@@ -146,10 +164,23 @@ class Delivery:
         self._bytes.close()
 
 
-class _Bytes(io.RawIOBase):
-    """The bytes of a pack: those in ``part`` from before, then the ``rest``, which is kept there.
+def _gathered(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines in larger blocks: to hash and compress each alone takes as long again."""
+    block, size = list[bytes](), 0
+    for line in lines:
+        block.append(line)
+        size += len(line)
+        if size >= _READ_SIZE:
+            yield b"".join(block)
+            block, size = [], 0
+    yield b"".join(block)
 
-    Nothing is kept where ``part``, a descriptor, is None.
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a pack: those in ``part`` from before, then the ``rest``, to be kept there.
+
+    Nothing is kept where ``part``, a descriptor, is None. Another thread than the one that
+    keeps may read.
     """
 
     def __init__(
@@ -166,6 +197,7 @@ class _Bytes(io.RawIOBase):
         self._fetch = fetch
         self._limit = limit
         self._at = 0
+        self._read = deque[bytes]()
         self.fetched = 0
 
     def readable(self) -> bool:
@@ -184,8 +216,27 @@ class _Bytes(io.RawIOBase):
         if self._at + len(data) > self._limit:
             raise Damaged("the pack is larger than all that it can hold")
         if self._part is not None:
-            self._fs.write(self._part, data)
+            self._read.append(data)
         return self._take(data, buffer)
+
+    def keep(self) -> None:
+        """Keep what was read.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        while self._part is not None and self._read:
+            self._fs.write(self._part, self._read.popleft())
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep in the end what was read in the context, also where no more can be had."""
+        try:
+            yield
+        except RootmanError:
+            self.keep()
+            raise
+        self.keep()
 
     def _take(self, data: bytes, buffer: Any) -> int:  # noqa: ANN401  as the base class
         buffer[: len(data)] = data
@@ -220,7 +271,7 @@ class Tree:
         """Open a file, or what is in it where it is a gzip file; else an empty one (PK-11)."""
         fd = self._file(path)
         try:
-            yield Memory(_expanded(fd)) if expanded else _File(fd)
+            yield _source(fd, expanded=expanded)
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -239,7 +290,7 @@ class Tree:
 
 
 class _File:
-    """The bytes of an open file, -1 for none."""
+    """The bytes of an open file."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -247,14 +298,16 @@ class _File:
     def read(self, size: int, offset: int) -> bytes:
         """Return ``size`` bytes at ``offset``, zeros where there are none."""
         data = b""
-        if self._fd >= 0:
-            with suppress(OSError):
-                data = os.pread(self._fd, size, offset)
+        with suppress(OSError):
+            data = os.pread(self._fd, size, offset)
         return data if len(data) == size else data.ljust(size, b"\0")
 
 
-def _expanded(fd: int) -> bytes:
-    """Return what is in an open gzip file, -1 for none."""
+def _source(fd: int, *, expanded: bool) -> Source:
+    """Return an open file, -1 for none, or what is in it; in memory where that is not much."""
     if fd < 0:
-        return b""
-    return expand(_File(fd).read(min(os.fstat(fd).st_size, EXPANDED_LIMIT), 0)) or b""
+        return Memory(b"")
+    file, size = _File(fd), os.fstat(fd).st_size
+    if expanded:
+        return Memory(expand(file.read(min(size, EXPANDED_LIMIT), 0)) or b"")
+    return Memory(file.read(size, 0)) if size <= _IN_MEMORY else file

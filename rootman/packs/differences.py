@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from rootman.packs.format import Role, number, zigzag
-from rootman.packs.recipe import HEAD_LIMIT, Method, Recipe, by_gzip, by_zlib, expand
+from rootman.packs.batches import BYTES, COLUMNS, OPERATIONS, written
+from rootman.packs.deflated import block_sizes
+from rootman.packs.format import Role, zigzag
+from rootman.packs.gzipped import ENDS_LIMIT, HEAD_LIMIT, by_gzip, by_zlib, expand
+from rootman.packs.recipe import Method, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,28 +42,22 @@ class Made:
 
 def best(path: bytes, new: bytes, source: bytes, old: bytes | None) -> Made:
     """Return how to make ``new``, which is to be at ``path``, with or without its ``source``."""
-    content, method, head = _expanded_again(new)
-    plain = _literal(content, method, head)
+    content, plain = _expanded_again(new)
+    literal = _literal(content, plain)
     if old is None:
-        return plain
-    if method.compressed and (expanded := expand(old)) is not None:
+        return literal
+    method = plain.method | Method.DELTA
+    if plain.zipped and (expanded := expand(old)) is not None:
         old, method = expanded, method | Method.EXPANDED
-    found = _delta(old, content)
-    found.recipe = Recipe(
-        method | Method.DELTA,
-        len(content),
-        b"" if source == path else source,
-        found.recipe.operations,
-        head,
-    )
-    return min(plain, found, key=_cost)
+    recipe = replace(plain, method=method, source=b"" if source == path else source)
+    return min(literal, Made(recipe, _delta(old, content)), key=_cost)
 
 
-def _literal(content: bytes, method: Method, head: bytes) -> Made:
+def _literal(content: bytes, recipe: Recipe) -> Made:
     role = Role.LITERAL
-    if not method and is_x86(content):
-        method, role = Method.PROGRAM, Role.CODE
-    return Made(Recipe(method, len(content), head=head), {role: content})
+    if not recipe.method and is_x86(content):
+        recipe, role = replace(recipe, method=Method.PROGRAM), Role.CODE
+    return Made(recipe, {role: content})
 
 
 def is_x86(content: bytes) -> bool:
@@ -74,26 +72,55 @@ def _cost(made: Made) -> int:
     return len(zstandard.ZstdCompressor(level=3).compress(b"".join(made.streams.values())))
 
 
-def _delta(old: bytes, new: bytes) -> Made:
-    columns = {role: bytearray() for role in _COLUMNS}
-    count = 0
-    for copy, add, insert, seek in _operations(old, new):
-        count += 1
-        columns[Role.COPY] += number(copy)
-        columns[Role.ADD] += number(len(add))
-        columns[Role.INSERT] += number(len(insert))
-        columns[Role.SEEK] += number(zigzag(seek))
-        columns[Role.DIFF] += add
-        columns[Role.LITERAL] += insert
-    return Made(
-        Recipe(Method.DELTA, len(new), operations=count),
-        {role: bytes(column) for role, column in columns.items()},
-    )
+def _delta(old: bytes, new: bytes) -> dict[Role, bytes]:
+    """Return what of each stream makes ``new`` of ``old``."""
+    streams = {role: bytearray() for role in _STREAMS}
+    for batch in _batches(_operations(old, new)):
+        numbers = [(copy, len(add), len(insert), zigzag(seek)) for copy, add, insert, seek in batch]
+        for role, data in written(list(zip(*numbers, strict=True))).items():
+            streams[role] += data
+        streams[Role.DIFF] += b"".join(add for _, add, _, _ in batch)
+        streams[Role.LITERAL] += b"".join(insert for _, _, insert, _ in batch)
+    return {role: bytes(data) for role, data in streams.items()}
 
 
 _Operation = tuple[int, bytes, bytes, int]
 """Copy, addition, insertion and move."""
-_COLUMNS: Final = (Role.COPY, Role.ADD, Role.INSERT, Role.SEEK, Role.DIFF, Role.LITERAL)
+_STREAMS: Final = (Role.FILES, *COLUMNS, Role.DIFF, Role.LITERAL)
+
+
+def _batches(operations: Iterator[_Operation]) -> Iterator[list[_Operation]]:
+    """Yield the operations in batches, each of which makes a byte at least (PK-10)."""
+    batch, size = list[_Operation](), 0
+    for operation in chain.from_iterable(map(_cut, operations)):
+        more = _made(operation)
+        if size + more > BYTES or len(batch) == OPERATIONS:
+            yield batch
+            batch, size = [], 0
+        batch.append(operation)
+        size += more
+    if size:
+        yield batch
+
+
+def _made(operation: _Operation) -> int:
+    """Return how many bytes it makes."""
+    copy, add, insert, _ = operation
+    return copy + len(add) + len(insert)
+
+
+def _cut(operation: _Operation) -> list[_Operation]:
+    """Return operations that do the same, each of which fits into a batch."""
+    if _made(operation) <= BYTES:
+        return [operation]
+    copy, add, insert, seek = operation
+    parts: list[_Operation] = [
+        *((min(BYTES, copy - at), b"", b"", 0) for at in range(0, copy, BYTES)),
+        *((0, add[at : at + BYTES], b"", 0) for at in range(0, len(add), BYTES)),
+        *((0, b"", insert[at : at + BYTES], 0) for at in range(0, len(insert), BYTES)),
+    ]
+    parts[-1] = (*parts[-1][:3], seek)
+    return parts
 
 
 def _operations(old: bytes, new: bytes) -> Iterator[_Operation]:
@@ -155,14 +182,17 @@ def _signed(value: int) -> int:
     return value if value < _SIGN else _SIGN - value
 
 
-def _expanded_again(new: bytes) -> tuple[bytes, Method, bytes]:
-    """Return what to make of a file: its content if it is gzip that we can write, else itself."""
+def _expanded_again(new: bytes) -> tuple[bytes, Recipe]:
+    """Return what to make of a file, and how: its content if it is gzip that we can write."""
     content = expand(new)
-    if content is not None and len(head := new[: _head_size(new)]) <= HEAD_LIMIT:
-        for method, compress in ((Method.ZLIB, by_zlib), (Method.GZIP, by_gzip)):
-            if compress(content, head) == new:
-                return content, method, head
-    return new, Method(0), b""
+    if content is not None and (size := _head_size(new)) <= HEAD_LIMIT:
+        head, total = new[:size], len(content)
+        if by_zlib(content, head) == new:
+            return content, Recipe(Method.ZLIB, total, head=head)
+        ends = tuple(block_sizes(new[size:]))[:-1]
+        if len(ends) <= ENDS_LIMIT and by_gzip(content, head, ends) == new:
+            return content, Recipe(Method.GZIP, total, head=head, ends=ends)
+    return new, Recipe(Method.PLAIN, len(new))
 
 
 def _head_size(member: bytes) -> int:

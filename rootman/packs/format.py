@@ -119,8 +119,3 @@ def number(value: int) -> bytes:
 def zigzag(value: int) -> int:
     """Return a number from 0 for a whole one: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
     return value * 2 if value >= 0 else -value * 2 - 1
-
-
-def unzigzag(value: int) -> int:
-    """Return the number that ``zigzag`` made ``value`` of."""
-    return -(value + 1) // 2 if value & 1 else value // 2

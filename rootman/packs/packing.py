@@ -14,8 +14,9 @@ from rootman.errors import SystemFailure
 from rootman.manifest import HEADER, parse_line
 from rootman.packs.differences import best, is_x86
 from rootman.packs.format import Header, Role, chunk, number
+from rootman.packs.gzipped import expand
 from rootman.packs.pairing import Content, OldFiles
-from rootman.packs.recipe import Memory, Method, Recipe, expand
+from rootman.packs.recipe import Memory, Method, Recipe
 from rootman.packs.revision import revise, revised
 from rootman.packs.spool import Compressed, Spool
 from rootman.packs.streams import Streams
@@ -211,7 +212,7 @@ def _spool_literal(task: Task, spool: Spool, content: Content) -> None:
         if role is None:
             is_program = is_x86(piece)
             role = Role.CODE if is_program else Role.LITERAL
-            method = Method.PROGRAM if is_program else Method(0)
+            method = Method.PROGRAM if is_program else Method.PLAIN
             spool.append(Role.FILES, _record(Recipe(method, content.size)))
         spool.append(role, piece)
 
@@ -219,10 +220,12 @@ def _spool_literal(task: Task, spool: Spool, content: Content) -> None:
 def _record(recipe: Recipe) -> bytes:
     """Return how a recipe stands in ``FILES``."""
     record = number(recipe.method)
-    if recipe.method.compressed:
+    if recipe.zipped:
         record += number(len(recipe.head)) + recipe.head + number(recipe.size)
+    if recipe.method & Method.GZIP:
+        record += b"".join(map(number, (len(recipe.ends), *recipe.ends)))
     if recipe.method & Method.DELTA:
-        record += number(len(recipe.source)) + recipe.source + number(recipe.operations)
+        record += number(len(recipe.source)) + recipe.source
     return record
 
 

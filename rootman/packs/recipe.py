@@ -9,72 +9,70 @@ operations make what is in it, and it is compressed again.
 
 from __future__ import annotations
 
-import subprocess
-import zlib
 from dataclasses import dataclass
-from enum import IntFlag
+from functools import cache
 from typing import TYPE_CHECKING, Final, Protocol
 
+from rootman.packs.batches import BYTES, read_batch
 from rootman.packs.format import Role
+from rootman.packs.gzipped import by_gzip, by_zlib
 from rootman.packs.streams import Damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rootman.packs.batches import Batch
     from rootman.packs.streams import Streams
 
-EXPANDED_LIMIT: Final = 16 << 20
-"""Bytes of a gzip file's content: one and its source's are in memory at a time."""
-
-HEAD_LIMIT: Final = 1 << 12
-"""Bytes of the header of a gzip file; it may have a name and a comment."""
-
-_GZIP: Final = b"\x1f\x8b\x08"
 _PIECE: Final = 1 << 18
 _FURTHEST: Final = 1 << 62  # into a source; so the sum of two places is still one
-_GZIP_FIXED: Final = 10  # bytes of a header without a name
-_LEVEL: Final = 9
 
 
-class Method(IntFlag):
-    """How a file is made; plain content where none is set."""
+class Method:
+    """How a file is made: the sum of these. Plain numbers: an enumeration takes microseconds."""
 
-    DELTA = 1
+    PLAIN: Final = 0
+    """Content as it is."""
+    DELTA: Final = 1
     """Of a source, by operations."""
-    ZLIB = 2
-    """What is made is compressed by zlib."""
-    GZIP = 4
-    """What is made is compressed by the program gzip, whose work is another than zlib's."""
-    EXPANDED = 8
+    ZLIB: Final = 2
+    """What is made is compressed as zlib does."""
+    GZIP: Final = 4
+    """What is made is compressed as the program gzip does."""
+    EXPANDED: Final = 8
     """The source is what is in a gzip file."""
-    PROGRAM = 16
+    PROGRAM: Final = 16
     """What is inserted comes from ``CODE``."""
 
-    @property
-    def possible(self) -> bool:
-        """Whether it is one: no file is compressed twice, and what is expanded is a source."""
-        both, alone = Method.ZLIB | Method.GZIP, Method.EXPANDED
-        return self & both != both and self & (alone | Method.DELTA) != alone
+    ZIPPED: Final = ZLIB | GZIP
 
-    @property
-    def compressed(self) -> bool:
-        """Whether the file is a gzip file that is compressed again."""
-        return bool(self & (Method.ZLIB | Method.GZIP))
+    @staticmethod
+    def possible(method: int) -> bool:
+        """Whether it is one: no file is compressed twice, and what is expanded is a source."""
+        if not 0 <= method < 2 * Method.PROGRAM or method & Method.ZIPPED == Method.ZIPPED:
+            return False
+        return method & (Method.EXPANDED | Method.DELTA) != Method.EXPANDED
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a file is made.
 
-    ``source`` is the decoded path of its source, ``operations`` how many there are,
-    ``size`` the bytes they make, ``head`` the header of the gzip file.
+    ``source`` is the decoded path of its source, ``size`` the bytes that its operations
+    make, or what is inserted; ``head`` the header of the gzip file, ``ends`` the bytes of
+    content in each of its blocks but the last where those are not zlib's.
     """
 
-    method: Method
+    method: int
     size: int
     source: bytes = b""
-    operations: int = 0
     head: bytes = b""
+    ends: tuple[int, ...] = ()
+
+    @property
+    def zipped(self) -> bool:
+        """Whether the file is a gzip file that is compressed again."""
+        return bool(self.method & Method.ZIPPED)
 
 
 class Source(Protocol):
@@ -103,112 +101,86 @@ class Memory:
 
 
 def made(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
-    """Yield the file's content. It has to be read to its end, for the streams to be in step.
+    """Yield what is in the file, which may be to be ``compressed`` yet.
+
+    It has to be read to its end, for the streams to be in step.
 
     Raises:
         Damaged: the operations make more or less than they should.
     """
     if recipe.method & Method.DELTA:
-        pieces = _operated(recipe, source, streams)
-    else:
-        pieces = _inserted(streams, _literal(recipe), recipe.size)
-    pieces = _gathered(pieces)
-    if not recipe.method.compressed:
-        return pieces
-    compress = by_zlib if recipe.method & Method.ZLIB else by_gzip
-    return iter([compress(b"".join(pieces), recipe.head)])
+        return _operated(recipe, source, streams)
+    return _inserted(streams, _literal(recipe), recipe.size)
+
+
+def compressed(recipe: Recipe, content: bytes) -> bytes:
+    """Return the gzip file of a recipe for one."""
+    if recipe.method & Method.ZLIB:
+        return by_zlib(content, recipe.head)
+    return by_gzip(content, recipe.head, recipe.ends)
 
 
 def _literal(recipe: Recipe) -> Role:
     return Role.CODE if recipe.method & Method.PROGRAM else Role.LITERAL
 
 
-def _operated(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
-    copies, additions, insertions, moves = (
-        streams[role] for role in (Role.COPY, Role.ADD, Role.INSERT, Role.SEEK)
-    )
-    literal, left, place = _literal(recipe), recipe.size, 0
-    for _ in range(recipe.operations):
-        copy, add, insert = copies.number(), additions.number(), insertions.number()
-        left -= copy + add + insert
-        if left < 0 or not 0 <= place <= _FURTHEST:
-            raise Damaged(f"{streams.what}: damaged: an operation leads out of a file")
-        for size in _steps(copy):
-            yield source.read(size, place)
-            place += size
-        for size in _steps(add):
-            yield added(source.read(size, place), streams[Role.DIFF].read(size))
-            place += size
-        if insert:
-            yield from _inserted(streams, literal, insert)
-        place += moves.offset()
-    if left:
-        raise Damaged(f"{streams.what}: damaged: a file ends too early")
-
-
-def _steps(size: int) -> Iterator[int]:
-    """Yield numbers of bytes that fit in memory, ``size`` in all."""
-    while size > _PIECE:
-        yield _PIECE
-        size -= _PIECE
-    if size:
-        yield size
-
-
 def _inserted(streams: Streams, role: Role, size: int) -> Iterator[bytes]:
-    return (streams[role].read(step) for step in _steps(size))
+    while size:
+        step = min(size, _PIECE)
+        yield streams[role].read(step)
+        size -= step
+
+
+def _operated(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
+    literal, left, place = _literal(recipe), recipe.size, 0
+    while left:
+        batch = read_batch(streams, literal, left)
+        left -= batch.size
+        try:
+            piece, place = _applied(batch, source, place)
+        except _Astray:
+            raise Damaged(f"{streams.what}: damaged: an operation leads out of a file") from None
+        yield piece
+
+
+class _Astray(Exception):
+    """An operation begins where no file is."""
+
+
+def _applied(batch: Batch, source: Source, place: int) -> tuple[bytes, int]:
+    """Return what a batch makes, which begins at ``place`` of the source, and where it ends."""
+    copies, adds, inserts, moves = batch.columns
+    read = source.read
+    copied, under = list[bytes](), list[bytes]()
+    for copy, add, move in zip(copies, adds, moves, strict=True):
+        if not 0 <= place <= _FURTHEST:
+            raise _Astray
+        copied.append(read(copy, place) if copy else b"")
+        place += copy
+        if add:
+            under.append(read(add, place))
+        place += add + ((move >> 1) ^ -(move & 1))
+    sums, inserted = added(b"".join(under), batch.diff), batch.inserted
+    parts = list[bytes]()
+    at = taken = 0
+    for one, add, insert in zip(copied, adds, inserts, strict=True):
+        parts += one, sums[at : at + add], inserted[taken : taken + insert]
+        at += add
+        taken += insert
+    return b"".join(parts), place
 
 
 def added(one: bytes, other: bytes) -> bytes:
-    """Return the sums of the bytes, modulo 256, of two strings of one length."""
-    size = len(one)
+    """Return the sums of the bytes, modulo 256, of two strings of one length, up to a batch's."""
+    low, high = _masks()
     # The highest bits are added apart, so that nothing is carried from byte to byte.
-    low, high = (int.from_bytes(bits * size, "little") for bits in (b"\x7f", b"\x80"))
     left, right = int.from_bytes(one, "little"), int.from_bytes(other, "little")
     total = ((left & low) + (right & low)) ^ ((left ^ right) & high)
-    return total.to_bytes(size, "little")
+    return total.to_bytes(len(one), "little")
 
 
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in fewer pieces: operations can make them one by one."""
-    waiting, size = list[bytes](), 0
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= _PIECE:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
-
-
-def by_zlib(content: bytes, head: bytes) -> bytes:
-    """Return the gzip file with the header ``head`` that zlib makes of ``content``."""
-    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    tail = zlib.crc32(content).to_bytes(4, "little") + len(content).to_bytes(4, "little")
-    return head + deflate.compress(content) + deflate.flush() + tail
-
-
-def by_gzip(content: bytes, head: bytes) -> bytes:
-    """Return the gzip file with the header ``head`` that gzip(1) makes of ``content``.
-
-    Where there is no such program, it is another one.
-    """
-    command = ["gzip", "-n", f"-{_LEVEL}", "-c"]
-    try:
-        made = subprocess.run(command, input=content, capture_output=True, check=False)
-    except OSError:
-        return b""
-    return head + made.stdout[_GZIP_FIXED:]
-
-
-def expand(content: bytes) -> bytes | None:
-    """Return what is in a gzip file (RFC 1952) of one member, None where it is none."""
-    if not content.startswith(_GZIP) or len(content) > EXPANDED_LIMIT:
-        return None
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        expanded = inflate.decompress(content, EXPANDED_LIMIT)
-    except zlib.error:
-        return None
-    return expanded if inflate.eof and not inflate.unused_data else None
+@cache
+def _masks() -> tuple[int, int]:
+    """Return the low bits of all bytes, and the highest."""
+    low, high = (int.from_bytes(bits * BYTES, "little") for bits in (b"\x7f", b"\x80"))
+    return low, high

@@ -18,7 +18,6 @@ from rootman.packs.format import (
     Coding,
     Role,
     parse_header,
-    unzigzag,
 )
 
 if TYPE_CHECKING:
@@ -156,10 +155,6 @@ class Stream:
             if byte < 0x80:
                 return found
         raise Damaged(f"{self.what}: damaged: a number is too long")
-
-    def offset(self) -> int:
-        """Return the next number, which may be below zero."""
-        return unzigzag(self.number())
 
     def line(self, limit: int) -> bytes:
         """Return the next line with its newline, which has at most ``limit`` bytes."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rootman.errors import InvalidManifest
 from rootman.manifest import MAX_LINE, field_path, parse_line, path_field
 from rootman.packs.format import Role
-from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method, Recipe, made
+from rootman.packs.gzipped import ENDS_LIMIT, EXPANDED_LIMIT, HEAD_LIMIT
+from rootman.packs.recipe import Method, Recipe, compressed, made
 from rootman.packs.streams import Damaged
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from rootman.manifest import Entry
     from rootman.packs.recipe import Source
     from rootman.packs.streams import Streams
-
-_METHODS: Final = sum(Method)
 
 
 class Sources(Protocol):
@@ -45,13 +44,24 @@ def unpack(
         Damaged: the pack is not what it must be.
         OSError: it cannot be read.
     """
+    for entry, recipe, pieces in read_files(lines, streams, sources):
+        if recipe.zipped:
+            yield entry, iter([compressed(recipe, b"".join(pieces))])
+        else:
+            yield entry, pieces
+
+
+def read_files(
+    lines: Iterator[bytes], streams: Streams, sources: Sources
+) -> Iterator[tuple[Entry, Recipe, Iterator[bytes]]]:
+    """Do as ``unpack``, but that gzip files are still to be ``compressed`` by their recipe."""
     files = streams[Role.FILES]
     for _ in range(files.number()):
         entry = _entry(lines, files.number(), streams.what)
         recipe = _recipe(entry, streams)
         with sources.open(recipe.source, expanded=bool(recipe.method & Method.EXPANDED)) as source:
             content = made(recipe, source, streams)
-            yield entry, content
+            yield entry, recipe, content
             for _ in content:
                 pass
 
@@ -68,21 +78,31 @@ def _entry(lines: Iterator[bytes], skipped: int, what: str) -> Entry:
 
 def _recipe(entry: Entry, streams: Streams) -> Recipe:
     files = streams[Role.FILES]
-    found = files.number()
-    if found & ~_METHODS or not (method := Method(found)).possible:
+    method = files.number()
+    if not Method.possible(method):
         raise Damaged(f"{streams.what}: damaged: an unknown method")
-    source, operations, head, size = b"", 0, b"", entry.size
-    if method.compressed:
+    source, head, size = b"", b"", entry.size
+    ends: tuple[int, ...] = ()
+    if method & Method.ZIPPED:
         head = _bytes(streams, HEAD_LIMIT)
         size = files.number()
         if size > EXPANDED_LIMIT:
             raise Damaged(f"{streams.what}: damaged: a gzip file of more than is allowed")
+    if method & Method.GZIP:
+        ends = _ends(streams, size)
     if method & Method.DELTA:
         source = _path(streams) or entry.path
-        operations = files.number()
-        if operations > size + 1:
-            raise Damaged(f"{streams.what}: damaged: more operations than bytes")
-    return Recipe(method, size, source, operations, head)
+    return Recipe(method, size, source, head, ends)
+
+
+def _ends(streams: Streams, size: int) -> tuple[int, ...]:
+    """Return the bytes in the blocks of a gzip file whose content has ``size``."""
+    files = streams[Role.FILES]
+    if (count := files.number()) <= ENDS_LIMIT:
+        ends = tuple(files.number() for _ in range(count))
+        if sum(ends) <= size:
+            return ends
+    raise Damaged(f"{streams.what}: damaged: a gzip file of more blocks than can be")
 
 
 def _path(streams: Streams) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from rootman.comparison import known_lines
 from rootman.delta import hash_prefix
 from rootman.document import SIZE_LIMIT
-from rootman.errors import InvalidInput, RootmanError, SystemFailure
+from rootman.errors import RootmanError, SystemFailure
 from rootman.manifest import line_path
 from rootman.repo import layout
 from rootman.repo.endorsement import first_root, unsigned
@@ -22,16 +22,17 @@ from rootman.repo.findings import Finding, problem_with
 from rootman.repo.folder import FolderSource
 from rootman.repo.index import parse_index
 from rootman.repo.inventory import Needed, content_of, files_in, stored
+from rootman.repo.manifests import wrong_manifests
 from rootman.repo.repository import Repository
 from rootman.repo.soundness import Wanted, verify_objects, verify_packs
 from rootman.repo.standstill import standing_still
 from rootman.repo.versions import read_versions
-from rootman.wanted import CompressedManifest, Delta
+from rootman.wanted import CompressedManifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rootman.release import Bundle, Release
+    from rootman.release import Release
     from rootman.repo.inventory import Content, Stored
     from rootman.repo.soundness import Verified
     from rootman.repo.versions import Versions
@@ -160,31 +161,15 @@ class _Check:
 
     def _has_sound_manifests(self, release: Release) -> bool:
         """Whether the manifests of a release are sound; then what they need is needed."""
-        for bundle in release.bundles:
-            path = layout.manifest_path(bundle.manifest)
-            try:
-                self._check_manifest(bundle)
-            except RootmanError as error:
-                self._is_open = True
-                self._find(path, error, _BACK)
-                return False
+        wrong = list(wrong_manifests(self._repository, release))
+        for path, error in wrong:
+            self._is_open = True
+            self._find(path, error, _BACK)
+        if wrong:
+            return False
         self._needed.add(self._repository, release)
         self._report.manifests = len(self._needed.manifests)
         return True
-
-    def _check_manifest(self, bundle: Bundle) -> None:
-        """Refuse a manifest that a device would refuse, or that its release misrepresents."""
-        with self._repository.open_manifest(bundle.manifest) as file:
-            manifest = CompressedManifest(file, bundle.manifest)
-            delta = Delta(manifest, None, ())
-            delta.check((), entries=bundle.entries, seed_entries=0)
-            size = sum(map(len, manifest.stream()))
-        for what, found, said in (
-            ("manifest_size", size, bundle.manifest_size),
-            ("size", delta.needs.fetch_bytes, bundle.size),
-        ):
-            if found != said:
-                raise InvalidInput(f"the release says {what} {said}, and it is {found}")
 
     def _tally(self) -> tuple[list[Stored], int]:
         """Count what nobody needs; return the packs to be tested, and how many objects there are.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.errors import SystemFailure
 from rootman.repo import layout
-from rootman.repo.packs import make_packs
+from rootman.repo.packs import make_packs, ways
 from rootman.repo.repository import Repository
 
 if TYPE_CHECKING:
@@ -51,11 +51,12 @@ def export(
     """
     with Repository.open(path) as repository:
         target = repository.newest_version() if version is None else version
-        new = repository.read_release(target).base.manifest
-        olds = [repository.read_release(one).base.manifest if one else "" for one in origins]
+        new = repository.read_release(target)
+        olds = [repository.read_release(one) if one else None for one in origins]
     for _ in make_packs(path, target, origins, fs=fs, at_any_size=True, on_progress=on_progress):
         pass
-    packs = [layout.pack_path(old, new) for old in olds]
+    found = (layout.pack_path(way.old, way.new) for old in olds for way in ways(old, new))
+    packs = list(dict.fromkeys(found))
     try:
         size = _write(path, output, [*_small_files(path, target), *packs])
     except OSError as error:

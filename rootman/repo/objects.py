@@ -54,8 +54,6 @@ class Wanted(NamedTuple):
 class Tally:
     """What storing the objects came to; bytes are of content except ``bytes_stored``."""
 
-    content: int = 0
-    """All files of the tree, each hardlink group once."""
     objects_new: int = 0
     bytes_new: int = 0
     bytes_stored: int = 0
@@ -69,7 +67,7 @@ def store_objects(
     *,
     on_progress: Callable[[int], None] | None = None,
 ) -> Tally:
-    """Store what the entry ``lines`` of the tree's manifest name and the repository lacks.
+    """Store what the entry ``lines`` of the tree's manifests name and the repository lacks.
 
     When this returns, every object has its name; the next ``sync`` makes the last of
     the names durable. ``on_progress`` gets the number of objects stored so far.
@@ -84,7 +82,7 @@ def store_objects(
     batch = _Batch(writer)
     large: list[Wanted] = []
     for job, contents in _work(
-        _compress_files, tree_fd, _jobs(_wanted(batch, lines, tally), large), _AHEAD
+        _compress_files, tree_fd, _jobs(_wanted(batch, lines), large), _AHEAD
     ):
         for wanted, content in zip(job, contents, strict=True):
             batch.add(wanted, [content])
@@ -164,18 +162,12 @@ class _Batch:
         self._bytes = 0
 
 
-def _wanted(batch: _Batch, lines: Iterable[bytes], tally: Tally) -> Iterator[Wanted]:
-    """Yield the files whose objects are to be made, and count the content of all."""
-    groups: set[int] = set()
+def _wanted(batch: _Batch, lines: Iterable[bytes]) -> Iterator[Wanted]:
+    """Yield the files whose objects are to be made."""
     for line in lines:
         if b" type=file " not in line:  # spaces are encoded in names
             continue
         entry = parse_line(line)
-        if entry.nlink > 1:
-            if entry.inode in groups:
-                continue
-            groups.add(entry.inode)
-        tally.content += entry.size
         # An empty file has nothing to fetch, so it has no object.
         if entry.size and batch.begin(entry.sha256):
             yield Wanted(entry.path, entry.size, entry.sha256)

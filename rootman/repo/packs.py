@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.errors import InvalidInput, SystemFailure
+from rootman.names import BASE
 from rootman.packs.packing import Task, pack, wanted
 from rootman.repo import layout
 from rootman.repo.repository import Repository
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rootman.fsops import Fs
+    from rootman.release import Release
     from rootman.repo.writer import Writer
 
     Progress = Callable[[str, int], None]
@@ -34,13 +36,36 @@ _USUAL: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """From the manifest ``old``, "" for none, to ``new``, both of the bundle ``name``."""
+
+    name: str
+    old: str
+    new: str
+
+
+def ways(old: Release | None, new: Release) -> list[Way]:
+    """Return how a device gets from a release, None for no tree, to another: base first.
+
+    A bundle that ``old`` has not comes from nothing, one that is the same in both not at all.
+    """
+    found = []
+    for bundle in (new.base, *(one for one in new.bundles if one.name != BASE)):
+        before = old.bundle(bundle.name) if old else None
+        if before is None or before.manifest != bundle.manifest:
+            found.append(Way(bundle.name, before.manifest if before else "", bundle.manifest))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
-    """A pack that leads from the version ``old``, None for no tree at all.
+    """A pack of one bundle that leads from the version ``old``, None for nothing at all.
 
     ``size`` and ``instead`` are bytes: of the pack, and of the objects that it stands for.
     ``kept`` says whether it is in the repository: one that is no smaller is not.
     """
 
+    bundle: str
     old: int | None
     size: int
     instead: int
@@ -62,7 +87,7 @@ def can_find_differences() -> bool:
 
 
 def make_packs(
-    path: str,
+    where: str,
     version: int,
     origins: Sequence[int | None],
     *,
@@ -72,8 +97,10 @@ def make_packs(
 ) -> Iterator[Pack]:
     """Make the packs that lead from ``origins`` (None: from nothing) to ``version``.
 
-    One that is no smaller than its objects is kept only ``at_any_size``. ``on_progress``
-    gets the name of the pack and how many of its files are done.
+    They are for the repository in the folder ``where``.
+    There is one for each bundle that differs (``ways``). One that is no smaller than its
+    objects is kept only ``at_any_size``. ``on_progress`` gets the name of the pack and how
+    many of its files are done.
 
     Raises:
         NotFound: there is no such release, or no repository.
@@ -89,56 +116,64 @@ def make_packs(
             "no packs between versions can be made: bsdiff4 is not installed",
             hint="pip install 'rootman[publish]'",
         )
-    with Repository.open(path) as repository:
+    with Repository.open(where) as repository:
         new = repository.read_release(version)
-        olds = {
-            origin: repository.read_release(origin).base.manifest if origin else ""
-            for origin in origins
-        }
-        with open_writer(fs, path, repository.name) as writer:
-            for origin, manifest in olds.items():
-                name = f"from {origin or 'nothing'}"
-                report = None if on_progress is None else partial(on_progress, name)
-                maker = _Maker(writer, manifest, new.base.manifest, report)
-                yield maker.make(origin, at_any_size=at_any_size)
+        olds = {one: repository.read_release(one) if one else None for one in origins}
+        with open_writer(fs, where, repository.name) as writer:
+            done = set[str]()
+            for origin, old in olds.items():
+                for way in ways(old, new):
+                    path = layout.pack_path(way.old, way.new)
+                    if path not in done:
+                        done.add(path)
+                        maker = _Maker(writer, way, origin if way.old else None, on_progress)
+                        yield maker.make(at_any_size=at_any_size)
             writer.sync()
 
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """The making of one pack, from the manifest ``old`` to ``new``."""
+    """The making of one pack, which is for devices with the version ``origin``."""
 
     writer: Writer
-    old: str
-    new: str
-    report: Callable[[int], None] | None
+    way: Way
+    origin: int | None
+    on_progress: Progress | None
 
-    def make(self, origin: int | None, *, at_any_size: bool) -> Pack:
+    def make(self, *, at_any_size: bool) -> Pack:
         """Make the pack unless it is there; drop it where objects are no larger."""
-        writer = self.writer
+        writer, way = self.writer, self.way
         contents = _Files(writer)
         task = Task(
             contents=contents,
-            old=self.old,
-            new=self.new,
+            old=way.old,
+            new=way.new,
             folder=f"{writer.path}/{layout.TEMPORARY}",
             keep=frozenset({writer.fd}),
-            on_progress=self.report,
+            on_progress=self._report(),
         )
         files = wanted(task)
         instead = sum(contents.size(layout.object_path(one.content.sha256)) for one in files)
-        path = layout.pack_path(self.old, self.new)
+        pack_of = partial(Pack, way.name, self.origin, instead=instead)
+        path = layout.pack_path(way.old, way.new)
         if writer.exists(path):
-            return Pack(origin, contents.size(path), instead, kept=True, made=False)
+            return pack_of(size=contents.size(path), kept=True, made=False)
         size = writer.write(_TEMPORARY, pack(task, files))
         if size >= instead and not at_any_size:
             writer.fs.unlink(_TEMPORARY, dir_fd=writer.folder(layout.TEMPORARY))
-            return Pack(origin, size, instead, kept=False, made=True)
-        folder = layout.pack_folder(self.new)
+            return pack_of(size=size, kept=False, made=True)
+        folder = layout.pack_folder(way.new)
         writer.make_folder(folder)
         writer.sync()
-        writer.rename(_TEMPORARY, folder, layout.pack_file(self.old))
-        return Pack(origin, size, instead, kept=True, made=True)
+        writer.rename(_TEMPORARY, folder, layout.pack_file(way.old))
+        return pack_of(size=size, kept=True, made=True)
+
+    def _report(self) -> Callable[[int], None] | None:
+        """Return what is told how many files are done."""
+        if self.on_progress is None:
+            return None
+        of = "" if self.way.name == BASE else f"of {self.way.name} "
+        return partial(self.on_progress, f"{of}from {self.origin or 'nothing'}")
 
 
 class _Files:

@@ -1,27 +1,31 @@
 """Publishing a tree: from a directory to a release in a repository.
 
-The order is the promise: objects, then the manifest, then the release, then the index,
+The order is the promise: objects, then the manifests, then the release, then the index,
 each durable before the next is begun. So whatever interrupts it, readers see the releases that
 there were, and the next publish goes on with the objects that are there already.
-Out of scope: how files get into the repository (``writer``, ``objects``).
+Out of scope: how files get into the repository (``writer``, ``objects``), and what is in
+which bundle (``parts``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.label import check_label
+from rootman.bundles import check_includes
 from rootman.comparison import lines
 from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
-from rootman.names import DEFAULT_OS
-from rootman.release import BASE, Bundle, Release, serialise
+from rootman.names import BASE, DEFAULT_OS, tree_name
+from rootman.release import Bundle, Release, serialise
 from rootman.repo import layout
 from rootman.repo.index import serialise_index
-from rootman.repo.objects import LEVEL, store_objects
+from rootman.repo.objects import store_objects
+from rootman.repo.parts import part_file, sum_parts, write_parts
 from rootman.repo.repository import Repository
 from rootman.repo.versions import read_versions
 from rootman.repo.writer import open_writer
@@ -29,8 +33,9 @@ from rootman.scanner import scan_tree
 from rootman.textstream import decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from rootman.bundles import BundleList
     from rootman.fsops import Fs
     from rootman.repo.due import Request
     from rootman.repo.signing import Outcome
@@ -38,7 +43,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int], None]
 
-_MANIFEST: Final = "manifest.zst"
 _RELEASE: Final = "release.json"
 
 
@@ -66,6 +70,7 @@ class Publication:
     ``name`` is the operating system's, None the repository's. Modification times
     later than ``clamp_time_ns`` become that time. ``timestamp`` is UTC as in a release,
     None now. The order of ``compatible``, ``config`` and ``state`` does not matter.
+    ``lists`` say what of the tree is in which bundle, and not in ``base``.
     """
 
     version: int
@@ -75,6 +80,7 @@ class Publication:
     state: Sequence[str] = ()
     clamp_time_ns: int | None = None
     timestamp: str | None = None
+    lists: Mapping[str, BundleList] = field(default_factory=dict)
 
     def draft(self) -> Release:
         """Return the release as far as it can be known without the tree.
@@ -82,11 +88,12 @@ class Publication:
         Raises:
             InvalidInput: something in it is not what it must be.
         """
+        check_includes(self.lists)
         release = Release(
             name=self.name or DEFAULT_OS,
             version=self.version,
             timestamp=self.timestamp or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            bundles=(Bundle(BASE, "0" * 64, 0, 0, 0),),
+            bundles=tuple(Bundle(name, "0" * 64, 0, 0, 0) for name in (BASE, *self.lists)),
             compatible=tuple(sorted(set(self.compatible))),
             config=tuple(sorted(set(self.config))),
             state=tuple(sorted(set(self.state))),
@@ -122,12 +129,13 @@ def publish(
     draft = publication.draft()
     with _open_tree(tree) as tree_fd:
         _refuse_overlap(tree, repository)
-        job = _Job(tree_fd, publication.clamp_time_ns, on_progress)
+        job = _Job(tree_fd, publication.clamp_time_ns, on_progress, publication.lists)
         name = publication.name
         with open_writer(fs, repository, name) as writer, Repository.open(repository) as reader:
             if name not in (None, reader.name):
                 raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
             draft = replace(draft, name=reader.name)
+            check_label(tree_fd, tree_name(draft.name, draft.version), tree)
             versions = reader.versions()
             _refuse_retired(writer, draft.version)
             if signing is not None:
@@ -149,6 +157,7 @@ class _Job:
     tree_fd: int
     clamp_time_ns: int | None
     on_progress: Progress | None
+    lists: Mapping[str, BundleList]
 
     def scan(self) -> Iterator[bytes]:
         """Yield the manifest of the tree."""
@@ -175,11 +184,10 @@ def _refuse_retired(writer: Writer, version: int) -> None:
 def _compare(job: _Job, draft: Release, reader: Repository) -> PublishResult:
     """Accept what is published already if it is the same; a published version is immutable."""
     published = reader.read_release(draft.version)
-    digest = hashlib.sha256()
-    for line in job.scan():
-        digest.update(line)
+    base, *others = sum_parts(job.scan(), job.lists)
     facts = {
-        "manifest": (published.base.manifest, digest.hexdigest()),
+        "manifest": (published.base.manifest, base.manifest),
+        "bundles": (_others(published.bundles), _others(others)),
         "compatible": (sorted(published.compatible), list(draft.compatible)),
         "config": (sorted(published.config), list(draft.config)),
         "state": (sorted(published.state), list(draft.state)),
@@ -194,23 +202,37 @@ def _compare(job: _Job, draft: Release, reader: Repository) -> PublishResult:
     return PublishResult(published, already_published=True)
 
 
+def _others(bundles: Iterable[Bundle]) -> list[Bundle]:
+    """Return the bundles but for base, in the order of their names."""
+    return sorted((one for one in bundles if one.name != BASE), key=attrgetter("name"))
+
+
 def _add(job: _Job, draft: Release, writer: Writer) -> PublishResult:
-    """Publish objects, manifest and release, in this order."""
-    bundle = _write_manifest(job, writer)
-    with open(_MANIFEST, "rb", opener=_beneath(writer.folder(layout.TEMPORARY))) as manifest:
-        tally = store_objects(
-            writer,
-            job.tree_fd,
-            lines(decompress(manifest, "the manifest just written")),
-            on_progress=job.progress("objects"),
-        )
-    release = replace(draft, bundles=(replace(bundle, size=tally.content),))
+    """Publish objects, manifests and release, in this order."""
+    bundles = write_parts(writer, job.scan(), job.lists)
+    tally = store_objects(
+        writer,
+        job.tree_fd,
+        _written(writer, bundles),
+        on_progress=job.progress("objects"),
+    )
+    release = replace(draft, bundles=bundles)
     writer.sync()
-    writer.rename(_MANIFEST, layout.MANIFESTS, layout.compressed_file(bundle.manifest))
+    for bundle in bundles:
+        final = layout.compressed_file(bundle.manifest)
+        writer.rename(part_file(bundle.name), layout.MANIFESTS, final)
     writer.write(_RELEASE, [serialise(release)])
     writer.sync()
     writer.rename(_RELEASE, layout.RELEASES, layout.release_file(release.version))
     return PublishResult(release, tally.objects_new, tally.bytes_new, tally.bytes_stored)
+
+
+def _written(writer: Writer, bundles: Iterable[Bundle]) -> Iterator[bytes]:
+    """Yield the lines of the manifests that were just written."""
+    for bundle in bundles:
+        name = part_file(bundle.name)
+        with open(name, "rb", opener=_beneath(writer.folder(layout.TEMPORARY))) as manifest:
+            yield from lines(decompress(manifest, "the manifest just written"))
 
 
 def renew_index(writer: Writer, versions: Iterable[int]) -> None:
@@ -223,28 +245,6 @@ def renew_index(writer: Writer, versions: Iterable[int]) -> None:
     if writer.content(layout.INDEX, len(data) + 1) != data:
         writer.replace(layout.RELEASES, layout.INDEX_FILE, data)
         writer.fs.freeze_thaw(writer.fd)
-
-
-def _write_manifest(job: _Job, writer: Writer) -> Bundle:
-    """Write the tree's manifest to ``tmp/``; the bundle's size is not known yet."""
-    digest = hashlib.sha256()
-    size = entries = 0
-
-    def compressed() -> Iterator[bytes]:
-        import zstandard
-
-        nonlocal size, entries
-        stream = zstandard.ZstdCompressor(level=LEVEL).compressobj()
-        for line in job.scan():
-            digest.update(line)
-            size += len(line)
-            entries += 1
-            if data := stream.compress(line):
-                yield data
-        yield stream.flush()
-
-    writer.write(_MANIFEST, compressed())
-    return Bundle(BASE, digest.hexdigest(), size, entries - 1, 0)
 
 
 def _beneath(dir_fd: int) -> Callable[[str, int], int]:

@@ -8,6 +8,7 @@ scope: what is asked for, and going on in the middle of it (``http``).
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 import threading
@@ -15,8 +16,7 @@ import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
 from urllib3.exceptions import (
@@ -88,11 +88,10 @@ class Transport:
     def __init__(self, patience: Patience, lanes: int) -> None:
         self.patience = patience
         self._lanes = lanes
-        self._managers: dict[str | None, PoolManager] = {}
+        self._managers: dict[tuple[str | None, bool], PoolManager] = {}
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._tls = _verifying()
 
     def get(self, url: str, headers: Mapping[str, str]) -> HTTPResponse:
         """Return the answer for ``url``, its content not read yet; redirects are followed.
@@ -191,21 +190,23 @@ class Transport:
     def _manager(self, url: str) -> PoolManager:
         """Return the connections for ``url``: its own, or those of the proxy for it."""
         proxy = _proxy(url)
+        secure = url.startswith("https:") or (proxy or "").startswith("https:")
         with self._lock:
             if self._stopped.is_set():
                 raise Unreachable(f"{url}: given up")
-            if proxy not in self._managers:
-                self._managers[proxy] = self._make_manager(proxy)
-            return self._managers[proxy]
+            if (proxy, secure) not in self._managers:
+                self._managers[proxy, secure] = self._make_manager(proxy, secure=secure)
+            return self._managers[proxy, secure]
 
-    def _make_manager(self, proxy: str | None) -> PoolManager:
+    def _make_manager(self, proxy: str | None, *, secure: bool) -> PoolManager:
         patience = self.patience
-        options = {
+        options: dict[str, Any] = {
             "num_pools": 8,
             "maxsize": self._lanes,
             "timeout": Timeout(connect=patience.connect, read=patience.read),
-            "ssl_context": self._tls,
         }
+        if secure:  # to read all certificates takes as long as some requests
+            options["ssl_context"] = _verifying()
         if proxy is None:
             manager = urllib3.PoolManager(**options)
         else:
@@ -225,6 +226,10 @@ def _verifying() -> ssl.SSLContext:
 
 def _proxy(url: str) -> str | None:
     """Return the proxy that the environment names for ``url``."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies, proxy_bypass  # a tenth of all that is imported
+
     parts = parse_url(url)
     proxies = getproxies()
     found = proxies.get(parts.scheme or "", proxies.get("all"))

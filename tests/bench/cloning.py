@@ -11,6 +11,7 @@ import time
 
 from rootman.clone import clone_tree
 from rootman.fsops import RealFs, open_dir
+from rootman.names import TreeNumber
 from rootman.seal import SealRecord
 from rootman.store import open_store, require_tree, scan
 
@@ -20,11 +21,11 @@ def main(path: str, version: int, target: str) -> None:
     os.umask(0)
     began = time.monotonic()
     with open_store(path) as store:
-        tree = require_tree(scan(store), version)
+        tree = require_tree(scan(store), TreeNumber(version))
         os.mkdir(target)
         source_fd = open_dir(tree.name, dir_fd=store.fd)
         target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-        record = SealRecord(open_dir(str(version), dir_fd=store.trees), tree.name)
+        record = SealRecord(open_dir(str(tree.number), dir_fd=store.trees), tree.name)
         entries = tree.seal.entries if tree.seal else 0
         moments = record.stamps(record.digests())
         cloned = clone_tree(

@@ -6,12 +6,14 @@ turns old into new is made in a copy of the first. Out of scope: what is measure
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from rootman.names import CONTROL, CURRENT, StageKind, StageName, TreeNumber
 from tests.bench.images import digest_of_sources
 from tests.bench.measure import execute
 from tests.bench.recipes import REPOSITORY, STORE
@@ -31,6 +33,9 @@ ROOTMAN: Final = "rootman"
 CLAMPED: Final = "rootman, times clamped"
 """What OSTree does as well: no file has a time, so a file that is built anew is shared."""
 
+AGAIN: Final = "rootman, clamped, from the spare"
+"""The same on a device that was upgraded before, and so has the seed of the next upgrade."""
+
 OSTREE: Final = "ostree delta"
 """Its delta, the one file, got by curl and applied."""
 
@@ -39,6 +44,7 @@ PULL: Final = "ostree pull"
 
 CASYNC: Final = "casync"
 RSYNC: Final = "rsync -z"
+_CLAMP: Final = ("--clamp-mtime", "1")
 _CORE: Final = ("rootman/**/*.py", "tests/bench/peers.py")
 _OWN: Final = ("tests/bench/peers.py",)
 _BRANCH: Final = "os"
@@ -57,7 +63,8 @@ class Peer:
 
     ``prepare`` gets a copy of the first and makes what a device will ask for. ``serve``
     yields the port where it can ask, with the commands that ``download`` returns for the
-    device's copy; then the new tree is at ``result`` on it.
+    device's copy; then the new tree is at ``result`` on it. Where the command goes on with
+    something else when it is in use and durable, ``is_switched`` says whether it is.
     """
 
     served: Path
@@ -66,6 +73,7 @@ class Peer:
     serve: Callable[[Path], AbstractContextManager[int]]
     download: Callable[[Path, int], Sequence[Command]]
     result: str
+    is_switched: Callable[[Path], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,8 @@ class Peers:
         """Return the peers of these names, with their images made."""
         makers: dict[str, Callable[[], Peer]] = {
             ROOTMAN: self._rootman,
-            CLAMPED: partial(self._rootman, "--clamp-mtime", "1"),
+            CLAMPED: partial(self._rootman, *_CLAMP),
+            AGAIN: partial(self._rootman, *_CLAMP, before=2),
             OSTREE: partial(self._ostree, self._apply),
             PULL: partial(self._ostree, self._pull),
             CASYNC: self._casync,
@@ -88,33 +97,40 @@ class Peers:
         }
         return {name: makers[name]() for name in names}
 
-    def _rootman(self, *options: str) -> Peer:
+    def _rootman(self, *options: str, before: int = 1) -> Peer:
+        """Publish the first tree as the versions up to ``before``, the second as the next."""
+        trees = [*[self.trees.first] * before, self.trees.second]
+
         def publish(path: Path) -> None:
-            for version, tree in enumerate((self.trees.first, self.trees.second), 1):
+            for version, tree in enumerate(trees, 1):
                 names = (tree, path / REPOSITORY, "--version", str(version))
                 execute(self.rootman, "publish", *options, *names)
 
-        kind = "".join(options)
+        kind = "".join(options) + (f"-{before}" if before > 1 else "")
         published = self._made(f"repository{kind}", publish, _CORE)
 
         def install(path: Path) -> None:
             store = ("--rootfs", path / STORE)
             execute(self.rootman, *store, "init")
             with self.images.mounted(published) as source:
-                release = source.path / REPOSITORY / "releases" / "1.json"
-                execute(self.rootman, *store, "upgrade", release)
+                for version in range(1, before + 1):
+                    release = source.path / REPOSITORY / "releases" / f"{version}.json"
+                    execute(self.rootman, *store, "upgrade", release)
 
         def prepare(path: Path) -> None:
             repository = path / REPOSITORY
             shutil.rmtree(repository / "packs", ignore_errors=True)
-            execute(sys.executable, "-m", "tests.bench.packing", repository, "2", "1")
+            versions = (str(before + 1), str(before))
+            execute(sys.executable, "-m", "tests.bench.packing", repository, *versions)
 
         def download(path: Path, port: int) -> Sequence[Command]:
             url = f"http://{_HERE}:{port}/{REPOSITORY}"
             return [(self.rootman, "--rootfs", path / STORE, "upgrade", "--insecure", url)]
 
         store = self._made(f"store{kind}", install, _CORE)
-        return Peer(published, store, prepare, apache, download, f"{STORE}/olpc.2")
+        switched = partial(_switched, version=before + 1)
+        result = f"{STORE}/olpc.{before + 1}"
+        return Peer(published, store, prepare, apache, download, result, switched)
 
     def _ostree(self, download: Callable[[Path, int], Sequence[Command]]) -> Peer:
         """Make the commits with fixed times: the same ones on the server and on the device."""
@@ -197,6 +213,14 @@ def _commit(repository: str, tree: Path, number: int) -> str:
     """Commit ``tree`` and return the commit, which is the same wherever that is done."""
     names = (f"--branch={_BRANCH}", f"--tree=dir={tree}", f"--timestamp=@{number}")
     return execute("ostree", repository, "commit", *names).output.strip()
+
+
+def _switched(path: Path, version: int) -> bool:
+    """Whether the store's link leads to the new tree, durably: nothing is deleted before (S3)."""
+    store = path / STORE
+    stage = StageName(StageKind.BUILDING, TreeNumber(version))
+    is_current = os.readlink(store / CURRENT) == f"olpc.{version}"
+    return is_current and not (store / CONTROL / "staging" / str(stage)).exists()
 
 
 def _nothing(path: Path) -> None:

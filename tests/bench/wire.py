@@ -2,7 +2,10 @@
 
 Pairs of real trees, real servers, and a link that counts, once as fast as loopback
 and once as slow as a bad line. Each peer begins with the old tree in place, on a fresh
-copy of its image, and ends when the new one is complete and durable.
+copy of its image, and ends when the new one is complete and durable: for most that is
+when its last command and a sync of the filesystem have ended. That of rootman goes on
+when the new tree is in use and durable, and makes the seed of the next upgrade; counted
+is from the start of the process to that switch, and a row of its own has it to its end.
 """
 
 from __future__ import annotations
@@ -11,28 +14,29 @@ import lzma
 import os
 import stat
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.bench.link import Shape, link
 from tests.bench.measure import execute, footprint, sync
-from tests.bench.peers import CASYNC, CLAMPED, OSTREE, PULL, ROOTMAN, RSYNC, Peers
+from tests.bench.peers import AGAIN, CASYNC, CLAMPED, OSTREE, PULL, ROOTMAN, RSYNC, Peers
 from tests.bench.table import Row
 from tests.debian_trees import next_trees, update_trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.bench.peers import Peer
+    from tests.bench.peers import Command, Peer
     from tests.bench.sections import Bench
     from tests.debian_trees import Trees
 
 _SLOW: Final = Shape(rate=2e6, round_trip=0.1)
 _SLOW_ROUNDS: Final = 3
+_LOOK_EVERY: Final = 0.002  # seconds
 _MIB: Final = 1 << 20
 _MEMORY: Final = 64 * _MIB
 _SLOW_LIMIT: Final = 1.25  # times the ratio of bytes
@@ -53,19 +57,23 @@ class Rounds:
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds of one peer gave: seconds of each step, and MiB over the wire."""
+    """What the rounds of one peer gave: seconds of each step, and MiB over the wire.
+
+    ``ended`` are those of ``fast`` to the end of the process, whatever it did last.
+    """
 
     prepare: list[float] = field(default_factory=list)
     fast: list[float] = field(default_factory=list)
     slow: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     carried: list[float] = field(default_factory=list)
 
 
 def wire(bench: Bench) -> Iterator[Row]:
     """Compare an upgrade over HTTP with other tools, on one pair of trees or two."""
-    often = Rounds(bench.rounds, min(bench.rounds, 2))
+    often = Rounds(bench.rounds, min(bench.rounds, 3))
     slowly = Rounds(min(bench.rounds, _SLOW_ROUNDS), 0)
-    everyone = (ROOTMAN, CLAMPED, OSTREE, PULL, CASYNC, RSYNC)
+    everyone = (ROOTMAN, CLAMPED, AGAIN, OSTREE, PULL, CASYNC, RSYNC)
     yield from Comparison(bench, update_trees(), everyone, often, slowly).rows()
     if not bench.quick:
         # 100 MB take seven minutes on the slow link: only those two whose ratio is asked for.
@@ -95,11 +103,12 @@ class Comparison:
                     served[peer.served] = self._serve(stack, name, peer)
                 self._ports[name] = served[peer.served]
             for name, port, number in self._turns(self._fast):
-                seconds, carried = self._download(name, port, None, check=not number)
-                self._found[name].fast.append(seconds)
+                took, carried = self._download(name, port, None, check=not number)
+                self._found[name].fast.append(took.switched)
+                self._found[name].ended.append(took.ended)
                 self._found[name].carried.append(carried)
             for name, port, _ in self._turns(self._slow):
-                self._found[name].slow.append(self._download(name, port, _SLOW)[0])
+                self._found[name].slow.append(self._download(name, port, _SLOW)[0].switched)
             memory = self._memory()
         yield from self._compared()
         yield from memory
@@ -124,18 +133,19 @@ class Comparison:
 
     def _download(
         self, name: str, port: int, shape: Shape | None, *, check: bool = False
-    ) -> tuple[float, float]:
+    ) -> tuple[Took, float]:
         """Return the seconds and the MiB that it took."""
         peer = self._peers[name]
         with self._images.fresh(peer.device) as device, link(port, shape) as relay:
             commands = peer.download(device.path, relay.port)
-            seconds = sum(execute(*command).seconds for command in commands) + sync(device.path)
+            took = _took(peer, device.path, commands)
             carried = relay.carried() / _MIB
             if check:
                 _check(self._trees.second, device.path / peer.result)
         how = "loopback" if shape is None else "slow"
-        print(f"  {name}, {how}: {seconds:.3f} s, {carried:.3f} MiB", flush=True)
-        return seconds, carried
+        seconds = f"{took.switched:.3f} s ({took.ended:.3f} s to its end)"
+        print(f"  {name}, {how}: {seconds}, {carried:.3f} MiB", flush=True)
+        return took, carried
 
     def _memory(self) -> tuple[Row, ...]:
         peer, port = self._peers[ROOTMAN], self._ports[ROOTMAN]
@@ -158,6 +168,9 @@ class Comparison:
         yield Row("  loopback / apply, checkout -H", ours.fast, theirs.fast, target=0.6)
         if clamped := self._found.get(CLAMPED):
             yield Row("  loopback, times clamped / the same", clamped.fast, theirs.fast, target=0.6)
+            yield Row("    and the seed of the next", clamped.ended, theirs.ended)
+        if again := self._found.get(AGAIN):
+            yield Row("  loopback, from that seed / the same", again.fast, theirs.fast, target=0.6)
         most = round(_SLOW_LIMIT * (carried.ratio or 0), 3)
         yield Row("  2 Mbit/s, 100 ms / the same", ours.slow, theirs.slow, target=most)
         yield Row("  make the pack / the delta", ours.prepare, theirs.prepare, target=1.0)
@@ -165,12 +178,32 @@ class Comparison:
     def _others(self) -> Iterator[Row]:
         ours = self._found[ROOTMAN]
         for name, found in self._found.items():
-            if name in (ROOTMAN, CLAMPED, OSTREE):
+            if name in (ROOTMAN, CLAMPED, AGAIN, OSTREE):
                 continue
             yield Row(f"  bytes / {name}", ours.carried, found.carried, "MiB")
             yield Row("    loopback", ours.fast, found.fast)
         swupd = _file_by_file(self._images.cache, self._trees) / _MIB
         yield Row(f"  bytes / {_SWUPD}", ours.carried, [swupd], "MiB")
+
+
+class Took(NamedTuple):
+    """Seconds from the start of the commands: to the switch, and to their end and a sync."""
+
+    switched: float
+    ended: float
+
+
+def _took(peer: Peer, device: Path, commands: Sequence[Command]) -> Took:
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: [execute(*command) for command in commands])
+        while not running.done() and not (peer.is_switched and peer.is_switched(device)):
+            time.sleep(_LOOK_EVERY)
+        switched = time.monotonic() - began
+        running.result()
+    sync(device)
+    ended = time.monotonic() - began
+    return Took(switched if peer.is_switched else ended, ended)
 
 
 def _prepared(name: str, peer: Peer, path: Path) -> float:

@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,10 +18,11 @@ from tests.builders import file
 from tests.commands import Machine
 from tests.cow.guarding import Guard, end, guarding, mount, snapshot
 from tests.filesystems import run
+from tests.numbers import renumber
+from tests.stores import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import MakeFs
 
@@ -71,6 +73,38 @@ def test_a_version_is_mounted_changed_and_unmounted(machine: Machine, mnt: Path)
     assert not (machine.store / ".rootman/guard/2").exists()
 
 
+def test_what_serves_the_root_of_a_system_is_named_so_that_systemd_lets_it_live(
+    machine: Machine, mnt: Path
+) -> None:
+    """BT-44: of all other guards the name is what it is."""
+    machine.run("mount", "--storage-daemon", "1", mnt)
+    marked = _command_line(mnt)
+    machine.run("umount", mnt)
+    machine.run("mount", "1", mnt)
+
+    assert marked.startswith(b"@")
+    assert not _command_line(mnt).startswith(b"@")
+
+
+def test_a_tree_is_mounted_by_its_number(machine: Machine, mnt: Path) -> None:
+    """GD-17, GD-19: where several are of one version, too."""
+    renumber(Lab(machine.home), 2, "1.1")
+    before = snapshot(machine.tree(1))
+
+    said = machine.run("mount", "1.1", mnt).out
+    assert said == f"{machine.store}/olpc.1.1 is mounted at {mnt}\n"
+    (mnt / "same").write_text("changed\n")
+    assert (machine.store / ".rootman/guard/1.1").is_dir()
+    shown = {one["name"]: one["mounted_at"] for one in machine.document("status")["trees"]}
+    assert shown == {"olpc.1": [], "olpc.1.1": [str(mnt)]}
+    machine.refused("umount", "1", code=MISSING)
+    said = machine.run("umount", "1.1").out
+
+    assert said == f"{machine.store}/olpc.1.1 is no longer mounted at {mnt}\n"
+    assert (machine.tree("1.1") / "same").read_text() == "changed\n"
+    assert snapshot(machine.tree(1)) == before
+
+
 def test_an_inode_that_one_version_has_alone_is_not_changed_either(
     machine: Machine, mnt: Path
 ) -> None:
@@ -116,8 +150,17 @@ def test_a_mount_point_of_a_dead_guard_is_mounted_over(machine: Machine, mnt: Pa
     machine.run("umount", mnt)
 
 
-def _kill_guard(mnt: Path) -> None:
+def _guard_of(mnt: Path) -> int:
     (pid,) = map(int, run("pgrep", "-f", f"rootman.* mount .*{mnt}").split())
+    return pid
+
+
+def _command_line(mnt: Path) -> bytes:
+    return Path("/proc", str(_guard_of(mnt)), "cmdline").read_bytes()
+
+
+def _kill_guard(mnt: Path) -> None:
+    pid = _guard_of(mnt)
     descriptor = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
     select.select([descriptor], [], [])  # until it has ended

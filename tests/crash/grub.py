@@ -9,11 +9,24 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.block import parse_block
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rootman.boot.block import BootState
+
 KERNEL: Final = "boot/vmlinuz"
 _CONTENT: Final = re.compile(rb"(kernel ([0-9]+)\n)\1*")
+
+
+_BLOCK: Final = "(loop0)/store/.rootman/boot/grubenv"
+
+
+def boot_state(image: Path) -> BootState | None:
+    """Return the boot state as GRUB reads it, None where there is no block."""
+    done = subprocess.run(("grub-fstest", image, "cat", _BLOCK), check=False, capture_output=True)
+    return None if done.returncode else parse_block(done.stdout)
 
 
 class Unbootable(Exception):

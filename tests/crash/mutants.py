@@ -68,7 +68,7 @@ def _delete_under_its_name(patch: Patch) -> None:
             empty_directory(fs, root)
             fs.syncfs(root)
         remove_tree(fs, tree.name.encode(), dir_fd=store.fd)
-        remove_tree(fs, str(tree.version).encode(), dir_fd=store.trees)
+        remove_tree(fs, str(tree.number).encode(), dir_fd=store.trees)
 
     patch.setattr(retirement, "delete_tree", delete)
 

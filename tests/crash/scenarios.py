@@ -7,9 +7,10 @@ an exit with 0 means that it stays done. Out of scope: GRUB's view (``grub``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from rootman.boot.planning import plan_good
 from rootman.errors import RootmanError
 from tests.builders import snapshot
 from tests.commands import Machine
@@ -17,6 +18,7 @@ from tests.crash import grub
 from tests.fault import beginnings
 from tests.fault.faulty import Hasty, attempt
 from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
+from tests.fault.scenarios import publish_parts
 from tests.fault.states import (
     repair_violations,
     settled_violations,
@@ -26,19 +28,28 @@ from tests.fault.states import (
 )
 from tests.fault.sweep import SETTLED, knowledge
 from tests.fault.trees import VERSIONS
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from rootman.names import TreeNumber
     from tests.crash.recording import Phase
     from tests.fault.beginnings import Files
     from tests.fault.scenarios import Scenario
     from tests.fault.states import Known, Names, Shape
+    from tests.numbers import Number
     from tests.stores import Lab
 
 NEXT: Final = 5
 """The release that the upgrade after the power cut is to: no scenario has it."""
+SOURCES: Final[dict[tuple[str, ...], Number]] = {
+    (): NEXT,
+    ("doc", "more"): f"{NEXT}.1",
+    ("more",): f"{NEXT}.2",
+}
+"""The numbers of the sources that have what that release is with these bundles."""
 UPGRADED: Final = 4
 """One of so many states is upgraded; an upgrade takes as long as a look."""
 BY_COMMAND: Final = 200
@@ -83,7 +94,10 @@ class StoreScenario:
 
     def prepare(self, lab: Lab) -> None:
         self.scenario.prepare(lab)
-        lab.publish(NEXT, VERSIONS[NEXT])
+        if self.scenario.has_bundles:
+            publish_parts(lab, NEXT, *((written, names) for names, written in SOURCES.items()))
+        else:
+            lab.publish(NEXT, VERSIONS[NEXT])
 
     def learn(self, lab: Lab) -> Known:
         return knowledge(lab)
@@ -94,14 +108,27 @@ class StoreScenario:
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Have GRUB load what ``current`` is, old or new, and what it became after the exit."""
         shapes = self.scenario.shapes[-1:] if phase == "done" else self.scenario.shapes
-        versions = {shape.current for shape in shapes}
-        if None in versions:
+        trees = [shape.current for shape in shapes]
+        if None in trees:
             return []  # the first tree is being installed
+        versions = {tree.version for tree in trees if tree is not None}
         try:
             found = grub.boots(image)
         except grub.Unbootable as error:
             return [f"GRUB: S3: {error}"]
-        return [] if found in versions else [f"GRUB: S3: it loads {found}, not one of {versions}"]
+        if found not in versions:
+            return [f"GRUB: S3: it loads {found}, not one of {versions}"]
+        return self._load_trial(image, found)
+
+    def _load_trial(self, image: Path, version: int) -> list[str]:
+        """Have GRUB read the boot state: a new tree that it loads is on trial."""
+        shapes = self.scenario.shapes
+        boot = grub.boot_state(image)
+        if boot is None or number(version) in shapes[0].trees:
+            return []
+        if boot.pending == f"olpc.{version}":
+            return []
+        return [f"GRUB: BT-10: it loads {version}, and the boot state is {boot}"]
 
     def check(self, lab: Lab, told: Known, phase: Phase, *, number: int) -> list[str]:
         check = _StoreCheck(self.scenario, lab, told, done=phase == "done")
@@ -109,9 +136,9 @@ class StoreScenario:
             check.try_to("status", lambda: _type(lab, "status"))
         check.look()
         if number % BY_COMMAND == 0:
-            check.upgrade(lambda: _type(lab, *_upgrade(NEXT)))
+            check.upgrade(lambda: _type_upgrade(lab))
         elif number % UPGRADED == 0:
-            check.upgrade(lambda: lab.upgrade(NEXT))
+            check.upgrade(lambda: _upgrade_here(lab))
         return check.finish()
 
 
@@ -122,6 +149,28 @@ def _type(lab: Lab, *words: str) -> None:
         raise AssertionError(f"{words}: exit code {done.code}: {done.err}")
 
 
+def _type_upgrade(lab: Lab) -> None:
+    trial = _trial(lab)
+    if trial is not None:
+        _type(lab, "boot", "mark-good", str(trial))
+    _type(lab, *_upgrade(NEXT))
+
+
+def _upgrade_here(lab: Lab) -> None:
+    trial = _trial(lab)
+    if trial is not None:
+        lab.mark(plan_good, trial)
+    lab.upgrade(NEXT)
+
+
+def _trial(lab: Lab) -> TreeNumber | None:
+    """Return the current tree if it is on trial: no other is installed until it is good."""
+    state = lab.scan()
+    if state.boot is None or state.current is None:
+        return None
+    return state.current if state.name_of(state.current) == state.boot.pending else None
+
+
 class _StoreCheck:
     """What is looked at after one power cut: what it left, its recovery, the next upgrade."""
 
@@ -129,7 +178,7 @@ class _StoreCheck:
         self._scenario = scenario
         self._lab = lab
         self._known = told.but(scenario.repairs)
-        self._before = told.before.get(scenario.repairs, {})
+        self._before = told.before.get(number(scenario.repairs), {})
         self._done = done
         self._found: list[str] = []
 
@@ -149,13 +198,18 @@ class _StoreCheck:
 
     def upgrade(self, upgrade: Callable[[], object]) -> None:
         """Have the next upgrade, and look."""
-        was = self._lab.scan().current
+        before = self._lab.scan()
+        was, tree = before.current, before.sealed(before.current)
         if not self.try_to("upgrade", upgrade):
             return
         state = self._lab.scan()
         found = [f"S2: {problem}" for problem in state.problems]
-        if (state.current, state.previous) != (NEXT, was):
+        if (state.current, state.previous) != (number(NEXT), was):
             found.append(f"S2: {shape_of(state)}, but {was} was current")
+        if self._scenario.has_bundles and tree is not None and tree.seal is not None:
+            names = tuple(sorted(tree.seal.parts.keys() - {"base"}))
+            wanted = {number(NEXT): self._known.wanted[number(SOURCES[names])]}
+            self._known = replace(self._known, wanted={**self._known.wanted, **wanted})
         found += tree_violations(self._lab, NEXT, self._known, thorough=True)
         self._found += [f"upgrade: {one}" for one in found]
         self._expect_settled("upgrade")
@@ -184,7 +238,7 @@ class _StoreCheck:
         )
         if not whole:
             now = snapshot(self._lab.tree(repairs))
-            found += repair_violations(now, self._before, self._known.wanted[repairs])
+            found += repair_violations(now, self._before, self._known.wanted[number(repairs)])
         self._found += [f"{when}: {one}" for one in found]
 
     def _expect_settled(self, when: str) -> None:
@@ -242,12 +296,18 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("install", *_upgrade(1)),
     _store("upgrade, the first", *_upgrade(2)),
     _store("upgrade from the spare", *_upgrade(3)),
+    _store("upgrade, both trees are of one version", *_upgrade(3)),
     _store("upgrade, one was cut off while it was built", *_upgrade(3)),
     _store("upgrade, one was cut off within the switch", *_upgrade(4)),
     _store("upgrade, one was cut off while it left a spare", *_upgrade(4)),
     _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
+    _store("bundle add, from far away", "bundle", "add", "doc", "more", "--from", "{repo}"),
+    _store("bundle remove", "bundle", "remove", "doc"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
+    _store("upgrade on trial", *_upgrade(3)),
+    _store("boot init", "boot", "init"),
+    _store("boot mark-bad of what is current", "boot", "mark-bad", "3"),
     _store("prune", "prune"),
     _store("repair", "repair", "2", "--from", "{repo}"),
     PublishScenario(),

@@ -17,6 +17,7 @@ from tests.fault.faulty import Hasty, attempt
 from tests.fault.states import names_of, settled_violations, shape, shape_of
 from tests.fault.sweep import SETTLED, Told, Trial, outcome_violations, suffer
 from tests.fault.trees import VERSIONS
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,9 @@ Files = dict[str, bytes]
 
 
 def publish(lab: Lab, fs: Fs) -> None:
-    """Publish the newest tree there is."""
-    lab.publish(newest(lab), fs=fs)
+    """Publish the newest tree there is, with the bundles that there are lists of."""
+    lists = {path.stem: path.read_text() for path in sorted(lab.home.glob("*.list"))}
+    lab.publish(newest(lab), fs=fs, lists=lists)
 
 
 def newest(lab: Lab) -> int:
@@ -103,10 +105,12 @@ def _releases(files: Files) -> set[int]:
 
 def _release_violations(repository: Repository, version: int) -> Iterator[str]:
     """Yield what a release names and its repository has not."""
-    release = repository.read_release(version)
-    with repository.open_manifest(release.base.manifest) as file:
-        manifest = zstandard.ZstdDecompressor().decompressobj().decompress(file.read())
-    for line in manifest.splitlines(keepends=True)[1:]:
+    lines: list[bytes] = []
+    for bundle in repository.read_release(version).bundles:
+        with repository.open_manifest(bundle.manifest) as file:
+            manifest = zstandard.ZstdDecompressor().decompressobj().decompress(file.read())
+        lines += manifest.splitlines(keepends=True)[1:]
+    for line in lines:
         entry = parse_line(line)
         if entry.size:
             try:
@@ -159,7 +163,7 @@ def init_trial(told: Told, mode: Mode, lab: Lab, at: int) -> Trial:
         wrong.append(f"given again: ST-1: {os.listdir(lab.store)}")
     if with_tree:
         wrong.extend(differences(snapshot(lab.source(1)), source))
-        wrong.extend(differences(published(snapshot(lab.tree(1))), told.known.wanted[1]))
+        wrong.extend(differences(published(snapshot(lab.tree(1))), told.known.wanted[number(1)]))
     return Trial(at, outcome, names, tuple(wrong))
 
 
@@ -170,6 +174,14 @@ def prepare_first(lab: Lab) -> None:
 def prepare_second(lab: Lab) -> None:
     lab.publish(1, VERSIONS[1])
     _build(lab, 2)
+
+
+def prepare_bundles(lab: Lab) -> None:
+    """Have bundles in one version, and other bundles in the next."""
+    lab.publish(1, VERSIONS[1], lists={"more": "/usr/lib\n/bin/su", "doc": "/usr/share"})
+    _build(lab, 2)
+    (lab.home / "more.list").write_text("/usr/lib\n/etc/new\ninclude same")
+    (lab.home / "same.list").write_text("/usr/lib")
 
 
 def _build(lab: Lab, version: int) -> None:

@@ -20,11 +20,13 @@ from rootman.names import CURRENT, PREVIOUS
 from rootman.removal import remove_tree
 from rootman.steps import Discard, DropRecord, Exchange, SealTree
 from rootman.store import STAGE_ROOT
+from rootman.switching import plan_switch, plan_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
     from rootman.state import StoreState, Tree
     from rootman.steps import Plan
     from rootman.store import Store
@@ -122,7 +124,7 @@ def _leave_temporary(patch: Patch) -> None:
 def _delete_under_its_name(patch: Patch) -> None:
     def delete(fs: Fs, store: Store, tree: Tree) -> None:
         remove_tree(fs, tree.name.encode(), dir_fd=store.fd)
-        remove_tree(fs, str(tree.version).encode(), dir_fd=store.trees)
+        remove_tree(fs, str(tree.number).encode(), dir_fd=store.trees)
 
     patch.setattr(retirement, "delete_tree", delete)
 
@@ -137,15 +139,15 @@ def _name_before_record(patch: Patch) -> None:
     def seal(self: execute.Executor, step: SealTree) -> None:
         """Put the tree into its place first, and take the record's later rename for the tree's."""
         fs, store = self._fs, self._store
-        stage = f"building.{step.version}"
+        stage = f"building.{step.number}"
         fs.syncfs(store.fd)
         fs.move(
             f"{stage}/{STAGE_ROOT}",
-            self._name(step.version),
+            self._name(step.number),
             source_fd=store.staging,
             target_fd=store.fd,
         )
-        fs.move(f"{stage}/seal", str(step.version), source_fd=store.staging, target_fd=store.trees)
+        fs.move(f"{stage}/seal", str(step.number), source_fd=store.staging, target_fd=store.trees)
         links.publish(fs, store)
 
     del original
@@ -206,10 +208,24 @@ def _switch_before_seal(patch: Patch) -> None:
     def mutated(*arguments: Any) -> Plan:  # noqa: ANN401 - passed through
         steps = list(original(*arguments))
         seal = next(index for index, step in enumerate(steps) if isinstance(step, SealTree))
-        steps.insert(seal + 2, steps.pop(seal))
+        steps.insert(seal + 3, steps.pop(seal))
         return tuple(steps)
 
     patch.setattr(upgrade, "plan_upgrade", mutated)
+
+
+def _links_before_boot_state(patch: Patch) -> None:
+    original = plan_trial
+
+    def mutated(state: StoreState, number: TreeNumber) -> Plan:
+        steps = original(state, number)
+        return (*steps[1:], *steps[:1])
+
+    patch.setattr(plan, "plan_trial", mutated)
+
+
+def _recovery_without_trial(patch: Patch) -> None:
+    patch.setattr(plan, "finish_switch", plan_switch)
 
 
 def _recovery_without(*kinds: type) -> Callable[[Patch], None]:
@@ -249,6 +265,8 @@ STATE: Final = (
     Mutant("recovery leaves orphans", "TR-2", _recovery_without(DropRecord)),
     Mutant("recovery leaves stages", "TR-2", _recovery_without(Discard)),
     Mutant("recovery does not finish a switch", "TR-1", _recovery_without(Exchange)),
+    Mutant("links to a tree that is not on trial yet", "BT-10", _links_before_boot_state),
+    Mutant("recovery switches without a trial", "BT-10", _recovery_without_trial),
     Mutant("a shared inode written", "S5", tap=_write_through),
     Mutant("the mode of a shared inode changed", "S5", tap=_chmod_through),
     Mutant("an incomplete tree named", "S1", tap=_incomplete),

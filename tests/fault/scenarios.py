@@ -13,18 +13,22 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.planning import plan_bad, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
+from tests.builders import build
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
-from tests.fault.trees import VERSIONS
+from tests.fault.trees import LISTS, VERSIONS, tree_with
+from tests.numbers import renumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootman.fsops import Fs
     from tests.fault.faulty import Call
+    from tests.numbers import Number
     from tests.stores import Lab
 
 DOWNGRADE: Final = Options(allow_downgrade=True)
@@ -54,6 +58,8 @@ class Scenario:
     """Whether the command has another to recover from, and may fail in that."""
     repairs: int = 0
     """The version of a tree that is not what it should be, before."""
+    has_bundles: bool = False
+    """Whether releases have the bundles of ``trees``."""
 
     @property
     def ends(self) -> tuple[Shape, ...]:
@@ -81,15 +87,63 @@ def _one(lab: Lab) -> None:
     lab.upgrade(1)
 
 
+def _one_and_a_tree(lab: Lab) -> None:
+    _one(lab)
+    build(lab.source("2.1"), VERSIONS[2])
+
+
 def _two(lab: Lab) -> None:
     _one(lab)
     _published(lab, 3, 4)
     lab.upgrade(2)
 
 
+def _counting(lab: Lab) -> None:
+    """Have attempts counted from now on."""
+    _two(lab)
+    lab.boot_init()
+
+
+def _on_trial(lab: Lab) -> None:
+    """Have tree 3 on trial, and 2 to fall back to."""
+    _counting(lab)
+    lab.upgrade(3)
+
+
+def publish_parts(lab: Lab, version: int, *trees: tuple[Number, tuple[str, ...]]) -> None:
+    """Publish a version with its bundles; have as sources what ``trees`` have of them."""
+    lab.publish(version, VERSIONS[version], lists=LISTS)
+    shutil.rmtree(lab.source(version))
+    for written, bundles in trees:
+        build(lab.source(written), tree_with(version, *bundles))
+
+
+def _without_bundles(lab: Lab) -> None:
+    """Have trees 1 and 2 of releases with bundles, and none of them chosen."""
+    publish_parts(lab, 1, (1, ()))
+    publish_parts(lab, 2, (2, ()), ("2.1", ("doc", "more")), ("2.2", ("more",)))
+    publish_parts(lab, 3, (3, ("doc", "more")))
+    lab.init()
+    lab.upgrade(1)
+    lab.upgrade(2)
+
+
+def _with_bundles(lab: Lab) -> None:
+    """Have trees 2, and 2.1 with both bundles, which were chosen."""
+    _without_bundles(lab)
+    lab.add("doc", "more")
+
+
 def _pinned(lab: Lab) -> None:
     _two(lab)
     lab.pin(1)
+
+
+def _two_of_one_version(lab: Lab) -> None:
+    """Have trees 1, which is current, and 1.1, which is previous and has the spare."""
+    _two(lab)
+    renumber(lab, 2, "1.1")
+    lab.rollback()
 
 
 def _four(lab: Lab) -> None:
@@ -236,6 +290,20 @@ SCENARIOS: Final = (
         stops=(shape(3, 2, 1, 2, 3),),
     ),
     Scenario(
+        "upgrade, both trees are of one version",
+        _two_of_one_version,
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape(1, "1.1", 1, "1.1"),
+            shape(1, "1.1", 1, "1.1", 3),
+            shape(1, 3, 1, "1.1", 3),
+            shape(3, 1, 1, "1.1", 3),
+            shape(3, 1, 1, 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, 1, 1, "1.1", 3),),
+    ),
+    Scenario(
         "upgrade, previous is pinned",
         _pinned,
         lambda lab, fs: lab.upgrade(3, fs),
@@ -348,6 +416,51 @@ SCENARIOS: Final = (
         names("settled"),
     ),
     Scenario(
+        "bundle add, from far away",
+        _without_bundles,
+        lambda lab, fs: lab.add("doc", "more", fs=fs, source=Far(str(lab.repo), "far")),
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, "2.1"),
+            shape(2, "2.1", 1, 2, "2.1"),
+            shape("2.1", 2, 1, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1"),
+        ),
+        _UPGRADE,
+        stops=(shape("2.1", 2, 1, 2, "2.1"),),
+        has_bundles=True,
+    ),
+    Scenario(
+        "bundle remove",
+        _with_bundles,
+        lambda lab, fs: lab.remove("doc", fs=fs),
+        (
+            shape("2.1", 2, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1", "2.2"),
+            shape("2.1", "2.2", 2, "2.1", "2.2"),
+            shape("2.2", "2.1", 2, "2.1", "2.2"),
+            shape("2.2", "2.1", "2.1", "2.2"),
+        ),
+        _UPGRADE,
+        stops=(shape("2.2", "2.1", 2, "2.1", "2.2"),),
+        has_bundles=True,
+    ),
+    Scenario(
+        "upgrade with bundles",
+        _with_bundles,
+        lambda lab, fs: lab.upgrade(3, fs),
+        (
+            shape("2.1", 2, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1", 3),
+            shape("2.1", 3, 2, "2.1", 3),
+            shape(3, "2.1", 2, "2.1", 3),
+            shape(3, "2.1", "2.1", 3),
+        ),
+        _UPGRADE,
+        stops=(shape(3, "2.1", 2, "2.1", 3),),
+        has_bundles=True,
+    ),
+    Scenario(
         "rollback",
         _two,
         lambda lab, fs: lab.rollback(fs=fs),
@@ -363,6 +476,35 @@ SCENARIOS: Final = (
         names("settled", "litter"),
         stops=(shape(4, 1, 1, 2, 3, 4),),
         idempotent=False,
+    ),
+    Scenario(
+        "upgrade on trial",
+        _counting,
+        lambda lab, fs: lab.upgrade(3, fs),
+        _TWO_TO_THREE,
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "boot init",
+        _two,
+        lambda lab, fs: lab.boot_init(fs),
+        (shape(2, 1, 1, 2),),
+        names("settled", "litter"),
+    ),
+    Scenario(
+        "boot mark-good",
+        _on_trial,
+        lambda lab, fs: lab.mark(plan_good, 3, fs),
+        (shape(3, 2, 2, 3),),
+        names("settled"),
+    ),
+    Scenario(
+        "boot mark-bad of what is current",
+        _on_trial,
+        lambda lab, fs: lab.mark(plan_bad, 3, fs),
+        (shape(3, 2, 2, 3), shape(2, 3, 2, 3)),
+        names("settled"),
     ),
     Scenario(
         "prune",
@@ -392,6 +534,14 @@ SCENARIOS: Final = (
         _one,
         lambda lab, fs: lab.init(lab.source(2), 2, fs),
         (shape(1, None, 1), shape(1, None, 1, 2)),
+        names("settled", "staged", "recorded", "sealed"),
+        idempotent=False,
+    ),
+    Scenario(
+        "a tree is taken in as another than the first of its version",
+        _one_and_a_tree,
+        lambda lab, fs: lab.adopt(lab.source("2.1"), "2.1", fs),
+        (shape(1, None, 1), shape(1, None, 1, "2.1")),
         names("settled", "staged", "recorded", "sealed"),
         idempotent=False,
     ),

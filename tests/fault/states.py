@@ -20,12 +20,15 @@ from rootman.names import StageKind
 from rootman.plan import plan_recovery
 from rootman.release import parse_release
 from tests.builders import Facts, Snapshot, differences, published, snapshot
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
+    from rootman.names import TreeNumber
     from rootman.state import StoreState
+    from tests.numbers import Number
     from tests.stores import Lab
 
 Name = Literal["settled", "litter", "staged", "recorded", "sealed", "orphaned", "leaving", "spares"]
@@ -33,59 +36,64 @@ Names = frozenset[Name]
 
 _OBJECT: Final = re.compile(r"[0-9a-f]{64}")
 _OTHERS: Final = re.compile(
-    r"([0-9a-f]{64}(\.zst|-([0-9a-f]{64}|empty)\.pack)?|release\.json)\.part"
+    r"([0-9a-f]{64}(\.zst|-([0-9a-f]{64}|empty)\.pack)?|release\.json|whole)\.part"
 )
 """What is on its way into ``objects``, and is not used."""
 
 
 class Shape(NamedTuple):
-    """Which versions the links and the complete trees are."""
+    """Which trees the links name, and all complete ones."""
 
-    current: int | None
-    previous: int | None
-    trees: frozenset[int]
+    current: TreeNumber | None
+    previous: TreeNumber | None
+    trees: frozenset[TreeNumber]
 
     @property
-    def links(self) -> tuple[int | None, int | None]:
+    def links(self) -> tuple[TreeNumber | None, TreeNumber | None]:
         return self.current, self.previous
 
 
-def shape(current: int | None, previous: int | None, *trees: int) -> Shape:
-    return Shape(current, previous, frozenset(trees))
+def shape(current: Number | None, previous: Number | None, *trees: Number) -> Shape:
+    return Shape(
+        None if current is None else number(current),
+        None if previous is None else number(previous),
+        frozenset(map(number, trees)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What trees must be: as they were published, and, of those that were there, as they were."""
 
-    wanted: Mapping[int, Snapshot]
-    before: Mapping[int, Snapshot]
+    wanted: Mapping[TreeNumber, Snapshot]
+    before: Mapping[TreeNumber, Snapshot]
 
-    def but(self, version: int) -> Known:
-        """Return the same with tree ``version`` allowed to change."""
-        return Known(self.wanted, {one: it for one, it in self.before.items() if one != version})
+    def but(self, changing: Number) -> Known:
+        """Return the same with the tree ``changing`` allowed to change."""
+        kept = {one: it for one, it in self.before.items() if one != number(changing)}
+        return Known(self.wanted, kept)
 
 
 def shape_of(state: StoreState) -> Shape:
-    return Shape(state.current, state.previous, frozenset(tree.version for tree in state.trees))
+    return Shape(state.current, state.previous, frozenset(tree.number for tree in state.trees))
 
 
 def names_of(state: StoreState) -> Names:
     """Return the names, of spec/40-transitions.md, of the state that the store is in (TR-1)."""
     names: set[Name] = {"litter"} if state.litter else set()
-    explained: set[int] = set()
+    explained: set[TreeNumber] = set()
     for stage in state.stages:
-        version = stage.name.version
+        tree = stage.name.number
         if stage.name.kind is StageKind.BUILDING:
-            sealed = state.sealed(version) is not None
+            sealed = state.sealed(tree) is not None
             if sealed and not stage.has_root:
                 names.add("sealed")
             else:
-                names.add("recorded" if version in state.orphans else "staged")
-            explained.add(version)
+                names.add("recorded" if tree in state.orphans else "staged")
+            explained.add(tree)
         elif stage.name.kind is not StageKind.SPARE:
             names.add("leaving")
-            explained.add(version)
+            explained.add(tree)
     spares = [stage for stage in state.stages if stage.name.kind is StageKind.SPARE]
     if len(spares) > 1 or any(not (one.has_root and one.has_meta) for one in spares):
         names.add("spares")
@@ -100,7 +108,7 @@ def violations(
     *,
     shapes: Collection[Shape],
     names: Collection[Names],
-    except_for: int = 0,
+    except_for: Number = 0,
     thorough: bool = True,
 ) -> list[str]:
     """Return what of S1, S2, S5 and TR-1 does not hold in the store as it is.
@@ -109,7 +117,7 @@ def violations(
     before is only compared with its seal record when it is to be ``thorough``.
     """
     state = lab.scan()
-    found = [*_link_violations(lab, state)]
+    found = [*_link_violations(lab, state), *_trial_violations(state, known)]
     if shape_of(state) not in shapes:
         found.append(f"TR-1: {shape_of(state)} is none of {sorted(map(str, shapes))}")
     if names_of(state) not in names:
@@ -117,8 +125,8 @@ def violations(
     for tree in state.trees:
         if tree.seal is None:
             found.append(f"S1: {tree.name} has its name and no seal record")
-        elif tree.version != except_for:
-            found.extend(tree_violations(lab, tree.version, known, thorough=thorough))
+        elif tree.number != number(except_for):
+            found.extend(tree_violations(lab, tree.number, known, thorough=thorough))
     return found
 
 
@@ -136,18 +144,29 @@ def _link_violations(lab: Lab, state: StoreState) -> Iterator[str]:
             yield f"S2: {link} -> {target} leads nowhere"
 
 
-def tree_violations(lab: Lab, version: int, known: Known, *, thorough: bool) -> Iterator[str]:
+def _trial_violations(state: StoreState, known: Known) -> Iterator[str]:
+    """Yield the links to a tree that is new and not on trial, where there is a boot state."""
+    for tree in (state.current, state.previous):
+        if state.boot is None or tree is None or tree in known.before:
+            continue
+        if state.boot.pending != state.name_of(tree):
+            yield f"BT-10: a link leads to {tree}, and the boot state is {state.boot}"
+
+
+def tree_violations(lab: Lab, tree: Number, known: Known, *, thorough: bool) -> Iterator[str]:
     """Yield what is wrong with a complete tree: with its content, its seal or its inodes."""
-    found = snapshot(lab.tree(version))
-    for line in differences(published(found), known.wanted[version]):
-        yield f"S1: olpc.{version} is not what was published: {line}"
-    if version in known.before:
-        for line in differences(found, known.before[version]):
-            yield f"S5: olpc.{version} is not what it was: {line}"
-    if found == known.before.get(version) and not thorough:
+    path, wanted = lab.tree(tree), known.wanted[number(tree)]
+    before = known.before.get(number(tree))
+    found = snapshot(path)
+    for line in differences(published(found), wanted):
+        yield f"S1: {path.name} is not what was published: {line}"
+    if before is not None:
+        for line in differences(found, before):
+            yield f"S5: {path.name} is not what it was: {line}"
+    if found == before and not thorough:
         return
-    for difference in lab.verify(version):
-        yield f"S1: olpc.{version} is not as sealed: {difference}"
+    for difference in lab.verify(tree):
+        yield f"S1: {path.name} is not as sealed: {difference}"
 
 
 def settled_violations(lab: Lab, known: Known, *, torn: int = 1) -> list[str]:
@@ -164,7 +183,7 @@ def settled_violations(lab: Lab, known: Known, *, torn: int = 1) -> list[str]:
     for stage in state.stages:
         spare = lab.control / "staging" / str(stage.name) / "root"
         if stage.name.kind is StageKind.SPARE:
-            wrong = differences(published(snapshot(spare)), known.wanted[stage.name.version])
+            wrong = differences(published(snapshot(spare)), known.wanted[stage.name.number])
             found.extend(f"ST-11: {stage.name} is no clone: {line}" for line in wrong)
     names = set(os.listdir(lab.control))
     if surplus := names - {

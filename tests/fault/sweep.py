@@ -23,6 +23,7 @@ from tests.fault.states import (
     shape_of,
     violations,
 )
+from tests.numbers import number
 from tests.stores import Lab, Listener
 
 if TYPE_CHECKING:
@@ -147,17 +148,17 @@ def learn_store(scratch: Path, scenario: Scenario) -> Template[Told]:
 def knowledge(lab: Lab) -> Known:
     """Look at the trees as they were published, and at those of the store as they are."""
     trees = lab.scan().trees if lab.control.exists() else ()
-    versions = [int(path.suffix[1:]) for path in lab.home.glob("source.*")]
+    sources = {path.name.partition(".")[2]: path for path in lab.home.glob("source.*")}
     return Known(
-        {version: published(snapshot(lab.source(version))) for version in versions},
-        {tree.version: snapshot(lab.tree(tree.version)) for tree in trees},
+        {number(one): published(snapshot(path)) for one, path in sources.items()},
+        {tree.number: snapshot(lab.tree(tree.number)) for tree in trees},
     )
 
 
 def store_trial(scenario: Scenario, told: Told, mode: Mode, lab: Lab, at: int) -> Trial:
     """Have one fault in a command on a store, and look at what it left, three times over."""
     known = told.known.but(scenario.repairs)
-    before = told.known.before.get(scenario.repairs, {})
+    before = told.known.before.get(number(scenario.repairs), {})
 
     def look_at(shapes: tuple[Shape, ...], names: frozenset[Names], *, repaired: bool) -> None:
         broken = 0 if repaired else scenario.repairs
@@ -166,7 +167,7 @@ def store_trial(scenario: Scenario, told: Told, mode: Mode, lab: Lab, at: int) -
         )
         if not repaired and scenario.repairs:
             now = snapshot(lab.tree(scenario.repairs))
-            found += repair_violations(now, before, known.wanted[scenario.repairs])
+            found += repair_violations(now, before, known.wanted[number(scenario.repairs)])
         wrong.extend(f"{when}: {one}" for one in found)
 
     wrong: list[str] = []

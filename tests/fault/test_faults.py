@@ -12,6 +12,7 @@ from tests.fault.beginnings import (
     init,
     init_tree,
     init_trial,
+    prepare_bundles,
     prepare_first,
     prepare_nothing,
     prepare_second,
@@ -62,7 +63,7 @@ def test_a_fault_at_every_call(
         assert set(seen(trials)) == scenario.left
 
 
-@pytest.mark.parametrize("prepare", [prepare_first, prepare_second])
+@pytest.mark.parametrize("prepare", [prepare_first, prepare_second, prepare_bundles])
 @pytest.mark.parametrize("mode", MODES)
 def test_publish_with_a_fault_at_every_call(
     scratch: Path, templates: dict[str, Template[Told]], prepare: Prepare, mode: Mode

@@ -1,7 +1,7 @@
 """Long lives: one command after the other, most of them with a fault, and nothing ever lost.
 
 The sweeps of ``test_faults`` begin from a few states; here every state is the beginning
-of the next command, with local changes, pins and adopted trees in between.
+of the next command, with local changes, pins, bundles and adopted trees in between.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from rootman.names import TreeNumber
 from rootman.plan import plan_recovery
 from rootman.upgrade import Options
 from tests.builders import differences, published, snapshot
 from tests.fault.lanes import in_lanes
+from tests.fault.scenarios import publish_parts
 from tests.fault.states import names_of
 from tests.fault.sweep import SETTLED, learn, open_lab, suffer
 from tests.fault.trees import VERSIONS
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +44,14 @@ pytestmark = pytest.mark.loopfs
 STEPS: Final = 600
 MODES: Final[tuple[Mode, ...]] = ("kill", "kill", "ENOSPC", "EIO", "full", "dead")
 ADOPTED: Final = 10  # added to the version of an adopted tree
+SOURCES: Final[dict[tuple[str, ...], int]] = {(): 0, ("doc", "more"): 1, ("more",): 2}
+"""The revisions of the sources that have what a version is with these bundles."""
 
 
 def prepare(lab: Lab) -> None:
-    for version, tree in VERSIONS.items():
-        lab.publish(version, tree)
+    for version in VERSIONS:
+        sources = ((f"{version}.{at}" if at else version, of) for of, at in SOURCES.items())
+        publish_parts(lab, version, *sources)
     lab.init()
     lab.upgrade(1)
 
@@ -53,7 +59,8 @@ def prepare(lab: Lab) -> None:
 def pick(random: Random) -> tuple[str, Command]:
     """Return a command, any with anything."""
     version = random.choice(tuple(VERSIONS))
-    any_tree = random.choice((version, version + ADOPTED))
+    any_tree = random.choice((version, version + ADOPTED, f"{version}.{random.randint(1, 4)}"))
+    names = random.choice((("doc",), ("more",), ("more", "doc")))
     allow = Options(allow_downgrade=random.random() < 0.5)
     commands: list[tuple[int, str, Command]] = [
         (8, f"upgrade {version}", lambda lab, fs: lab.upgrade(version, fs, allow)),
@@ -69,6 +76,8 @@ def pick(random: Random) -> tuple[str, Command]:
             f"adopt {version}",
             lambda lab, fs: lab.init(lab.source(version), version + ADOPTED, fs),
         ),
+        (4, f"add {names}", lambda lab, fs: lab.add(*names, fs=fs)),
+        (3, f"remove {names}", lambda lab, fs: lab.remove(*names, fs=fs)),
         (2, "status", lambda lab, fs: lab.look(fs)),
     ]
     weights = [weight for weight, _, _ in commands]
@@ -83,7 +92,7 @@ class Life:
         self._lab = lab
         self._known = known
         self._random = Random(seed)
-        self._changed: set[int] = set()
+        self._changed: set[TreeNumber] = set()
         """Trees with local changes."""
         self.history: list[str] = []
         self.ends: Counter[str] = Counter()
@@ -105,7 +114,7 @@ class Life:
         self.ends[outcome.kind] += 1
         self.ends[f"{name.split()[0]} {outcome.kind}"] += 1
         if outcome.kind == "done" and name.startswith("repair"):
-            self._changed.discard(int(name.split()[1]))
+            self._changed.discard(number(name.split()[1]))
         wrong = [outcome.message] if outcome.kind == "bug" else []
         wrong += self._wrong()
         self._lab.look()
@@ -117,12 +126,12 @@ class Life:
 
     def _change_something(self) -> None:
         """Replace, add and remove something in a tree, as its user might."""
-        trees = [tree.version for tree in self._lab.scan().trees]
+        trees = [tree.number for tree in self._lab.scan().trees]
         if not trees:
             return
-        version = self._random.choice(trees)
-        self._changed.add(version)
-        root = self._lab.tree(version)
+        changed = self._random.choice(trees)
+        self._changed.add(changed)
+        root = self._lab.tree(changed)
         places = [path for path in root.rglob("*") if not path.is_symlink()]
         place = self._random.choice(places)
         self.history.append(f"local change of {place}")
@@ -137,17 +146,19 @@ class Life:
 
     def _wrong(self) -> list[str]:
         state = self._lab.scan()
-        self._changed &= {tree.version for tree in state.trees}
+        self._changed &= {tree.number for tree in state.trees}
         found = [f"S2: {problem}" for problem in state.problems]
         if not os.path.lexists(self._lab.store / "current"):
             found.append("S2: there is no current")
         for tree in state.trees:
-            if tree.version in self._changed:
+            if tree.number in self._changed:
                 continue
-            wanted = self._known.wanted[tree.version % ADOPTED]
-            now = published(snapshot(self._lab.tree(tree.version)))
+            others = tree.seal.parts.keys() - {"base"} if tree.seal else ()
+            source = TreeNumber(tree.number.version % ADOPTED, SOURCES[tuple(sorted(others))])
+            wanted = self._known.wanted[source]
+            now = published(snapshot(self._lab.tree(tree.number)))
             found += [f"S1: {tree.name}: {one}" for one in differences(now, wanted)]
-            found += [f"S1: {tree.name}: {one}" for one in self._lab.verify(tree.version)]
+            found += [f"S1: {tree.name}: {one}" for one in self._lab.verify(tree.number)]
         return found
 
 
@@ -161,7 +172,8 @@ def test_long_lives(scratch: Path) -> None:
     assert not found, found
     # That it was a life worth living.
     ends = sum((ends for _, ends in lives), Counter[str]())
-    assert min(ends["upgrade done"], ends["prune done"], ends["killed"], ends["failed"]) >= 20, ends
+    often = ("upgrade done", "add done", "remove done", "prune done", "killed", "failed")
+    assert min(ends[one] for one in often) >= 20, ends
 
 
 def _live(told: Told, lane: Lane, index: int, lanes: int) -> list[tuple[list[str], Counter[str]]]:

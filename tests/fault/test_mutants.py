@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.loopfs
 
-SCENARIO = next(one for one in SCENARIOS if one.name == "upgrade from the spare")
+SCENARIO = next(one for one in SCENARIOS if one.name == "upgrade on trial")
 
 
 @pytest.fixture(scope="module")

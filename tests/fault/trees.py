@@ -91,3 +91,18 @@ del V4["var/log/messages"]
 V5: Final[Tree] = {**V4, "boot/vmlinuz": file("kernel 5\n" * 1500, 0o600), "lib": directory()}
 
 VERSIONS: Final = {1: V1, 2: V2, 3: V3, 4: V4, 5: V5}
+
+# What of them is in bundles, and which paths those are.
+LISTS: Final = {"more": "/usr/lib\n/bin/su", "doc": "/usr/share\ninclude more"}
+_PATHS: Final = {"more": ("usr/lib", "bin/su"), "doc": ("usr/share",)}
+
+
+def tree_with(version: int, *bundles: str) -> Tree:
+    """Return what a device has of a version with these bundles, and with no others."""
+    absent = {path for name in _PATHS.keys() - set(bundles) for path in _PATHS[name]}
+    tree = {**VERSIONS[version], "usr": directory()}
+    return {
+        path: node
+        for path, node in tree.items()
+        if not any(path == one or path.startswith(f"{one}/") for one in absent)
+    }

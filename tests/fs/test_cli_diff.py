@@ -69,7 +69,9 @@ def test_the_document_has_the_values(machine: Machine) -> None:
 
     assert machine.document("diff", 1, 2) == {
         "from": 1,
+        "from_name": "olpc.1",
         "to": 2,
+        "to_name": "olpc.2",
         "differences": [
             {
                 "path": "a",

@@ -36,7 +36,8 @@ def test_the_document(machine: Machine) -> None:
 
     assert document == {
         "rootfs": str(machine.store), "name": "os-x", "made": True, "compatible": "",
-        "adopted": 3, "files": "linked", "current": 3,
+        "adopted": 3, "adopted_name": "os-x.3", "files": "linked",
+        "current": 3, "current_name": "os-x.3",
     }  # fmt: skip
     assert machine.links == {"current": "os-x.3"}
 

@@ -41,10 +41,10 @@ def test_the_document(machine: Machine) -> None:
     assert document == {
         "name": "olpc", "version": 1, "release": "repo/releases/1.json",
         "timestamp": release["timestamp"], "manifest": release["bundles"][0]["manifest"],
-        "entries": 4, "size": 14, "already_published": False,
+        "entries": 4, "size": 14, "bundles": [], "already_published": False,
         "objects_new": 1, "bytes_new": 7, "bytes_stored": document["bytes_stored"],
         "packs": [
-            {"from": None, "size": document["packs"][0]["size"], "instead_of":
+            {"bundle": "base", "from": None, "size": document["packs"][0]["size"], "instead_of":
              document["bytes_stored"], "kept": False, "made": True},
         ],
         "signed": [], "waiting": [],

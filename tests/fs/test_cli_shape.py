@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.boot import SUBCOMMANDS as BOOT
 from cli.main import COMMANDS
-from cli.repo import SUBCOMMANDS
+from cli.repo import SUBCOMMANDS as REPO
 from tests.builders import Tree, build, file
 from tests.commands import ROOTMAN, UNVERIFIED
 
@@ -49,13 +50,22 @@ def test_the_help_of_a_command_teaches(machine: Machine, name: str) -> None:
     assert "rootman --help lists" in text
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_the_help_of_a_command_for_repositories_teaches(machine: Machine, name: str) -> None:
-    text = machine.run("repo", name, "--help").out
+@pytest.mark.parametrize(
+    ("group", "name", "summary"),
+    [
+        (group, name, summary)
+        for group, table in (("repo", REPO), ("boot", BOOT))
+        for name, summary in table.items()
+    ],
+)
+def test_the_help_of_a_command_of_a_group_teaches(
+    machine: Machine, group: str, name: str, summary: str
+) -> None:
+    text = machine.run(group, name, "--help").out
 
-    assert text.startswith(f"Usage: rootman repo {name} ")
-    assert f"\n  {SUBCOMMANDS[name]}\n" in text
-    assert "\n    rootman repo " in text or "Commands:" in text
+    assert text.startswith(f"Usage: rootman {group} {name} ")
+    assert f"\n  {summary}\n" in text
+    assert f"\n    rootman {group} " in text or "Commands:" in text
     assert "rootman --help lists" in text
 
 
@@ -82,7 +92,7 @@ def test_the_version_is_told(machine: Machine) -> None:
         ("prune --keep 1 2", "prune: give versions, or --keep", "rootman prune --help"),
         (
             "pin 0",
-            "pin: invalid value for 'N': '0' is no version: those are whole numbers from 1",
+            "pin: invalid value for 'N': '0' is no version: those are like 7 or 7.1",
             "rootman pin --help",
         ),
     ],
@@ -95,10 +105,19 @@ def test_wrong_usage_is_one_line(machine: Machine, arguments: str, message: str,
 
 
 @pytest.mark.parametrize("number", ["x", "-1", "1.5", "2147483648", "9" * 30, "", "olpc.7"])
-def test_a_version_is_a_whole_number(machine: Machine, number: str) -> None:
-    line = machine.refused("rollback", "--to", number, code=2)
+def test_the_version_of_a_release_is_a_whole_number(machine: Machine, number: str) -> None:
+    line = machine.refused("init", machine.home, "--version", number, code=2)
 
     assert f"'{number}' is no version: those are whole numbers from 1" in line
+
+
+@pytest.mark.parametrize(
+    "number", ["x", "-1", "07", "1.0", "1.05", "1.5.1", "2147483648", "1." + "9" * 30, "", "olpc.7"]
+)
+def test_that_of_a_tree_may_have_a_second_number(machine: Machine, number: str) -> None:
+    line = machine.refused("rollback", "--to", number, code=2)
+
+    assert f"'{number}' is no version: those are like 7 or 7.1" in line
 
 
 @pytest.mark.parametrize(

@@ -35,18 +35,25 @@ def test_the_document_is_what_scripts_may_count_on(machine: Machine) -> None:
         "name": "olpc",
         "compatible": "",
         "current": 2,
+        "current_name": "olpc.2",
         "previous": 1,
+        "previous_name": "olpc.1",
         "trees": [
             {
-                "version": 1, "name": "olpc.1", "state": "sealed", "pinned": True,
+                "version": 1, "revision": 0, "name": "olpc.1", "state": "sealed", "boot": None,
+                    "pinned": True,
                 "size": 10_001, "shared": 10_000, "exclusive": 1, "mounted_at": [],
+                "bundles": [], "included": [],
             },
             {
-                "version": 2, "name": "olpc.2", "state": "sealed", "pinned": False,
+                "version": 2, "revision": 0, "name": "olpc.2", "state": "sealed", "boot": None,
+                    "pinned": False,
                 "size": 10_002, "shared": 10_000, "exclusive": 2, "mounted_at": [],
+                "bundles": [], "included": [],
             },
         ],
         "spare": 2,
+        "spare_name": "olpc.2",
         "staged": [],
         "downloads": 0,
         "recovery": "none",
@@ -178,8 +185,9 @@ def test_a_directory_that_rootman_did_not_make_is_named_and_left_alone(machine: 
     document = machine.document("status")
 
     assert document["trees"][-1] == {
-        "version": 9, "name": "olpc.9", "state": "unsealed", "pinned": False,
-        "size": None, "shared": None, "exclusive": None, "sealed_at": None, "mounted_at": [],
+        "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "boot": None,
+        "pinned": False, "size": None, "shared": None, "exclusive": None, "sealed_at": None,
+        "mounted_at": [], "bundles": [], "included": [],
     }  # fmt: skip
     assert document["problems"] == [
         "olpc.9 was not made by rootman and is left alone (hint: move it out of the way)"

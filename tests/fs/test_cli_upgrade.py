@@ -129,7 +129,9 @@ def test_the_document_of_an_upgrade(machine: Machine) -> None:
         "remove downloads that nothing needs",
     ]
     assert document == {
-        "name": "olpc", "version": 2, "was": 1, "dry_run": False, "retired": None,
+        "name": "olpc", "version": 2, "revision": 0, "tree_name": "olpc.2",
+        "was": 1, "was_name": "olpc.1", "dry_run": False, "retired": None, "retired_name": None,
+        "bundles": [], "bundles_added": [], "bundles_removed": [],
         "added": 3, "removed": 2, "changed": 5, "restored": 0,
         "fetch_objects": 2, "fetch_bytes": 100_004, "fetched": 100_004,
     }  # fmt: skip
@@ -313,7 +315,10 @@ def test_two_rollbacks_return_to_the_start(machine: Machine) -> None:
     assert between == {"current": "olpc.1", "previous": "olpc.2"}
     assert machine.links == start
     assert second.pop("seconds") >= 0
-    assert second == {"name": "olpc", "was": 1, "current": 2, "previous": 1}
+    assert second == {
+        "name": "olpc", "was": 1, "was_name": "olpc.1", "current": 2, "current_name": "olpc.2",
+        "previous": 1, "previous_name": "olpc.1",
+    }  # fmt: skip
     ignored = (b".rootman", b"current", b"previous", b".")
     after = snapshot(machine.store)
     for found in (before, after):

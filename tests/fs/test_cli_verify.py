@@ -48,7 +48,8 @@ def test_what_was_installed_is_pristine(machine: Machine) -> None:
     assert machine.run("verify").out == "olpc.1 is pristine\n"
     assert machine.run("verify", "--quick").out == "olpc.1 is pristine\n"
     assert machine.document("verify", 1) == {
-        "version": 1, "name": "olpc.1", "verdict": "pristine", "differences": [], "quick": False,
+        "version": 1, "revision": 0, "name": "olpc.1", "verdict": "pristine", "differences": [],
+        "quick": False,
     }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from tests.builders import (
     unix_socket,
 )
 from tests.filesystems import run
+from tests.numbers import number
 from tests.stores import Lab
 from tests.tampering import everything, unpacked
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rootman.fsops import Name
+    from rootman.names import TreeNumber
     from rootman.sizes import TreeSize
 
 ODD = b"a\nb \xff".decode("utf-8", "surrogateescape")
@@ -111,7 +113,7 @@ def test_a_link_that_leads_elsewhere_counts_as_absent(lab: Lab, target: str) -> 
 
     state = lab.scan()
 
-    assert (state.current, state.previous) == (3, None)
+    assert (state.current, state.previous) == (number(3), None)
     assert [one for one in state.problems if one.startswith(f"previous -> {target}")]
     lab.rollback(2)
     assert (lab.link("current"), lab.link("previous")) == ("olpc.2", "olpc.3")
@@ -180,7 +182,10 @@ def test_the_summary_of_a_seal(lab: Lab) -> None:
     manifest = manifest_of(record(lab, 3))
 
     assert text == json.dumps(seal, sort_keys=True) + "\n"
-    assert list(seal) == ["edits", "entries", "format", "manifest", "sealed_at", "size", "version"]
+    assert list(seal) == [
+        "bundles", "edits", "entries", "format", "manifest", "parts", "revision", "sealed_at",
+        "size", "version",
+    ]  # fmt: skip
     assert (seal["format"], seal["version"]) == (1, 3)
     assert seal["manifest"] == hashlib.sha256(manifest).hexdigest()
     assert seal["entries"] == manifest.count(b"\n") - 1
@@ -200,8 +205,8 @@ def test_the_record_has_the_release_and_the_manifest(lab: Lab) -> None:
 
 def test_objects_do_not_stay_large(lab: Lab) -> None:
     """ST-11, ST-12: what an installation made of the directory is not read for ever."""
-    for number in range(2000):
-        (lab.control / "objects" / f"{number:064x}").touch()
+    for index in range(2000):
+        (lab.control / "objects" / f"{index:064x}").touch()
     assert (lab.control / "objects").stat().st_size > 1 << 16
     lab.publish(4, ONE)
 
@@ -292,6 +297,21 @@ def test_the_stamps_of_a_record(lab: Lab, place: str) -> None:
     assert found.keys() - known.keys() == mixed | touched
 
 
+def test_the_first_spare_has_stamps_although_its_tree_is_new(tmp_on_ext4: Path) -> None:
+    """ST-18, ST-20: what was changed just before the clone is looked at when it has settled."""
+    lab = Lab(tmp_on_ext4)
+    lab.init()
+    for version, tree in enumerate((ONE, TWO), 1):
+        lab.publish(version, tree)
+        lab.upgrade(version)
+
+    found = stamps(lab.spare(2).parent / "meta")
+
+    known = {path: stamp for path, stamp in found.items() if stamp}
+    assert known == {path: (lab.spare(2) / path).stat().st_ctime_ns for path in known}
+    assert found.keys() - known.keys() == {".", "dev", "run"}
+
+
 def test_a_spare_without_stamps(lab: Lab) -> None:
     """ST-18: every directory is looked at then."""
     with (lab.spare(3) / "usr/lib/libc").open("ab") as out:
@@ -348,7 +368,7 @@ def test_a_digest_stands_for_what_lstat_says(lab: Lab, path: str, what: str) -> 
     CHANGES[path, what](lab.tree(3))
 
     with open_store(str(lab.store)) as store:
-        tree = scan(store).tree(3)
+        tree = scan(store).tree(number(3))
         assert tree is not None
         found = {
             one.path: (*one.what, {"added": "extra", "removed": "missing"}.get(one.kind, ""))
@@ -406,7 +426,7 @@ def test_settings(lab: Lab) -> None:
     lab.pin(3)
 
     text = (lab.control / "state.json").read_text()
-    assert text == '{"compatible": "", "format": 1, "name": "olpc", "pinned": [3]}\n'
+    assert text == '{"compatible": "", "format": 1, "name": "olpc", "pinned": ["3"]}\n'
     lab.pin(3, pinned=False)
     assert json.loads((lab.control / "state.json").read_text())["pinned"] == []
 
@@ -421,7 +441,7 @@ def test_the_lock_stays(lab: Lab) -> None:
     assert int((lab.control / "lock").read_text()) == os.getpid()
 
 
-def sizes(lab: Lab) -> dict[int, TreeSize]:
+def sizes(lab: Lab) -> dict[TreeNumber, TreeSize]:
     with open_store(str(lab.store)) as store:
         return tree_sizes(store, RealFs, scan(store).trees)
 
@@ -471,10 +491,12 @@ def test_other_names_are_left_alone(lab: Lab) -> None:
     (lab.store / "olpc.9").mkdir()
     (lab.store / "olpc.9/file").write_text("mine")
     (lab.store / "olpc.07").mkdir()
+    (lab.store / "olpc.3.0").mkdir()
+    (lab.store / "olpc.3.01").mkdir()
     (lab.store / "debian.1").mkdir()
     (lab.store / "olpc.5").write_text("a file")
     (lab.store / "notes").write_text("mine")
-    mine = ("olpc.9", "olpc.07", "debian.1", "olpc.5", "notes")
+    mine = ("olpc.9", "olpc.07", "olpc.3.0", "olpc.3.01", "debian.1", "olpc.5", "notes")
     before = {name: everything(lab.store / name) for name in mine}
     lab.publish(4, TWO)
 
@@ -483,10 +505,10 @@ def test_other_names_are_left_alone(lab: Lab) -> None:
     lab.prune(keep=0)
 
     assert {name: everything(lab.store / name) for name in mine} == before
-    assert [(one.version, one.state) for one in lab.scan().trees] == [
-        (3, "sealed"),
-        (4, "sealed"),
-        (9, "unsealed"),
+    assert [(one.name, one.state) for one in lab.scan().trees] == [
+        ("olpc.3", "sealed"),
+        ("olpc.4", "sealed"),
+        ("olpc.9", "unsealed"),
     ]
     with pytest.raises(InvalidInput, match=r"olpc\.9 has no seal record"):
         lab.rollback(9)
@@ -675,7 +697,7 @@ def test_an_upgrade_succeeds_without_a_spare(lab: Lab) -> None:
 
     result = lab.upgrade(4, fs=NoRetirement())
 
-    assert result.version == 4
+    assert result.number == number(4)
     assert (lab.link("current"), lab.link("previous")) == ("olpc.4", "olpc.3")
     assert [one for one in lab.heard.warnings if "no spare" in one]
     assert names(lab.control / "staging") == set()

@@ -28,6 +28,7 @@ from tests.builders import Tree, differences, file, hardlink, published, snapsho
 from tests.fault.faulty import Call, Forked, Hasty, KillBefore, interposed
 from tests.fault.scenarios import without_exchange
 from tests.filesystems import run, thaw
+from tests.numbers import number
 from tests.stores import Lab, Listener
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
     from tests.conftest import MakeFs
     from tests.filesystems import Kind
+    from tests.numbers import Number
 
 _FIFREEZE: Final = 0xC0045877
 _SOON: Final = 10.0  # seconds in which a process that was told to end has ended
@@ -62,10 +64,10 @@ def lab(tmp_on_ext4: Path) -> Lab:
 def make_lab(home: Path) -> Lab:
     lab = Lab(home, make_fs=Hasty)
     lab.init()
-    for number in (1, 2, 3, 4):
-        lab.publish(number, tree(number))
-    for number in (1, 2):
-        lab.upgrade(number)
+    for version in (1, 2, 3, 4):
+        lab.publish(version, tree(version))
+    for version in (1, 2):
+        lab.upgrade(version)
     return lab
 
 
@@ -73,15 +75,15 @@ def links(lab: Lab) -> tuple[str, str]:
     return lab.link("current"), lab.link("previous")
 
 
-def is_whole(lab: Lab, *versions: int) -> bool:
+def is_whole(lab: Lab, *trees: Number) -> bool:
     """Say whether the store is settled and these are all its trees, as they were published."""
     state = lab.scan()
     assert state.is_settled
-    assert tuple(one.version for one in state.trees) == versions
-    for version in versions:
-        wanted = published(snapshot(lab.source(version)))
-        assert differences(published(snapshot(lab.tree(version))), wanted) == []
-        assert lab.verify(version) == []
+    assert [one.number for one in state.trees] == list(map(number, trees))
+    for one in trees:
+        wanted = published(snapshot(lab.source(one)))
+        assert differences(published(snapshot(lab.tree(one))), wanted) == []
+        assert lab.verify(one) == []
     return True
 
 
@@ -227,8 +229,8 @@ def test_killed_with_every_sync_on(make_fs: MakeFs, kind: Kind) -> None:
 
         state = lab.scan()
         assert state.is_settled
-        assert state.current == current
-        assert not any(lab.verify(one.version) for one in state.trees)
+        assert state.current == number(current)
+        assert not any(lab.verify(one.number) for one in state.trees)
 
 
 # --- several processes ------------------------------------------------------------------
@@ -338,13 +340,13 @@ def test_a_disk_that_cannot_be_written_is_looked_at(make_fs: MakeFs) -> None:
     try:
         with look(str(lab.store), Hasty, Listener()) as view:
             assert view.recovery == "not possible"
-            assert (view.state.current, view.state.previous) == (2, 3)
+            assert (view.state.current, view.state.previous) == (number(2), number(3))
         with pytest.raises(RootmanError, match="Read-only"):
             lab.rollback()
     finally:
         run("mount", "-o", "remount,rw", str(path))
 
-    assert lab.look().current == 3
+    assert lab.look().current == number(3)
     assert is_whole(lab, 1, 2, 3)
 
 
@@ -355,14 +357,14 @@ def test_killed_again_and_again(lab: Lab) -> None:
     """TR-2: a recovery that is cut off is recovered as well."""
     cut_off(lab, "exchange")
 
-    for number in range(20):
-        fs = interposed(Hasty(), KillBefore(lambda _: True, number))
+    for skip in range(20):
+        fs = interposed(Hasty(), KillBefore(lambda _: True, skip))
         if Forked(lambda fs=fs: lab.look(fs) is not None).result():  # type: ignore[misc]
             break
 
     assert links(lab) == ("olpc.3", "olpc.2")
     assert is_whole(lab, 1, 2, 3)
-    assert number > 3
+    assert skip > 3
 
 
 def test_a_rollback_without_exchange_that_was_cut_off(lab: Lab) -> None:
@@ -387,7 +389,7 @@ def test_an_adoption_that_was_cut_off_is_not_switched_to(lab: Lab) -> None:
     lab.look()
 
     assert links(lab) == ("olpc.2", "olpc.1")
-    assert lab.scan().sealed(9) is not None
+    assert lab.scan().sealed(number(9)) is not None
     assert lab.scan().is_settled
 
 
@@ -415,7 +417,7 @@ def test_recovery_touches_nothing_else(lab: Lab) -> None:
     mine = {name: snapshot(lab.store / name) for name in ("olpc.77", "data", ".hidden")}
     trees = {version: snapshot(lab.tree(version)) for version in (1, 2, 3)}
 
-    assert lab.look().current == 3
+    assert lab.look().current == number(3)
 
     assert {name: snapshot(lab.store / name) for name in mine} == mine
     assert {version: snapshot(lab.tree(version)) for version in trees} == trees
@@ -462,7 +464,7 @@ def test_a_full_disk(make_fs: MakeFs, kind: Kind, size: int) -> None:
     lab.pin(1, pinned=False)
     fill(path / "fill")
 
-    assert lab.look().current == 3
+    assert lab.look().current == number(3)
     lab.rollback()
     with pytest.raises(NoSpace, match="free"):
         lab.upgrade(4)

@@ -11,6 +11,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from rootman import edits, release, seal, state
+from rootman.boot.block import SIGNATURE, BootState, serialise_block
 from rootman.comparison import compare
 from rootman.manifest import HEADER
 from rootman.packs.format import MAGIC, Coding, Role, chunk
@@ -28,6 +29,7 @@ from tests.builders import (
 )
 from tests.fuzz.metadata import SEEDS
 from tests.fuzz.model import lines_of, manifest_of
+from tests.numbers import number
 from tests.packing import WINDOW, Shelf, chunks_of, header, stored
 
 if TYPE_CHECKING:
@@ -80,7 +82,11 @@ _RELEASE: Final = release.Release(
     name="olpc",
     version=7,
     timestamp="2026-10-31T17:00:00Z",
-    bundles=(release.Bundle("base", _HASH, 100, 3, 12), release.Bundle("more", _HASH, 0, 0, 0)),
+    bundles=(
+        release.Bundle("base", _HASH, 100, 3, 12),
+        release.Bundle("more", _HASH, 0, 0, 0, ("other",), "What is not for all"),
+        release.Bundle("other", _HASH, 0, 0, 0),
+    ),
     compatible=("olpc,xo-1.75",),
     config=("/etc", "/größe"),
     state=("/var", "/home"),
@@ -141,6 +147,14 @@ def _packs() -> list[bytes]:
     return [*heads, body, small, STREAMS + NEXT_STREAM.join(plain.values())]
 
 
+def _parts() -> list[bytes]:
+    """Return manifests of base and two bundles: such as fit, and of which two do not agree."""
+    lines = lines_of(_OLD)
+    base, one, two = (HEADER + b"".join(some) for some in (lines[::2], lines[1::2], lines[1::4]))
+    other = HEADER + lines[1].replace(b"uid=0", b"uid=7")
+    return [b"\x20" + b"\0".join(some) for some in ((base, one, two), (base, one, other))]
+
+
 _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "names": [b"./usr/bin/foo", b"./a\\040b\\134/\\377", b"."],
     "line": [*lines_of(_OLD), *lines_of(_NEW)],
@@ -150,12 +164,24 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
         b"\x10" + old + b"\0" + edits.serialise(compare([old], [new]))
         for old, new in ((_OLD, _NEW), (_NEW, _OLD), (HEADER, _OLD), (_OLD, HEADER))
     ],
+    "bundle": [
+        b"# a comment\n/usr/bin/vim\n /a\\040b/\n\ninclude more\ndescription An editor\n",
+        b"/a\t\r\n/b\xff\ninclude a\ninclude b",
+    ],
+    "composition": _parts(),
     "release": [release.serialise(_RELEASE), release.serialise_repository("olpc")],
     "index": [index.serialise_index([1, 7, 2147483647]), index.serialise_index([])],
     "state": [
         state.Seal(7, _HASH, 3, 12, -1).serialise(),
-        state.Settings("olpc", frozenset({3, 6}), "olpc,xo").serialise(),
-        b'{"key": [[1, "x", 5], [2, "", 6]], "sizes": {"1": [3, 4], "2": [0, 9]}}',
+        state.Seal(
+            7, _HASH, 3, 12, 1, 1, parts={"base": _HASH, "more": _HASH}, bundles=("more",)
+        ).serialise(),
+        state.Settings("olpc", frozenset({number(3), number("6.1")}), "olpc,xo").serialise(),
+        b'{"key": [["1", "x", 5], ["2.1", "", 6]], "sizes": {"1": [3, 4], "2.1": [0, 9]}}',
+    ],
+    "block": [
+        serialise_block(BootState("olpc.7", 3, ("olpc.3", "olpc.5.1"), "olpc.6", "olpc.1")),
+        serialise_block(BootState()),
     ],
     "record": _records(),
     "metadata": SEEDS,
@@ -181,6 +207,11 @@ _TAR: Final = (
     b"\xff" * 12, b"\x80" + b"\0" * 11, b"77777777777\0", b"0000000\0",
     b"GNU.sparse.map=0,1\n", b"L", b"x", b"g", b"S", b"releases/7.json\0", bytes(512),
 )  # fmt: skip
+_BLOCK: Final = (
+    SIGNATURE, b"rootman_pending=", b"rootman_tries=", b"rootman_bad=", b"rootman_once=",
+    b"rootman_rescue=", b"olpc.7", b"olpc.70.1", b" ", b"\n", b"#", b"=", b"12", b"\xb2",
+    b"o" * 63 + b".2147483647.2147483647",
+)  # fmt: skip
 _JSON: Final = (
     b'"', b"{", b"}", b"[", b"]", b", ", b": ", b"null", b"true", b"NaN", b"-Infinity", b"1e999",
     b"-1", b"9223372036854775808", b"\\ud800", b"\\u0000",
@@ -193,6 +224,8 @@ def words(check: str) -> tuple[bytes, ...]:
         return _JSON
     if check in ("pack", "offline"):
         return _PACK if check == "pack" else _TAR
+    if check == "block":
+        return _BLOCK
     return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman import (
     apply,
+    bundles,
     comparison,
+    composition,
     delta,
     document,
     edits,
@@ -21,6 +23,7 @@ from rootman import (
     seal,
     sizes,
 )
+from rootman.boot import block
 from rootman.errors import InvalidInput
 from rootman.packs import unpacking
 from rootman.repo import index, offline
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.manifest import Entry
+    from rootman.names import TreeNumber
 
 
 # --- parsers -------------------------------------------------------------------------
@@ -103,6 +107,23 @@ def _any_number() -> None:
     edits._cut = cut
 
 
+def _any_path() -> None:
+    """Take what leads out of the tree for a path of it."""
+
+    def taken(line: bytes, where: str) -> bytes:
+        del where
+        return manifest.path_field(line[1:].removesuffix(b"/") or b"a")
+
+    bundles._field = taken
+
+
+def _the_first_line() -> None:
+    """Take the first of two lines that do not agree."""
+    composition._put = lambda block, place, line: (
+        (0, b"") if block[place:].startswith(manifest.line_path(line) + b" ") else (0, line)
+    )
+
+
 def _any_day() -> None:
     """Leave it to others that a month has no 31st day."""
 
@@ -125,13 +146,13 @@ def _any_versions() -> None:
 
 
 def _any_sizes() -> None:
-    """Take it for granted that sizes that are there are sizes by version."""
+    """Take it for granted that sizes that are there are sizes by number."""
     original = sizes._known
 
-    def known(document: dict[str, Any], key: object, versions: Sequence[int]) -> Any:  # noqa: ANN401
+    def known(document: dict[str, Any], key: object, numbers: Sequence[TreeNumber]) -> Any:  # noqa: ANN401
         if "sizes" in document:
-            document["sizes"].get(str(versions[0]))
-        return original(document, key, versions)
+            document["sizes"].get(str(numbers[0]))
+        return original(document, key, numbers)
 
     sizes._known = known
 
@@ -166,6 +187,10 @@ def _one_byte_more() -> None:
     offline.OfflineSource.open = opened  # type: ignore[method-assign]
 
 
+def _half_a_signature() -> None:
+    block.SIGNATURE = block.SIGNATURE[:10]  # type: ignore[misc]
+
+
 PARSERS: Final[dict[str, Broken]] = {
     "xattrs that are not canonical": Broken("line", _any_base64),
     "times with leading zeros": Broken("line", _any_time),
@@ -173,9 +198,12 @@ PARSERS: Final[dict[str, Broken]] = {
     "lines in any order": Broken("streams", _any_order),
     "hardlink groups of different lines": Broken("manifests", _half_groups),
     "edits without a number": Broken("edits", _any_number),
+    "lists that lead out of the tree": Broken("bundle", _any_path),
+    "a conflict that is dropped": Broken("composition", _the_first_line),
     "days that are none": Broken("release", _any_day),
     "versions in any order": Broken("index", _any_versions),
     "kept sizes that are relied on": Broken("state", _any_sizes),
+    "blocks by half their signature": Broken("block", _half_a_signature),
     "more digests than paths": Broken("record", _too_many_digests),
     "sources outside of the tree": Broken("pack", _any_source),
     "files that end behind their content": Broken("offline", _one_byte_more),

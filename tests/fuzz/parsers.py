@@ -14,12 +14,24 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rootman import comparison, edits, manifest, release, seal, sizes, state, textstream
+from rootman import (
+    bundles,
+    comparison,
+    composition,
+    edits,
+    manifest,
+    release,
+    seal,
+    sizes,
+    state,
+    textstream,
+)
+from rootman.boot.block import BLOCK_SIZE, SECTOR, SIGNATURE, parse_block, serialise_block
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
@@ -37,10 +49,13 @@ from rootman.wanted import CompressedManifest, Delta
 from tests.fuzz.documents import NEXT_STREAM, PACK_NEW, PACK_OLD, STREAMS
 from tests.fuzz.metadata import check_metadata
 from tests.fuzz.model import is_manifest, is_ordered, lines_of, manifest_of
+from tests.numbers import number
 from tests.packing import Files, files_of, header, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rootman.bundles import BundleList
 
 # --- names and lines ---------------------------------------------------------------------
 
@@ -202,6 +217,62 @@ def check_edits(data: bytes) -> None:
             assert b"".join(edits.edited([made], back)) == old
 
 
+# --- bundles -----------------------------------------------------------------------------
+
+
+def check_bundle(data: bytes) -> None:
+    """BU-1: what is said of a list has its line; what is accepted, written anew, says the same."""
+    try:
+        found = bundles.parse_list(data, "list")
+    except InvalidInput as error:
+        said = str(error)
+    else:
+        said = "list:1: "
+        _check_list(data, found)
+    assert re.fullmatch(r"list:( names|[0-9]+: )[ -~]*", said)
+
+
+def _check_list(data: bytes, found: BundleList) -> None:
+    for path in found.paths:
+        assert manifest.path_field(manifest.field_path(path)) == path != manifest.ROOT
+    lines = map(bytes.strip, data.split(b"\n"))
+    said = {number for number, one in enumerate(lines, 1) if one and not one.startswith(b"#")}
+    assert {*found.paths.values(), *found.includes.values()} <= said
+    again = [path.removeprefix(b".") for path in found.paths]
+    again += [b"include " + name.encode() for name in found.includes]
+    if found.description:
+        again.append(b"description " + found.description.encode())
+    other = bundles.parse_list(b"\n".join(again), "again")
+    assert list(other.paths) == list(found.paths)
+    assert list(other.includes) == list(found.includes)
+    assert other.description == found.description
+
+
+def check_composition(data: bytes) -> None:
+    """BU-5, BU-6: base and two bundles, parted by NULs, make what they are or are refused."""
+    size = 1 + (data[0] if data else 0)
+    base, *others = (*data[1:].split(b"\0", 2), HEADER, HEADER)[:3]
+    made = None
+    with suppress(InvalidManifest):
+        lines = composition.merged([_cut(one, size + 1) for one in others])
+        made = b"".join(composition.composed(_cut(base, size), lines))
+    assert made is None or all(map(is_ordered, others))
+    if not all(map(is_ordered, (base, *others))):
+        return  # whatever came of a base in disorder, its reader refuses
+    more = {line for one in others for line in _raw_lines(one)}
+    whole = sorted([*_raw_lines(base), *more], key=line_path)
+    if len({line_path(line) for line in whole}) < len(whole):
+        assert made is None
+        return
+    assert made == HEADER + b"".join(whole)
+    lines = composition.merged([[one] for one in others])
+    assert b"".join(composition.without(_cut(made, size), lines)) == base
+
+
+def _raw_lines(data: bytes) -> list[bytes]:
+    return [line + b"\n" for line in data.removeprefix(HEADER).split(b"\n")[:-1]]
+
+
 # --- documents ---------------------------------------------------------------------------
 
 
@@ -241,7 +312,7 @@ def check_state(data: bytes) -> None:
         assert state.parse_settings(settings.serialise(), "state.json") == settings
     with _directory({"sizes.json": data}) as fd:
         kept = sizes._read(cast("Any", SimpleNamespace(control=fd)))
-        sizes._known(kept, kept.get("key"), [1, 2])
+        sizes._known(kept, kept.get("key"), [number(1), number("2.1")])
 
 
 # --- the seal record ---------------------------------------------------------------------
@@ -379,15 +450,36 @@ def check_offline(data: bytes) -> None:
         os.close(fd)
 
 
+# --- the boot block ----------------------------------------------------------------------
+
+
+def check_block(data: bytes) -> None:
+    """BT-1, BT-2, BT-3: what is read is written so that all loaders read it, in one sector."""
+    boot = parse_block(data)
+    assert (boot is None) == (not data.startswith(SIGNATURE))
+    if boot is None:
+        return
+    written = serialise_block(boot)
+    assert len(written) == BLOCK_SIZE
+    assert not written[SECTOR:].strip(b"#")
+    again = parse_block(written)
+    assert again is not None
+    assert again.bad == boot.bad[len(boot.bad) - len(again.bad) :]
+    assert replace(again, bad=()) == replace(boot, bad=(), tries=boot.tries * bool(boot.pending))
+
+
 CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "names": check_names,
     "line": check_line,
     "streams": check_streams,
     "manifests": check_manifests,
     "edits": check_edits,
+    "bundle": check_bundle,
+    "composition": check_composition,
     "release": check_release,
     "index": check_index,
     "state": check_state,
+    "block": check_block,
     "record": check_record,
     "metadata": check_metadata,
     "pack": check_pack,

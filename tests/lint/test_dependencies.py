@@ -10,9 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
-    "names", "errors", "manifest", "comparison", "edits", "delta", "document", "release", "state",
-    "steps", "plan", "packs.format", "packs.pairing", "packs.revision", "packs.streams",
-    "repo.index", "repo.layout",
+    "names", "errors", "manifest", "totals", "comparison", "composition", "edits", "delta",
+    "document", "includes", "release", "bundles", "choice", "state", "switching", "steps", "plan",
+    "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
+    "repo.layout", "boot.block", "boot.choice", "boot.trial", "boot.planning", "boot.superblock",
+    "boot.verdict",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 

@@ -17,7 +17,7 @@ def main() -> int:
         return 1
     failed = False
     for search in SEARCHES:
-        verdict = check(*search.defines, liveness=search.liveness)
+        verdict = check(*search.defines, liveness=search.liveness, model=search.model)
         outcome = f"VIOLATED: {verdict.error}" if verdict.error else "no violation"
         print(
             f"{search.name}: {verdict.states:,} states, all of them seen, {outcome}"
@@ -27,7 +27,9 @@ def main() -> int:
         print("".join(f"    {line}\n" for line in verdict.counterexample), end="")
         failed |= bool(verdict.error)
     for variant in VARIANTS:
-        verdict = check(variant.define, *variant.search, liveness=variant.liveness)
+        verdict = check(
+            variant.define, *variant.search, liveness=variant.liveness, model=variant.model
+        )
         last = "; ".join(line for line in verdict.counterexample if line[0] in ">!")[-60:]
         outcome = f"caught, after ...{last}" if verdict.error else "NOT CAUGHT"
         print(f"  variant: {variant.name}: {outcome}", flush=True)

@@ -51,8 +51,8 @@ class Verdict:
     unreached: tuple[str, ...] = ()
 
 
-def check(*defines: str, liveness: bool = False) -> Verdict:
-    """Search every state of the model with ``defines``; for cycles without progress, too.
+def check(*defines: str, liveness: bool = False, model: str = "rootman.pml") -> Verdict:
+    """Search every state of ``model`` with ``defines``; for cycles without progress, too.
 
     Raises:
         Unchecked: the search ended before it had seen all, without finding an error.
@@ -61,7 +61,7 @@ def check(*defines: str, liveness: bool = False) -> Verdict:
     switches = [f"-D{name}" for name in defines]
     kind = ["-DNP"] if liveness else ["-DSAFETY"]
     with _workshop() as place:
-        _run(place, "spin", *switches, "-a", "rootman.pml")
+        _run(place, "spin", *switches, "-a", model)
         _run(
             place, "gcc", "-O2", "-w", *kind, "-DNOFAIR", "-DVECTORSZ=2048",
             f"-DMEMLIM={_MEMORY_MIB}", "-o", "pan", "pan.c",
@@ -71,8 +71,8 @@ def check(*defines: str, liveness: bool = False) -> Verdict:
         output = _run(place, "./pan", *mode, f"-m{_DEPTH}", "-w24")
         seconds = time.monotonic() - began
         told: tuple[str, ...] = ()
-        if (place / "rootman.pml.trail").exists():
-            replay = _run(place, "spin", "-T", *switches, "-t", "rootman.pml", fails=True)
+        if (place / f"{model}.trail").exists():
+            replay = _run(place, "spin", "-T", *switches, "-t", model, fails=True)
             told = tuple(_told(replay))
     return _verdict(output, seconds, told)
 

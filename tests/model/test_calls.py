@@ -65,14 +65,23 @@ LIVES: Final = {
     "prune": life(FOUR, "DO(prune(BIT(1) | BIT(2)))"),
 }
 # These change nothing that the model has, or one thing only, or what another changes: from
-# where downloads come is no matter of the model's.
+# where downloads come is no matter of the model's, nor how a tree is called, or what is in it.
 NOT_IN_THE_MODEL: Final = {
     "pin",
+    "upgrade on trial",
+    "boot init",
+    "boot mark-good",
+    "boot mark-bad of what is current",
     "repair",
     "init with a tree beside others",
+    "a tree is taken in as another than the first of its version",
+    "upgrade, both trees are of one version",
     "upgrade from far away, one was cut off while it fetched",
     "upgrade by a pack, one was cut off while it came",
     "download, one was cut off while it fetched",
+    "bundle add, from far away",
+    "bundle remove",
+    "upgrade with bundles",
 }
 
 

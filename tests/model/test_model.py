@@ -12,8 +12,8 @@ pytestmark = pytest.mark.spin
 
 @pytest.mark.parametrize("search", SEARCHES, ids=str)
 def test_no_state_breaks_a_promise(search: Search) -> None:
-    """S1 S2 S3 S4, TR-2, TR-12: whatever is done, and whenever the power is cut."""
-    verdict = check(*search.defines, liveness=search.liveness)
+    """S1 S2 S3 S4, TR-2, TR-12, BT-4, BT-10: whatever is done, and whenever the power is cut."""
+    verdict = check(*search.defines, liveness=search.liveness, model=search.model)
 
     assert verdict.error == "", "\n".join(verdict.counterexample)
     print(f"{search.name}: {verdict.states} states")  # noqa: T201 - shown by pytest -rP
@@ -28,7 +28,7 @@ def test_every_step_of_the_model_is_taken() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_a_mistake_has_a_counterexample(variant: Variant) -> None:
-    verdict = check(variant.define, *variant.search, liveness=variant.liveness)
+    verdict = check(variant.define, *variant.search, liveness=variant.liveness, model=variant.model)
 
     assert verdict.error
     assert any(line.startswith("> ") for line in verdict.counterexample)

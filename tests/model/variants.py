@@ -1,6 +1,6 @@
 """What is checked of the model, and the broken variants of it that must not pass.
 
-A variant is a switch of the preprocessor in ``spec/model/rootman.pml``.
+A variant is a switch of the preprocessor in ``spec/model/rootman.pml`` or ``boot.pml``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ class Search:
     name: str
     defines: tuple[str, ...] = ()
     liveness: bool = False
+    model: str = "rootman.pml"
 
     def __str__(self) -> str:
         return self.name
@@ -24,11 +25,14 @@ class Search:
 # Names that reach the disk in any order: one power cut in a life, or there are too many states.
 _SCATTERED: Final = ("SCATTERED", "NO_KILL", "CUTS=1")
 
+_BOOT: Final = "boot.pml"
+
 JOURNAL: Final = Search("any life on a disk with a journal")
 SEARCHES: Final = (
     JOURNAL,
     Search("one power cut where names reach the disk in any order", _SCATTERED),
     Search("every command and every recovery ends", liveness=True),
+    Search("any life of a machine with trials", model=_BOOT),
 )
 
 
@@ -40,6 +44,7 @@ class Variant:
     name: str
     search: tuple[str, ...] = ()
     liveness: bool = False
+    model: str = "rootman.pml"
 
     def __str__(self) -> str:
         return self.name
@@ -60,4 +65,10 @@ VARIANTS: Final = (
     Variant("RECOVERED_BEFORE_IT_IS_DURABLE", "recovery builds on names that are not durable"),
     Variant("RECORD_LEAVES_FIRST", "a retired tree's record goes before the tree", _SCATTERED),
     Variant("RECOVERY_NEVER_ENDS", "recovery goes round for ever", liveness=True),
+    Variant("BLOCK_AFTER_SWITCH", "the links lead to a tree before it is on trial", model=_BOOT),
+    Variant("RECOVERY_FORGETS_THE_TRIAL", "recovery switches without a trial", model=_BOOT),
+    Variant("RECOVERY_TRIES_WHAT_IS_BAD", "recovery tries a bad tree again", model=_BOOT),
+    Variant("UPGRADE_ON_TRIAL", "a tree on trial is the one to fall back to", model=_BOOT),
+    Variant("UNPROVEN_IS_GOOD", "a trial that another one ends was passed", model=_BOOT),
+    Variant("COUNTED_BY_WHAT_BOOTS", "an attempt is counted after it", model=_BOOT),
 )

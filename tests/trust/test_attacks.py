@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rootman.errors import InvalidInput, NotFound, Refused
+from tests.numbers import number
 from tests.trust.attacks import ATTACKS, a_release_nobody_signed, another_release
 from tests.trust.publishers import DAY, Device
 from tests.trust.servers import serve
@@ -62,7 +63,7 @@ def test_an_attack_is_refused_with_its_own_line(
         honest.rename(publisher.repo)
         for _ in range(3):  # until it is newer than anything the attack was seen with
             publisher.sign(role="targets")
-        assert device.upgrade(place).version == 2
+        assert device.upgrade(place).number == number(2)
 
 
 def test_a_release_that_nobody_signed_does_not_exist(
@@ -71,7 +72,7 @@ def test_a_release_that_nobody_signed_does_not_exist(
     """TU-2."""
     a_release_nobody_signed(publisher)
 
-    assert device.upgrade(place).version == 1
+    assert device.upgrade(place).number == number(1)
     with pytest.raises(NotFound, match="there is no release 3"):
         device.upgrade(f"{place}/releases/3.json")
 
@@ -93,7 +94,7 @@ def test_what_is_not_renewed_is_refused_and_nothing_is_recorded(
     assert "date" in (caught.value.hint or "")
     assert device.trusted() == before
     device.clock -= days * DAY
-    assert device.upgrade(place).version == 1
+    assert device.upgrade(place).number == number(1)
 
 
 def test_expired_targets_are_named(publisher: Publisher, device: Device, place: str) -> None:
@@ -110,7 +111,7 @@ def test_a_store_that_was_given_no_root_takes_folders_with_a_warning(publisher: 
     """TU-13."""
     device = Device(publisher.home, None)
 
-    assert device.upgrade(publisher.repo).version == 1
+    assert device.upgrade(publisher.repo).number == number(1)
 
     (warning,) = device.heard.warnings
     assert warning.endswith("(hint: rootman trust root.json)")
@@ -127,7 +128,7 @@ def test_a_mirror_that_lies_is_passed_over(publisher: Publisher, device: Device)
     with serve(publisher.home, publisher.home / "requests") as url:
         device.mirrors = (f"{url}/bad", f"{url}/repo")
 
-        assert device.upgrade(f"{url}/old").version == 2
+        assert device.upgrade(f"{url}/old").number == number(2)
 
 
 def test_without_a_root_no_server_is_asked(publisher: Publisher) -> None:
@@ -137,7 +138,7 @@ def test_without_a_root_no_server_is_asked(publisher: Publisher) -> None:
         with pytest.raises(Refused, match="there is no trust by which to know"):
             device.upgrade(f"{url}/repo")
         assert (publisher.home / "requests").read_bytes() == b""
-        assert device.upgrade(f"{url}/repo", is_insecure=True).version == 1
+        assert device.upgrade(f"{url}/repo", is_insecure=True).number == number(1)
 
 
 def test_insecure_takes_what_is_not_signed_and_says_so(
@@ -147,7 +148,7 @@ def test_insecure_takes_what_is_not_signed_and_says_so(
     a_release_nobody_signed(publisher)
     before = device.trusted()
 
-    assert device.upgrade(place, is_insecure=True).version == 3
+    assert device.upgrade(place, is_insecure=True).number == number(3)
 
     assert [line for line in device.heard.warnings if "--insecure" in line]
     assert device.trusted() == before

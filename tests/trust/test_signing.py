@@ -15,6 +15,7 @@ from rootman.fsops import RealFs
 from rootman.repo.keys import make_key, read_public_key, read_signer
 from rootman.repo.signing import look_published
 from tests.fault.faulty import Fault, Forked, Hasty, attempt, interposed
+from tests.numbers import number
 from tests.trust.publishers import NOW, Device, Publisher, key
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def test_a_team_begins_with_a_root_of_its_own(tmp_on_ext4: Path) -> None:
     outcome = publisher.sign(bob, lister, online, role="root")
 
     assert outcome.signed == ("root 1", "targets 1", "snapshot 1", "timestamp 1")
-    assert Device(tmp_on_ext4, publisher.root).upgrade(publisher.repo).version == 1
+    assert Device(tmp_on_ext4, publisher.root).upgrade(publisher.repo).number == number(1)
 
 
 def test_roles_have_keys_of_their_own(publisher: Publisher, device: Device) -> None:

@@ -16,6 +16,7 @@ from rootman.session import session
 from rootman.store import open_store
 from rootman.trust import BEGINNING, read_trust
 from tests.fault.faulty import Fault, Forked, Hasty, attempt, interposed
+from tests.numbers import number
 from tests.trust.publishers import DAY, NOW, Device, Publisher, key
 
 if TYPE_CHECKING:
@@ -255,12 +256,12 @@ def test_the_first_giving_that_was_interrupted_is_none(publisher: Publisher) -> 
 def test_a_clock_at_1970_is_told_and_updates_go_on(publisher: Publisher, device: Device) -> None:
     """TU-9."""
     device.clock = 300
-    assert device.upgrade(publisher.repo).version == 1
+    assert device.upgrade(publisher.repo).number == number(1)
     assert device.floor == SIGNED
     publisher.wait(10)
     publisher.publish(2)
 
-    assert device.upgrade(publisher.repo).version == 2
+    assert device.upgrade(publisher.repo).number == number(2)
 
     assert device.floor == SIGNED + 10 * DAY
     first, second = device.heard.warnings
@@ -327,7 +328,7 @@ def test_a_stick_offers_what_is_on_it(publisher: Publisher, device: Device) -> N
     stick = publisher.export(2)
 
     assert device.versions(stick) == [2]
-    assert device.upgrade(stick).version == 2
+    assert device.upgrade(stick).number == number(2)
 
 
 @pytest.mark.parametrize(("days", "what"), [(731, "targets 1"), (1826, "root 1")])

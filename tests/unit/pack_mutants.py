@@ -9,11 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from rootman.packs import differences, packing, recipe, revision, streams, unpacking
+from rootman.packs import (
+    batches,
+    delivery,
+    differences,
+    gzipped,
+    packing,
+    recipe,
+    revision,
+    streams,
+    unpacking,
+    workshop,
+)
 from rootman.packs.format import CHUNK, Role
 from rootman.packs.streams import Damaged, PackFile, Stream
 from tests import packing as tests_packing
 from tests.unit import (
+    test_packs_batches,
     test_packs_damaged,
     test_packs_differences,
     test_packs_format,
@@ -21,10 +33,11 @@ from tests.unit import (
     test_packs_memory,
     test_packs_packing,
     test_packs_revision,
+    test_packs_workshop,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pytest
 
@@ -107,7 +120,11 @@ def _not_passed_over(lines: Iterator[bytes], found: Any, sources: Any) -> Iterat
         one = unpacking._recipe(entry, found)
         expanded = bool(one.method & recipe.Method.EXPANDED)
         with sources.open(one.source, expanded=expanded) as source:
-            yield entry, recipe.made(one, source, found)
+            content = recipe.made(one, source, found)
+            yield (
+                entry,
+                iter([recipe.compressed(one, b"".join(content))]) if one.zipped else content,
+            )
 
 
 def _any_path(found: Any) -> bytes:  # noqa: ANN401
@@ -186,7 +203,7 @@ READING: Final = (
         "any method",
         "PK-11",
         lambda: test_packs_hostile.test_methods_that_cannot_be_are_refused(6),
-        _set(recipe.Method, "possible", value=True),
+        _set(recipe.Method, "possible", lambda _: True),
     ),
     Mutant(
         "any place in a source",
@@ -203,16 +220,30 @@ READING: Final = (
         _set(test_packs_differences, "added", _carried),
     ),
     Mutant(
-        "pieces as they come",
+        "any number of operations at a time",
+        "PK-10",
+        lambda: test_packs_hostile.test_records_that_cannot_be_are_refused(
+            tests_packing.numbers(1, 1, 1, 0, 1 << 40, 0), "too many operations, or none"
+        ),
+        _set(batches, "OPERATIONS", 1 << 62),
+    ),
+    Mutant(
+        "operations that make any number of bytes",
         "PK-12",
-        test_packs_memory.test_a_gzip_file_made_in_small_pieces,
-        _set(recipe, "_gathered", iter),
+        test_packs_memory.test_one_operation_that_makes_all,
+        _set(batches, "BYTES", 1 << 62),
+    ),
+    Mutant(
+        "a server that is waited for",
+        "HT-3",
+        test_packs_workshop.test_who_fails_does_not_wait_for_a_server,
+        _set(delivery.Delivery, "_workshop", lambda _: workshop.Workshop()),
     ),
     Mutant(
         "a gzip file of any size",
         "PK-12",
         test_packs_memory.test_a_source_that_is_a_gzip_bomb,
-        _set(recipe, "EXPANDED_LIMIT", 1 << 40),
+        _set(gzipped, "EXPANDED_LIMIT", 1 << 40),
     ),
     Mutant(
         "manifests without end",
@@ -254,6 +285,11 @@ def _without_windows(start: int, old_size: int, new_size: int) -> tuple[int, int
     """Look for every piece at the beginning."""
     del start, new_size
     return 0, min(old_size, 4096)
+
+
+def _as_it_stands(values: Sequence[int], power: int) -> bytes:
+    """Write one number after the other."""
+    return b"".join(value.to_bytes(1 << power, "little") for value in values)
 
 
 MAKING: Final = (
@@ -300,9 +336,21 @@ MAKING: Final = (
         _set(differences, "_window", _without_windows),
     ),
     Mutant(
-        "operations that make nothing",
+        "batches of any size",
         "PK-10",
-        test_packs_differences.test_large_files_are_compared_piece_by_piece,
-        _set(differences, "_operations", differences._of_pieces),
+        test_packs_batches.test_large_operations_are_cut,
+        _set(differences, "_cut", lambda operation: [operation]),
+    ),
+    Mutant(
+        "blocks that zlib would make",
+        "PK-9",
+        test_packs_differences.test_blocks_that_gzip_ends_early,
+        _set(differences, "block_sizes", lambda stream: iter([len(stream)])),
+    ),
+    Mutant(
+        "columns that are not taken apart",
+        "PK-10",
+        test_packs_batches.test_numbers_stand_byte_by_byte,
+        _set(batches, "_column", _as_it_stands),
     ),
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rootman.comparison import known_lines
 from rootman.errors import InvalidInput
 from rootman.packs.format import Role
-from rootman.packs.recipe import by_zlib
+from rootman.packs.gzipped import by_zlib
 from rootman.packs.revision import revised
 from rootman.packs.streams import PackFile, Streams
 from rootman.packs.unpacking import unpack

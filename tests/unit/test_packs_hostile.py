@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rootman.manifest import MAX_LINE
+from rootman.packs.batches import BYTES, OPERATIONS
 from rootman.packs.format import CHUNK, Role, chunk
-from rootman.packs.recipe import EXPANDED_LIMIT, HEAD_LIMIT, Method
+from rootman.packs.gzipped import ENDS_LIMIT, EXPANDED_LIMIT, HEAD_LIMIT
+from rootman.packs.recipe import Method
 from rootman.packs.revision import revise
 from rootman.packs.streams import Damaged, PackFile
 from tests.builders import directory, file
 from tests.fuzz.model import manifest_of
 from tests.packing import (
     Read,
+    batch,
     crafted,
     files_of,
     header,
@@ -33,20 +36,22 @@ SOURCE: Final = RANDOM.randbytes(300)
 OLD: Final[Tree] = {".": directory(), "s": file(SOURCE)}
 
 
-def attempt(content: bytes, record: bytes, **streams: bytes) -> Read:
+def attempt(content: bytes, record: bytes, *batches: dict[Role, bytes], **streams: bytes) -> Read:
     """Read a pack whose one file, ``content`` at ``f``, has this record and these streams."""
     old, new = manifest_of(OLD), manifest_of({".": directory(), "f": file(content)})
     found = {
         Role.MANIFEST: b"".join(revise([old], [new])),
         Role.FILES: numbers(1, 1) + record,
-        **{Role[name.upper()]: data for name, data in streams.items()},
     }
+    for one in (*batches, {Role[name.upper()]: data for name, data in streams.items()}):
+        for role, data in one.items():
+            found[role] = found.get(role, b"") + data
     return read(crafted(found, old, new), old, new, files_of(OLD))
 
 
-def delta(operations: int, source: bytes = b"s", method: int = Method.DELTA) -> bytes:
+def delta(source: bytes = b"s") -> bytes:
     """Return what a record has besides the lines that it skips."""
-    return numbers(method, len(source)) + source + numbers(operations)
+    return numbers(Method.DELTA, len(source)) + source
 
 
 # --- PK-6, PK-7: chunks ----------------------------------------------------------------
@@ -109,11 +114,8 @@ def test_a_record_is_read_as_it_is_meant() -> None:
 
     found = attempt(
         new,
-        delta(2),
-        copy=numbers(0, 190),
-        add=numbers(0, 0),
-        insert=numbers(0, 5),
-        seek=numbers(20, 0),
+        delta(),
+        batch((0, 0, 0, 20), (190, 0, 5, 0)),
         literal=b"!" * 5,
     )
 
@@ -133,14 +135,14 @@ def test_methods_that_cannot_be_are_refused(method: int) -> None:
 def test_all_others_are_read(method: int) -> None:
     """PK-9: what comes out of them is another matter."""
     head = numbers(2) + b"hd" + numbers(10) if method & 6 else b""
-    tail = numbers(1) + b"s" + numbers(1) if method & 1 else b""
+    ends = numbers(2, 3, 4) if method & 4 else b""
+    tail = numbers(1) + b"s" if method & 1 else b""
 
     found = attempt(
         b"x" * 10,
-        numbers(method) + head + tail,
+        numbers(method) + head + ends + tail,
+        *([batch((0, 0, 10, 0))] if method & 1 else []),
         **dict.fromkeys(("literal", "code"), b"x" * 10),
-        **dict.fromkeys(("copy", "add", "seek"), numbers(0)),
-        insert=numbers(10),
     )
 
     assert bool(found.files) != bool(method & 6)
@@ -169,13 +171,13 @@ def test_all_others_are_read(method: int) -> None:
 def test_a_source_is_within_the_tree(path: bytes) -> None:
     """PK-11: or the pack is refused, before anything is opened."""
     with pytest.raises(Damaged, match=r"^pack: damaged: (a source outside|too long a name)"):
-        attempt(b"x", delta(1, path))
+        attempt(b"x", delta(path))
 
 
 @pytest.mark.parametrize("path", [b".", b"a b\n", b"\xff/\\", b"...", b"x" * 255, b"s/s"])
 def test_any_path_within_it_can_be_one(path: bytes) -> None:
     """PK-10, PK-11: where there is no such file, it reads as zeros."""
-    found = attempt(bytes(9), delta(1, path), copy=numbers(9), add=b"\0", insert=b"\0", seek=b"\0")
+    found = attempt(bytes(9), delta(path), batch((9, 0, 0, 0)))
 
     assert found.files == {b"f": bytes(9)}
     assert found.opened == [path]
@@ -183,7 +185,7 @@ def test_any_path_within_it_can_be_one(path: bytes) -> None:
 
 def test_no_path_is_the_path_of_the_file() -> None:
     """PK-9."""
-    found = attempt(bytes(9), delta(1, b""), copy=numbers(9), add=b"\0", insert=b"\0", seek=b"\0")
+    found = attempt(bytes(9), delta(b""), batch((9, 0, 0, 0)))
 
     assert found.opened == [b"f"]
 
@@ -200,9 +202,14 @@ def test_no_path_is_the_path_of_the_file() -> None:
         (numbers(1, 1, 2, 2**62), "too long a name"),
         (numbers(1, 1, 2, 0, EXPANDED_LIMIT + 1), "a gzip file of more than is allowed"),
         (numbers(1, 1, 4, 0, 2**63 - 1), "a gzip file of more than is allowed"),
-        (numbers(1, 1, 1, 0, 12), "more operations than bytes"),
-        (numbers(1, 1, 1, 0, 2**63 - 1), "more operations than bytes"),
-        (numbers(1, 1, 3, 0, 5, 0, 7), "more operations than bytes"),
+        (numbers(1, 1, 4, 0, 5, 2, 3, 3), "a gzip file of more blocks than can be"),
+        (numbers(1, 1, 4, 0, 5, ENDS_LIMIT + 1), "a gzip file of more blocks than can be"),
+        (numbers(1, 1, 4, 0, 5, 2**63 - 1), "a gzip file of more blocks than can be"),
+        (numbers(1, 1, 1, 0, 0, 0), "too many operations, or none"),
+        (numbers(1, 1, 1, 0, OPERATIONS + 1, 0), "too many operations, or none"),
+        (numbers(1, 1, 1, 0, 2**63 - 1, 0), "too many operations, or none"),
+        (numbers(1, 1, 1, 0), "stream files: ends too early"),
+        (numbers(1, 1, 1, 0, 1), "stream files: ends too early"),
         (numbers(1, 1, 1, 2**62), "too long a name"),
         (b"", "stream files: ends too early"),
         (numbers(1, 1), "stream files: ends too early"),
@@ -246,7 +253,6 @@ LARGE: Final = 2**63 - 1
         # Fewer bytes than the file has.
         ((9,), (0,), (0,), (0,)),
         ((0,), (0,), (0,), (0,)),
-        ((), (), (), ()),
         ((3, 3), (0, 0), (3, 0), (0, 0)),
     ],
 )
@@ -254,15 +260,12 @@ def test_operations_stay_within_the_file(
     copy: tuple[int, ...], add: tuple[int, ...], insert: tuple[int, ...], seek: tuple[int, ...]
 ) -> None:
     """PK-10."""
-    said = r"^pack: damaged: (an operation leads out of a file|a file ends too early)$"
-    with pytest.raises(Damaged, match=said):
+    said = "damaged: an operation leads out of|damaged: operations that make|stream files: ends too"
+    with pytest.raises(Damaged, match=f"^pack: ({said})"):
         attempt(
             b"x" * 10,
-            delta(len(copy)),
-            copy=numbers(*copy),
-            add=numbers(*add),
-            insert=numbers(*insert),
-            seek=numbers(*seek),
+            delta(),
+            batch(*zip(copy, add, insert, seek, strict=True)),
             diff=bytes(99),
             literal=b"x" * 99,
         )
@@ -272,11 +275,8 @@ def test_the_furthest_place_there_is() -> None:
     """PK-10: zeros are read there, and the next may be anywhere else."""
     found = attempt(
         bytes(5) + SOURCE[9:14],
-        delta(3),
-        copy=numbers(0, 5, 5),
-        add=numbers(0, 0, 0),
-        insert=numbers(0, 0, 0),
-        seek=numbers(LARGE - 1, LARGE - 10, LARGE),
+        delta(),
+        batch((0, 0, 0, LARGE - 1), (5, 0, 0, LARGE - 10), (5, 0, 0, LARGE)),
     )
 
     assert not found.wrong
@@ -285,8 +285,44 @@ def test_the_furthest_place_there_is() -> None:
 @pytest.mark.parametrize("missing", ["copy", "add", "insert", "seek", "diff", "literal"])
 def test_a_stream_that_ends_too_early_is_named(missing: str) -> None:
     """PK-2."""
-    streams = {"copy": b"\1", "add": b"\4", "insert": b"\5", "seek": b"\0"}
+    streams = {"files": numbers(1, 0), "copy": b"\1", "add": b"\4", "insert": b"\5", "seek": b"\0"}
     streams |= {"diff": bytes(4), "literal": b"x" * 5}
 
     with pytest.raises(Damaged, match=f"^pack: stream {missing}: ends too early$"):
-        attempt(b"x" * 10, delta(1), **{**streams, missing: b""})
+        attempt(b"x" * 10, delta(), **{**streams, missing: b""})
+
+
+def test_operations_may_come_in_any_batches() -> None:
+    """PK-10: the place in the source is where the last one left it."""
+    rows = [(1, 0, 0, 1)] * 50
+
+    for size in (1, 7, 50):
+        parts = [batch(*rows[at : at + size]) for at in range(0, 50, size)]
+        found = attempt(SOURCE[:100:2], delta(), *[_moved(part) for part in parts])
+        assert found.files == {b"f": SOURCE[:100:2]}
+
+
+def _moved(part: dict[Role, bytes]) -> dict[Role, bytes]:
+    """Return the batch with moves of one byte ahead."""
+    return {**part, Role.SEEK: bytes([2]) * len(part[Role.SEEK])}
+
+
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [
+        ((BYTES, 0, 0, 0), (BYTES + 1, 0, 0, 0)),
+        ((0, BYTES, 0, 0), (0, BYTES + 1, 0, 0)),
+        ((0, 0, BYTES, 0), (0, 0, BYTES + 1, 0)),
+        ((BYTES - 2, 1, 1, 0), (BYTES - 1, 1, 1, 0)),
+    ],
+)
+def test_a_batch_makes_no_more_than_it_may(
+    most: tuple[int, int, int, int], more: tuple[int, int, int, int]
+) -> None:
+    """PK-10, PK-12: however large its file is."""
+    new, content = b"x" * (BYTES + 1), {"diff": bytes(BYTES + 1), "literal": b"x" * (BYTES + 1)}
+
+    found = attempt(new, delta(), batch((0, 0, 1, 0)), batch(most), **content)
+    assert [*found.files, *found.wrong] == [b"f"]
+    with pytest.raises(Damaged, match="operations that make too much"):
+        attempt(new, delta(), batch(more), **content)

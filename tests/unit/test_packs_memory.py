@@ -16,8 +16,10 @@ import pytest
 import zstandard
 
 from rootman.manifest import HEADER, MAX_LINE
+from rootman.packs.batches import OPERATIONS
 from rootman.packs.format import MEMORY_LIMIT, Coding, Role, chunk
-from rootman.packs.recipe import EXPANDED_LIMIT, Method, by_zlib, expand
+from rootman.packs.gzipped import EXPANDED_LIMIT, by_zlib, expand
+from rootman.packs.recipe import Method
 from rootman.packs.revision import revise, revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.unpacking import unpack
@@ -26,6 +28,7 @@ from tests.fuzz.model import manifest_of
 from tests.packing import (
     WINDOW,
     Files,
+    batch,
     crafted,
     digest_of,
     header,
@@ -192,7 +195,7 @@ def test_a_gzip_file_made_in_small_pieces() -> None:
     count = MIB
     new = bytes(2 * count)
     record = numbers(Method.DELTA | Method.ZLIB, len(GZIP)) + GZIP
-    record += numbers(len(new), 0, count)
+    record += numbers(len(new), 0) + numbers(OPERATIONS, 0) * (count // OPERATIONS)
     old_manifest = manifest_of({".": directory()})
     new_manifest = manifest_of({".": directory(), "f": file(by_zlib(new, GZIP))})
     streams = {
@@ -207,6 +210,27 @@ def test_a_gzip_file_made_in_small_pieces() -> None:
         assert read(pack, old_manifest, new_manifest, {}).files == {b"f": by_zlib(new, GZIP)}
 
     bounded(5 * _FIXED, make)
+
+
+def test_one_operation_that_makes_all() -> None:
+    """PK-10, PK-12: it is refused before any of it is made."""
+    old_manifest = manifest_of({".": directory()})
+    new_manifest = manifest_of({".": directory(), "f": file(b"x")}).replace(
+        b" size=1 ", b" size=%d " % 2**40
+    )
+    streams = {
+        Role.MANIFEST: b"".join(revise([old_manifest], [new_manifest])),
+        Role.FILES: numbers(1, 1, Method.DELTA, 0),
+    }
+    for role, data in batch((2**40, 0, 0, 0)).items():
+        streams[role] = streams.get(role, b"") + data
+    pack = crafted(streams, old_manifest, new_manifest)
+
+    def make() -> None:
+        with pytest.raises(Damaged, match="operations that make too much"):
+            read(pack, old_manifest, new_manifest, {})
+
+    bounded(_FIXED, make)
 
 
 def test_a_source_that_is_a_gzip_bomb() -> None:

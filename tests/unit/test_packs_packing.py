@@ -149,11 +149,12 @@ def _another_head(made: Made) -> Made:
     return replace(made, recipe=replace(made.recipe, method=Method.ZLIB, head=b"head"))
 
 
-def _more_operations(made: Made) -> Made:
-    return replace(made, recipe=replace(made.recipe, operations=made.recipe.operations + 1))
+def _another_batch(made: Made) -> Made:
+    streams = {**made.streams, Role.FILES: made.streams[Role.FILES] * 2}
+    return replace(made, streams=streams)
 
 
-@pytest.mark.parametrize("spoil", [other_bytes, _another_source, _another_head, _more_operations])
+@pytest.mark.parametrize("spoil", [other_bytes, _another_source, _another_head, _another_batch])
 def test_a_wrong_recipe_is_caught(spoil: Callable[[Made], Made]) -> None:
     """PK-4."""
     original = differences.best

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman.choice import choose
 from rootman.delta import Needs
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import StageKind, StageName, parse_stage_name
+from rootman.names import StageKind, StageName, TreeNumber, parse_stage_name
 from rootman.plan import (
     Room,
     Seed,
@@ -19,8 +20,8 @@ from rootman.plan import (
     check_room,
     choose_seed,
     falling_out,
+    find_known,
     plan_adoption,
-    plan_known,
     plan_pin,
     plan_prune,
     plan_recovery,
@@ -57,10 +58,15 @@ from rootman.steps import (
     Sweep,
     TakeSpare,
 )
+from rootman.switching import plan_switch
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from tests.numbers import Number
+
+N1, N2, N3, N4, N5, N6, N7, N8, N9, N10 = map(number, range(1, 11))
 HASH = "0123456789abcdef" * 4
 OTHER = "f" * 64
 ROOM = Room(1 << 40, 1 << 30)
@@ -78,32 +84,37 @@ def stage(text: str) -> Stage:
     return Stage(stage_name(name), has_root="root" in parts, has_meta="meta" in parts)
 
 
-def tree(version: int, *, sealed: bool = True, manifest: str = HASH, adopted: bool = False) -> Tree:
-    seal = Seal(version=version, manifest=manifest, entries=9, size=9, sealed_at=0)
-    return Tree(version, f"olpc.{version}", seal if sealed else None, adopted)
+def tree(
+    written: Number, *, sealed: bool = True, manifest: str = HASH, adopted: bool = False
+) -> Tree:
+    found = number(written)
+    seal = Seal(found.version, manifest, entries=9, size=9, sealed_at=0, revision=found.revision)
+    return Tree(found, f"olpc.{found}", seal if sealed else None, adopted)
+
+
+def maybe(written: Number | None) -> TreeNumber | None:
+    return None if written is None else number(written)
 
 
 def store(
-    *versions: int,
-    current: int | None = None,
-    previous: int | None = None,
+    *trees: Number,
+    current: Number | None = None,
+    previous: Number | None = None,
     stages: Collection[str] = (),
-    orphans: tuple[int, ...] = (),
+    orphans: Collection[Number] = (),
     litter: tuple[str, ...] = (),
-    pinned: Collection[int] = (),
-    unsealed: Collection[int] = (),
-    adopted: Collection[int] = (),
+    pinned: Collection[Number] = (),
+    unsealed: Collection[Number] = (),
+    adopted: Collection[Number] = (),
 ) -> StoreState:
     """Return the state of a store with these trees."""
     return StoreState(
-        settings=Settings("olpc", frozenset(pinned)),
-        trees=tuple(
-            tree(one, sealed=one not in unsealed, adopted=one in adopted) for one in versions
-        ),
-        current=current,
-        previous=previous,
+        settings=Settings("olpc", frozenset(map(number, pinned))),
+        trees=tuple(tree(one, sealed=one not in unsealed, adopted=one in adopted) for one in trees),
+        current=maybe(current),
+        previous=maybe(previous),
         stages=tuple(map(stage, stages)),
-        orphans=orphans,
+        orphans=tuple(map(number, orphans)),
         litter=litter,
     )
 
@@ -151,53 +162,72 @@ RECOVERIES: list[tuple[str, StoreState, Plan]] = [
     (
         "TR-7, TR-8: recorded",
         store(7, current=7, stages=["building.8/root/meta"], orphans=(8,)),
-        (DropRecord(8), Discard(stage_name("building.8"))),
+        (DropRecord(N8), Discard(stage_name("building.8"))),
     ),
     (
         "TR-9: sealed, the links old",
         store(6, 7, 8, current=7, previous=6, stages=["building.8/meta"]),
-        (PointPrevious(8), Exchange(8, 7), CloseStage(8)),
+        (PointPrevious(N8), Exchange(N8, N7), CloseStage(N8)),
     ),
     (
         "TR-9: sealed, a link on its way",
         store(6, 7, 8, current=7, previous=6, stages=["building.8"], litter=("link",)),
-        (Sweep("link"), PointPrevious(8), Exchange(8, 7), CloseStage(8)),
+        (Sweep("link"), PointPrevious(N8), Exchange(N8, N7), CloseStage(N8)),
     ),
     (
         "TR-9: sealed, previous is new",
         store(6, 7, 8, current=7, previous=8, stages=["building.8"]),
-        (Exchange(8, 7), CloseStage(8)),
+        (Exchange(N8, N7), CloseStage(N8)),
     ),
     (
         "TR-9: sealed, both are new",
         store(6, 7, 8, current=8, previous=7, stages=["building.8"]),
-        (CloseStage(8),),
+        (CloseStage(N8),),
     ),
     (
         "TR-9: sealed without an exchange, between its two renames",
         store(6, 7, 8, current=7, previous=7, stages=["building.8"]),
-        (PointPrevious(8), Exchange(8, 7), CloseStage(8)),
+        (PointPrevious(N8), Exchange(N8, N7), CloseStage(N8)),
     ),
     (
         "TR-9: the first tree",
         store(1, stages=["building.1"]),
-        (PointCurrent(1), CloseStage(1)),
+        (PointCurrent(N1), CloseStage(N1)),
     ),
     (
         "TR-9: there is no previous yet",
         store(1, 2, current=1, stages=["building.2"]),
-        (PointPrevious(2), Exchange(2, 1), CloseStage(2)),
+        (PointPrevious(N2), Exchange(N2, N1), CloseStage(N2)),
     ),
     (
         "ST-4: what only looks like the tree is not switched to",
         store(7, 8, current=7, stages=["building.8"], unsealed=[8]),
         (Discard(stage_name("building.8")),),
     ),
-    ("TR-8: orphaned", store(7, current=7, orphans=(3, 6)), (DropRecord(3), DropRecord(6))),
+    (
+        "TR-9: sealed, another tree of the version that is current",
+        store(7, "7.1", current=7, stages=["building.7.1/meta"]),
+        (
+            PointPrevious(number("7.1")),
+            Exchange(number("7.1"), N7),
+            CloseStage(number("7.1")),
+        ),
+    ),
+    (
+        "TR-7, TR-8: recorded, beside another tree of the version",
+        store(7, current=7, stages=["building.7.1/root"], orphans=("7.1",)),
+        (DropRecord(number("7.1")), Discard(stage_name("building.7.1"))),
+    ),
+    (
+        "TR-11: the spare of the very tree that is current",
+        store(7, "7.1", current=7, stages=["spare.7/root/meta", "spare.7.1/root/meta"]),
+        (Discard(stage_name("spare.7.1")),),
+    ),
+    ("TR-8: orphaned", store(7, current=7, orphans=(3, 6)), (DropRecord(N3), DropRecord(N6))),
     (
         "TR-10: leaving, retired and not recorded yet",
         store(7, 8, current=8, previous=7, stages=["retired.6/root"], orphans=(6,)),
-        (DropRecord(6), Discard(stage_name("retired.6"))),
+        (DropRecord(N6), Discard(stage_name("retired.6"))),
     ),
     (
         "TR-10: leaving, rolled forward but not a spare yet",
@@ -248,13 +278,13 @@ def test_recovery(state: StoreState, plan: Plan) -> None:
 def test_recovery_of_an_adoption_does_not_switch() -> None:
     """S4: an adoption beside a current tree was not asked to make its tree current."""
     state = store(7, 9, current=7, stages=["building.9"], adopted=[9])
-    assert Exchange(9, 7) not in plan_adoption(state, 10)
+    assert Exchange(N9, N7) not in plan_adoption(state, N10)
 
-    assert plan_recovery(state) == (Publish(), CloseStage(9))
+    assert plan_recovery(state) == (Publish(), CloseStage(N9))
 
 
-VERSIONS = st.integers(1, 5)
-NAMES = st.builds(StageName, st.sampled_from(StageKind), VERSIONS)
+NUMBERS = st.sampled_from([N1, N2, number("2.1"), number("2.2"), N3])
+NAMES = st.builds(StageName, st.sampled_from(StageKind), NUMBERS)
 STAGES = st.lists(
     st.builds(Stage, NAMES, has_root=st.booleans(), has_meta=st.booleans()),
     unique_by=lambda one: one.name,
@@ -265,19 +295,17 @@ STAGES = st.lists(
 @st.composite
 def states(draw: st.DrawFn) -> StoreState:
     """Return any state that a store can be found in; only one tree is ever being built."""
-    versions = sorted(draw(st.sets(VERSIONS)))
-    some = st.sets(st.sampled_from(versions)) if versions else st.just(set[int]())
+    trees = sorted(draw(st.sets(NUMBERS)))
+    some = st.sets(st.sampled_from(trees)) if trees else st.just(set[TreeNumber]())
     unsealed, adopted = draw(some), draw(some)
-    links = st.none() | st.sampled_from([*versions, None])
+    links = st.none() | st.sampled_from([*trees, None])
     return StoreState(
-        settings=Settings("olpc", draw(st.frozensets(VERSIONS))),
-        trees=tuple(
-            tree(one, sealed=one not in unsealed, adopted=one in adopted) for one in versions
-        ),
+        settings=Settings("olpc", draw(st.frozensets(NUMBERS))),
+        trees=tuple(tree(one, sealed=one not in unsealed, adopted=one in adopted) for one in trees),
         current=draw(links),
         previous=draw(links),
-        stages=tuple(sorted(draw(STAGES), key=lambda one: one.name.version)),
-        orphans=tuple(sorted(draw(st.sets(VERSIONS)) - set(versions))),
+        stages=tuple(sorted(draw(STAGES), key=lambda one: one.name.number)),
+        orphans=tuple(sorted(draw(st.sets(NUMBERS)) - set(trees))),
         litter=tuple(draw(st.sampled_from([(), ("link",), ("link", "state.json.new")]))),
     )
 
@@ -289,21 +317,21 @@ def after(state: StoreState, plan: Plan) -> StoreState:
             case Sweep(name):
                 assert name in state.litter
                 state = replace(state, litter=tuple(one for one in state.litter if one != name))
-            case DropRecord(version):
-                assert state.tree(version) is None
-                kept = tuple(one for one in state.orphans if one != version)
+            case DropRecord(it):
+                assert state.tree(it) is None
+                kept = tuple(one for one in state.orphans if one != it)
                 state = replace(state, orphans=kept)
             case Discard(name):
                 state = without(state, name)
-            case CloseStage(version):
-                state = without(state, StageName(StageKind.BUILDING, version))
-            case PointPrevious(version):
-                assert state.sealed(version)
-                state = replace(state, previous=version)
-            case PointCurrent(version):
+            case CloseStage(it):
+                state = without(state, StageName(StageKind.BUILDING, it))
+            case PointPrevious(it):
+                assert state.sealed(it)
+                state = replace(state, previous=it)
+            case PointCurrent(it):
                 assert state.current is None
-                assert state.sealed(version)
-                state = replace(state, current=version)
+                assert state.sealed(it)
+                state = replace(state, current=it)
             case Exchange(current, previous):
                 assert (state.previous, state.current) == (current, previous)
                 state = replace(state, current=current, previous=previous)
@@ -351,19 +379,19 @@ def test_what_is_settled_is_known_without_a_plan(state: StoreState) -> None:
 @pytest.mark.parametrize(
     ("state", "to", "plan"),
     [
-        (store(6, 7, current=7, previous=6), None, (Exchange(6, 7),)),
-        (store(6, 7, current=6, previous=7), None, (Exchange(7, 6),)),
-        (store(6, 7, current=7, previous=6), 6, (Exchange(6, 7),)),
-        (store(5, 6, 7, current=7, previous=6), 5, (PointPrevious(5), Exchange(5, 7))),
-        (store(6, 7, current=7), 6, (PointPrevious(6), Exchange(6, 7))),
-        (store(6, 7, previous=6), None, (PointCurrent(6),)),
-        (store(6, 7), 7, (PointCurrent(7),)),
-        (store(6, 7, current=7, previous=6, pinned=[6]), None, (Exchange(6, 7),)),
+        (store(6, 7, current=7, previous=6), None, (Exchange(N6, N7),)),
+        (store(6, 7, current=6, previous=7), None, (Exchange(N7, N6),)),
+        (store(6, 7, current=7, previous=6), 6, (Exchange(N6, N7),)),
+        (store(5, 6, 7, current=7, previous=6), 5, (PointPrevious(N5), Exchange(N5, N7))),
+        (store(6, 7, current=7), 6, (PointPrevious(N6), Exchange(N6, N7))),
+        (store(6, 7, previous=6), None, (PointCurrent(N6),)),
+        (store(6, 7), 7, (PointCurrent(N7),)),
+        (store(6, 7, current=7, previous=6, pinned=[6]), None, (Exchange(N6, N7),)),
     ],
 )
-def test_rollback(state: StoreState, to: int | None, plan: Plan) -> None:
+def test_rollback(state: StoreState, to: Number | None, plan: Plan) -> None:
     """S2, TR-14."""
-    assert plan_rollback(state, to) == plan
+    assert plan_rollback(state, maybe(to)) == plan
 
 
 @pytest.mark.parametrize(
@@ -385,11 +413,11 @@ def test_rollback(state: StoreState, to: int | None, plan: Plan) -> None:
     ],
 )
 def test_rollback_is_refused(
-    state: StoreState, to: int | None, error: type[Exception], message: str
+    state: StoreState, to: Number | None, error: type[Exception], message: str
 ) -> None:
     """S6, ST-4."""
     with pytest.raises(error, match=message):
-        plan_rollback(state, to)
+        plan_rollback(state, maybe(to))
 
 
 @given(states())
@@ -403,8 +431,8 @@ def test_two_rollbacks_are_none(state: StoreState) -> None:
     assert twice == state
 
 
-@given(states(), VERSIONS)
-def test_a_rollback_leads_where_it_says(state: StoreState, to: int) -> None:
+@given(states(), NUMBERS)
+def test_a_rollback_leads_where_it_says(state: StoreState, to: TreeNumber) -> None:
     """S2: what was current is previous then, so that one can come back."""
     try:
         plan = plan_rollback(state, to)
@@ -425,15 +453,15 @@ def test_a_rollback_leads_where_it_says(state: StoreState, to: int) -> None:
     ("state", "seed"),
     [
         (store(), Seed("empty")),
-        (store(7, current=7), Seed("tree", 7)),
-        (store(6, 7, current=6), Seed("tree", 6)),
-        (store(6, 7), Seed("tree", 7)),
-        (store(6, 7, current=7, unsealed=[7]), Seed("tree", 6)),
+        (store(7, current=7), Seed("tree", N7)),
+        (store(6, 7, current=6), Seed("tree", N6)),
+        (store(6, 7), Seed("tree", N7)),
+        (store(6, 7, current=7, unsealed=[7]), Seed("tree", N6)),
         (store(7, current=7, unsealed=[7]), Seed("empty")),
-        (store(7, current=7, stages=["spare.7/root/meta"]), Seed("spare", 7)),
-        (store(6, 7, current=6, stages=["spare.7/root/meta"]), Seed("spare", 7)),
-        (store(7, current=7, stages=["spare.7/root"]), Seed("tree", 7)),
-        (store(stages=["spare.7/root/meta"]), Seed("spare", 7)),
+        (store(7, current=7, stages=["spare.7/root/meta"]), Seed("spare", N7)),
+        (store(6, 7, current=6, stages=["spare.7/root/meta"]), Seed("spare", N7)),
+        (store(7, current=7, stages=["spare.7/root"]), Seed("tree", N7)),
+        (store(stages=["spare.7/root/meta"]), Seed("spare", N7)),
     ],
 )
 def test_the_seed_of_the_next_tree(state: StoreState, seed: Seed) -> None:
@@ -444,70 +472,95 @@ def test_the_seed_of_the_next_tree(state: StoreState, seed: Seed) -> None:
 def test_a_spare_that_cannot_be_trusted_is_left_out() -> None:
     state = store(7, current=7, stages=["spare.7/root/meta", "spare.6/root/meta"])
 
-    assert choose_seed(without_spare(state)) == Seed("tree", 7)
+    assert choose_seed(without_spare(state)) == Seed("tree", N7)
 
 
 NEEDS = Needs(added=1, removed=2, changed=3, restored=4, fetch_objects=5, fetch_bytes=600)
-SEALING = (Apply(8, 10), Record(8), SealTree(8))
+SEALING = (Apply(N8, 10), Record(N8), SealTree(N8))
 
 
 @pytest.mark.parametrize(
     ("state", "seed", "start", "switch"),
     [
-        (store(), Seed("empty"), StartEmpty(8), (PointCurrent(8),)),
+        (store(), Seed("empty"), StartEmpty(N8), (PointCurrent(N8),)),
         (
             store(7, current=7),
-            Seed("tree", 7),
-            CloneTree(7, 8),
-            (PointPrevious(8), Exchange(8, 7)),
+            Seed("tree", N7),
+            CloneTree(N7, N8),
+            (PointPrevious(N8), Exchange(N8, N7)),
         ),
         (
             store(6, 7, current=7, previous=6),
-            Seed("spare", 7),
-            TakeSpare(7, 8),
-            (PointPrevious(8), Exchange(8, 7)),
+            Seed("spare", N7),
+            TakeSpare(N7, N8),
+            (PointPrevious(N8), Exchange(N8, N7)),
         ),
     ],
 )
 def test_an_upgrade(state: StoreState, seed: Seed, start: Step, switch: Plan) -> None:
     """S1, S2, S6: content first, then the tree, its seal, the switch, and only then removal."""
-    assert plan_upgrade(state, 8, seed, NEEDS) == (
+    assert plan_upgrade(state, N8, seed, NEEDS) == (
         Fetch(5, 600),
         start,
         *SEALING,
         *switch,
-        CloseStage(8),
+        CloseStage(N8),
         ClearObjects(),
     )
 
 
+def known_of(state: StoreState, wanted: Release, *names: str) -> TreeNumber | None:
+    return find_known(state, wanted, choose(wanted, names))
+
+
 @pytest.mark.parametrize(
-    ("state", "version", "plan"),
+    ("state", "version", "known"),
     [
         (store(7, current=7), 8, None),
-        (store(7, current=7), 7, ()),
-        (store(6, 7, current=7, previous=6), 6, (Exchange(6, 7),)),
-        (store(6, 7, current=6), 7, (PointPrevious(7), Exchange(7, 6))),
-        (store(7), 7, (PointCurrent(7),)),
+        (store(7, current=7), 7, 7),
+        (store(6, 7, current=7, previous=6), 6, 6),
+        (store(6, "7.1", current=6), 7, "7.1"),
+        (store(6, "7.1", current=6), 6, 6),
+        (store(6, 7, "7.1", current=6, unsealed=["7.1"]), 7, 7),
+        (store(6, "7.1", current=6, unsealed=["7.1"]), 7, None),
     ],
 )
-def test_a_tree_that_is_here_is_switched_to(
-    state: StoreState, version: int, plan: Plan | None
+def test_a_tree_that_is_here_is_found(
+    state: StoreState, version: int, known: Number | None
 ) -> None:
     """RL-12."""
-    assert plan_known(state, release(version)) == plan
+    assert known_of(state, release(version)) == maybe(known)
+
+
+@pytest.mark.parametrize(
+    ("state", "to", "plan"),
+    [
+        (store(7, current=7), 7, ()),
+        (store(6, 7, current=7, previous=6), 6, (Exchange(N6, N7),)),
+        (store(6, 7, current=6), 7, (PointPrevious(N7), Exchange(N7, N6))),
+        (store(7, "7.1", current="7.1"), 7, (PointPrevious(N7), Exchange(N7, number("7.1")))),
+        (store(7), 7, (PointCurrent(N7),)),
+    ],
+)
+def test_the_switch_to_a_tree_that_is_here(state: StoreState, to: Number, plan: Plan) -> None:
+    """S2."""
+    assert plan_switch(state, number(to)) == plan
 
 
 def test_a_version_with_other_content_is_refused() -> None:
     """RL-12: a version means one thing."""
     with pytest.raises(Refused, match=r"olpc\.7 is here with other content"):
-        plan_known(store(7, current=7), release(7, manifest=OTHER))
+        known_of(store(7, current=7), release(7, manifest=OTHER))
+    with pytest.raises(Refused, match=r"olpc\.7\.1 is here with other content") as caught:
+        known_of(store(6, "7.1", current=6), release(7, manifest=OTHER))
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("rootman prune 7.1")
 
 
 def test_a_directory_in_the_way_is_refused() -> None:
     """ST-4."""
     with pytest.raises(InvalidInput, match=r"olpc\.8 exists and rootman did not make it"):
-        plan_known(store(7, 8, current=7, unsealed=[8]), release(8))
+        known_of(store(7, 8, current=7, unsealed=[8]), release(8))
 
 
 def permit(
@@ -533,6 +586,7 @@ def permit(
         (store(), release(1), {}),
         (store(9), release(1), {}),
         (store(7, current=7), release(7), {}),
+        (store(7, "7.1", current="7.1"), release(7), {}),
         (store(7, current=7), release(6), {"allow_downgrade": True}),
         (store(7, current=7), release(8, compatible=("mrvl,mmp2", "other")), {}),
         (store(7, current=7), release(8, minimum_rootman="0.1"), {}),
@@ -550,6 +604,7 @@ def test_a_release_is_taken(state: StoreState, wanted: Release, options: dict[st
         (store(), release(8, name="debian"), {}, r"debian\.8 is another OS: .* holds olpc"),
         (store(7, current=7), release(6), {}, r"olpc\.6 is not newer than olpc\.7"),
         (store(6, 7, current=7), release(6), {}, r"olpc\.6 is not newer than olpc\.7"),
+        (store(7, "7.1", current="7.1"), release(6), {}, r"olpc\.6 is not newer than olpc\.7\.1"),
         (store(), release(8, compatible=("xo-4",)), {}, "is for xo-4; this device is mrvl"),
         (store(), release(8, compatible=("xo-4",)), {"hardware": ()}, "nothing known"),
         (store(), release(8, minimum_rootman="0.2"), {}, "needs rootman 0.2, this is 0.1.0"),
@@ -579,7 +634,7 @@ def test_a_release_is_refused(
 def room(needs: Needs, seed: str, free: Room, directories: int = 0) -> None:
     check_room(
         needs,
-        Seed(seed, 7),  # type: ignore[arg-type]
+        Seed(seed, N7),  # type: ignore[arg-type]
         free,
         directories=directories,
         manifest_size=1_000_000,
@@ -622,21 +677,24 @@ def test_a_spare_has_its_directories() -> None:
 
 def test_adoption() -> None:
     """S1: only the first tree becomes current by being taken in."""
-    made = (StartEmpty(8), Apply(8, 0), Record(8), SealTree(8))
+    made = (StartEmpty(N8), Apply(N8, 0), Record(N8), SealTree(N8))
 
-    assert plan_adoption(store(), 8) == (*made, PointCurrent(8), CloseStage(8))
-    assert plan_adoption(store(7, current=7), 8) == (*made, CloseStage(8))
+    assert plan_adoption(store(), N8) == (*made, PointCurrent(N8), CloseStage(N8))
+    assert plan_adoption(store(7, current=7), N8) == (*made, CloseStage(N8))
 
 
-@pytest.mark.parametrize("unsealed", [[], [7]])
-def test_adoption_of_what_is_here(unsealed: list[int]) -> None:
-    """S6, ST-4."""
-    with pytest.raises(Refused, match=r"olpc\.7 is here already"):
-        plan_adoption(store(7, current=7, unsealed=unsealed), 7)
+@pytest.mark.parametrize("here", [7, "7.1"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_adoption_of_what_is_here(here: Number, sealed: bool) -> None:  # noqa: FBT001
+    """S6, ST-4: a version means one thing."""
+    state = store(6, here, current=6, unsealed=[] if sealed else [here])
+
+    with pytest.raises(Refused, match=rf"olpc\.{here} is here already"):
+        plan_adoption(state, N7)
 
 
 @pytest.mark.parametrize(
-    ("state", "version", "fallen"),
+    ("state", "new", "fallen"),
     [
         (store(6, 7, current=7, previous=6), 8, 6),
         (store(6, 7, current=6, previous=7), 8, 7),
@@ -644,38 +702,40 @@ def test_adoption_of_what_is_here(unsealed: list[int]) -> None:
         (store(), 8, None),
         (store(6, 7, current=7, previous=6), 6, None),
         (store(7, current=7, previous=7), 8, None),
+        (store(7, "7.1", current="7.1", previous=7), "7.2", 7),
+        (store(7, "7.1", current="7.1", previous=7), 7, None),
         (store(6, 7, current=7, previous=6, pinned=[6]), 8, None),
         (store(6, 7, current=7, previous=6, unsealed=[6]), 8, None),
     ],
 )
-def test_the_tree_that_falls_out(state: StoreState, version: int, fallen: int | None) -> None:
+def test_the_tree_that_falls_out(state: StoreState, new: Number, fallen: Number | None) -> None:
     """TR-13: and may become the spare."""
-    assert falling_out(state, version) == fallen
+    assert falling_out(state, number(new)) == maybe(fallen)
 
 
 @pytest.mark.parametrize(
     ("state", "fallen", "plan"),
     [
-        (store(6, 7, 8, current=8, previous=7), 6, (Retire(6), RollForward(6, 8))),
-        (store(7, 8, current=8, previous=7), None, (CloneSpare(8),)),
+        (store(6, 7, 8, current=8, previous=7), 6, (Retire(N6), RollForward(N6, N8))),
+        (store(7, 8, current=8, previous=7), None, (CloneSpare(N8),)),
         (
             store(7, 8, current=8, previous=7, stages=["spare.7/root/meta"]),
             None,
-            (Discard(stage_name("spare.7")), CloneSpare(8)),
+            (Discard(stage_name("spare.7")), CloneSpare(N8)),
         ),
         (store(), None, ()),
     ],
 )
-def test_the_next_spare(state: StoreState, fallen: int | None, plan: Plan) -> None:
+def test_the_next_spare(state: StoreState, fallen: Number | None, plan: Plan) -> None:
     """TR-13, S1: a tree loses its name before it is changed."""
-    assert plan_spare(state, fallen) == plan
+    assert plan_spare(state, maybe(fallen)) == plan
 
 
-def deletions(plan: Plan) -> list[int]:
+def deletions(plan: Plan) -> list[TreeNumber]:
     assert plan[-1] == ClearObjects()
     steps = [step for step in plan if isinstance(step, DeleteTree)]
     assert list(plan[:-1]) == steps
-    return [step.version for step in steps]
+    return [step.number for step in steps]
 
 
 @pytest.mark.parametrize(
@@ -691,21 +751,23 @@ def deletions(plan: Plan) -> list[int]:
         (store(1, 2, 3, 4, 5, current=5, previous=4, pinned=[2]), 2, [1, 3]),
         (store(1, 2, 3, 4, 5, current=5, previous=4, unsealed=[1]), 2, [2, 3]),
         (store(1, 2, 3), 1, [1, 2]),
+        (store(2, "2.1", "2.9", "2.10", 3, current=3, previous="2.1"), 2, [2, "2.9"]),
+        (store("2.9", "2.10", current="2.9", previous="2.10", pinned=[2]), 0, []),
     ],
 )
 def test_pruning_keeps_the_newest_and_the_protected(
-    state: StoreState, keep: int, victims: list[int]
+    state: StoreState, keep: int, victims: list[Number]
 ) -> None:
     """TR-15, ST-4."""
-    assert deletions(plan_prune(state, keep, ())) == victims
+    assert deletions(plan_prune(state, keep, ())) == list(map(number, victims))
 
 
 def test_pruning_what_is_named() -> None:
     """TR-15: and nothing else, each once."""
     state = store(1, 2, 3, 4, 5, current=5, previous=4)
 
-    assert deletions(plan_prune(state, 2, (3,))) == [3]
-    assert deletions(plan_prune(state, 2, (3, 1, 3))) == [1, 3]
+    assert deletions(plan_prune(state, 2, (N3,))) == [N3]
+    assert deletions(plan_prune(state, 2, (N3, N1, N3))) == [N1, N3]
 
 
 @pytest.mark.parametrize(
@@ -725,7 +787,7 @@ def test_what_is_protected_is_not_deleted(
     state = store(1, 2, 3, 4, 5, current=5, previous=4, pinned=[2], unsealed=[1])
 
     with pytest.raises(error, match=message):
-        plan_prune(state, 2, (3, version))
+        plan_prune(state, 2, (N3, number(version)))
 
 
 @given(states(), st.integers(0, 6))
@@ -733,16 +795,18 @@ def test_pruning_by_default_deletes_nothing_that_is_protected(state: StoreState,
     """TR-15, TR-5."""
     victims = deletions(plan_prune(state, keep, ()))
 
-    sealed = {one.version for one in state.trees if one.seal}
+    sealed = {one.number for one in state.trees if one.seal}
     assert sealed.issuperset(victims)
     assert not {state.current, state.previous, *state.settings.pinned} & set(victims)
-    assert all(protection(state, version) is None for version in victims)
+    assert all(protection(state, one) is None for one in victims)
     assert len(sealed - set(victims)) >= min(keep, len(sealed))
 
 
 @pytest.mark.parametrize(
-    ("pinned", "version", "pin", "expected"),
+    ("pinned", "tree", "pin", "expected"),
     [
+        ([6], "6.1", True, [6, "6.1"]),
+        (["6.1"], 6, False, None),
         ([], 6, True, [6]),
         ([3], 6, True, [3, 6]),
         ([6], 6, True, None),
@@ -751,32 +815,31 @@ def test_pruning_by_default_deletes_nothing_that_is_protected(state: StoreState,
     ],
 )
 def test_pins(
-    pinned: list[int],
-    version: int,
+    pinned: list[Number],
+    tree: Number,
     pin: bool,  # noqa: FBT001
-    expected: list[int] | None,
+    expected: list[Number] | None,
 ) -> None:
     """ST-13: nothing is written where nothing changes."""
-    state = store(6, 7, current=7, pinned=pinned)
+    state = store(6, "6.1", 7, current=7, pinned=pinned)
 
-    plan = plan_pin(state, version, pinned=pin)
+    plan = plan_pin(state, number(tree), pinned=pin)
 
-    assert plan == (
-        () if expected is None else (SaveSettings(Settings("olpc", frozenset(expected))),)
-    )
+    pins = frozenset(map(number, expected or ()))
+    assert plan == (() if expected is None else (SaveSettings(Settings("olpc", pins)),))
 
 
 @pytest.mark.parametrize("pin", [True, False])
 def test_only_trees_are_pinned(pin: bool) -> None:  # noqa: FBT001
     with pytest.raises(NotFound, match=r"olpc\.9: no such tree"):
-        plan_pin(store(7, current=7), 9, pinned=pin)
+        plan_pin(store(7, current=7), N9, pinned=pin)
 
 
 def test_a_pin_keeps_what_else_is_set() -> None:
     state = replace(store(7), settings=Settings("olpc", compatible="xo-1"))
 
-    assert plan_pin(state, 7, pinned=True) == (
-        SaveSettings(Settings("olpc", frozenset({7}), "xo-1")),
+    assert plan_pin(state, N7, pinned=True) == (
+        SaveSettings(Settings("olpc", frozenset({N7}), "xo-1")),
     )
 
 
@@ -784,10 +847,11 @@ def test_every_step_says_what_it_does() -> None:
     """EX-3: it is what --dry-run prints and what an error names."""
     name = stage_name("spare.7")
     plan: Plan = (
-        Publish(), Discard(name), Sweep("link"), DropRecord(6), Fetch(5, 600), TakeSpare(7, 8),
-        CloneTree(7, 8), StartEmpty(8), Apply(8, 10), Record(8), SealTree(8), PointPrevious(8),
-        PointCurrent(8), Exchange(8, 7), CloseStage(8), Retire(6), RollForward(6, 8),
-        CloneSpare(8), DeleteTree(6), ClearObjects(), SaveSettings(Settings("olpc")),
+        Publish(), Discard(name), Sweep("link"), DropRecord(N6), Fetch(5, 600), TakeSpare(N7, N8),
+        CloneTree(N7, N8), StartEmpty(N8), Apply(N8, 10), Record(N8), SealTree(N8),
+        PointPrevious(N8), PointCurrent(N8), Exchange(N8, N7), CloseStage(N8), Retire(N6),
+        RollForward(N6, N8), CloneSpare(N8), DeleteTree(N6), ClearObjects(),
+        SaveSettings(Settings("olpc")),
     )  # fmt: skip
 
     texts = [str(step) for step in plan]

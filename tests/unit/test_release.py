@@ -30,8 +30,11 @@ BASE: dict[str, Any] = {
     "manifest": HASH,
     "manifest_size": 100,
     "entries": 3,
+    "includes": [],
+    "description": "",
     "size": 12,
 }
+MORE: dict[str, Any] = {**BASE, "name": "more"}
 GOOD: dict[str, Any] = {
     "format": 1,
     "name": "olpc",
@@ -71,6 +74,11 @@ ALSO_GOOD = [
     ("name", "my_os-2"),
     ("timestamp", "1970-01-01T00:00:00Z"),
     ("bundles", [BASE, {**BASE, "name": "extra"}]),
+    (
+        "bundles",
+        [{**MORE, "includes": ["a", "b"]}, BASE, {**MORE, "name": "b"}, {**MORE, "name": "a"}],
+    ),
+    ("bundles/0/description", "Größe, 255 characters: " + "x" * 232),
     ("bundles/0/size", 2**63 - 1),
     ("bundles/0/entries", 0),
     ("compatible", []),
@@ -116,6 +124,15 @@ BAD = [
     ("bundles/0/size", True, "bundles[0].size"),
     ("bundles/0/size", MISSING, "bundles[0].size: missing"),
     ("bundles/0/what", 1, "bundles[0].what: unknown key"),
+    ("bundles/0/includes", MISSING, "bundles[0].includes: missing"),
+    ("bundles/0/includes", "more", "bundles[0].includes: must be a list"),
+    ("bundles/0/includes", ["A"], "bundles[0].includes[0]"),
+    ("bundles", [BASE, {**MORE, "includes": ["a", "a"]}], "includes: has an item twice"),
+    ("bundles/0/description", MISSING, "bundles[0].description: missing"),
+    ("bundles/0/description", None, "bundles[0].description: must be a text"),
+    ("bundles/0/description", "a\nb", "bundles[0].description"),
+    ("bundles/0/description", "\x9b31m", "bundles[0].description"),
+    ("bundles/0/description", "x" * 256, "bundles[0].description"),
     ("compatible", ["x", "x"], "compatible: has an item twice"),
     ("compatible", "xo", "compatible: must be a list"),
     ("compatible", [""], "compatible[0]"),
@@ -199,6 +216,32 @@ NOT_JSON = [
     (TEXT.encode() + b" " * SIZE_LIMIT, "larger than"),
     (json.dumps(changed("timestamp", "2026-02-30T00:00:00Z")).encode(), "calendar"),
     (json.dumps(changed("bundles", [BASE, BASE])).encode(), "bundles: has a name twice"),
+    *(
+        (json.dumps(changed("bundles", wrong)).encode(), said)
+        for wrong, said in (
+            ([{**BASE, "includes": ["more"]}, MORE], "bundles[0].includes: base includes nothing"),
+            ([BASE, {**MORE, "includes": ["base"]}], "bundles[1].includes: base is no bundle"),
+            ([BASE, {**MORE, "includes": ["other"]}], "bundles[1].includes: other is no bundle"),
+            ([BASE, {**MORE, "includes": ["more"]}], "bundles: more includes more"),
+            (
+                [
+                    BASE,
+                    MORE,
+                    {**MORE, "name": "a"},
+                    {**MORE, "name": "b", "includes": ["more", "a"]},
+                ],
+                "bundles[3].includes: must be in ascending order",
+            ),
+            (
+                [
+                    BASE,
+                    {**MORE, "name": "a", "includes": ["b"]},
+                    {**MORE, "name": "b", "includes": ["a"]},
+                ],
+                "includes a",
+            ),
+        )
+    ),
     (json.dumps(changed("state", ["/etc"])).encode(), "config and state both have /etc"),
     (json.dumps({**GOOD, "a\nb\x1b\ud800": 1}).encode(), "unknown key"),
     (json.dumps(changed("name", "a\n")).encode(), "name"),
@@ -261,6 +304,20 @@ def test_the_base_bundle_is_found_wherever_it_stands() -> None:
     release = parse(changed("bundles", [{**BASE, "name": "a", "size": 1}, BASE]))
 
     assert release.base.size == 12
+
+
+def test_includes_that_no_device_can_resolve_are_refused_at_any_length() -> None:
+    """BU-4: whoever wrote them, and however many there are."""
+    names = [f"b{number:04}" for number in range(3000)]
+    bundles = [
+        {**MORE, "name": name, "includes": [other], "manifest": "0" * 64}
+        for name, other in zip(names, [*names[1:], names[0]], strict=True)
+    ]
+
+    with pytest.raises(InvalidInput, match=" includes ") as caught:
+        parse(changed("bundles", [BASE, *bundles]))
+
+    assert len(str(caught.value)) < 300
 
 
 def test_an_invalid_release_is_not_written() -> None:

@@ -11,28 +11,37 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rootman.errors import InvalidInput
-from rootman.names import MAX_VERSION
+from rootman.names import MAX_VERSION, TreeNumber
 from rootman.state import Seal, Settings, StoreState, Tree, parse_seal, parse_settings
+from tests.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.numbers import Number
+
 HASH = "0123456789abcdef" * 4
 SEAL = Seal(version=7, manifest=HASH, entries=3, size=12, sealed_at=1_700_000_000)
-SETTINGS = Settings("olpc", frozenset({3, 6}), "olpc,xo-1.75")
+SETTINGS = Settings("olpc", frozenset({number("6.10"), number(3), number("6.9")}), "olpc,xo-1.75")
+NUMBERS = st.builds(TreeNumber, st.integers(1, MAX_VERSION), st.integers(0, MAX_VERSION))
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 SEALS = st.builds(
     Seal,
     version=st.integers(1, MAX_VERSION),
-    manifest=st.text("0123456789abcdef", min_size=64, max_size=64),
+    revision=st.integers(0, MAX_VERSION),
+    manifest=HASHES,
     entries=st.integers(0, 2**63),
     size=st.integers(0, 2**63),
     sealed_at=st.integers(-(2**40), 2**40),
     edits=st.integers(0, 2**63),
+    parts=st.dictionaries(st.sampled_from("abc"), HASHES, max_size=3).map(
+        lambda others: {"base": HASH, **others}
+    ),
 )
 SETTINGS_OF_ALL_KINDS = st.builds(
     Settings,
     os_name=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
-    pinned=st.frozensets(st.integers(1, MAX_VERSION), max_size=5),
+    pinned=st.frozensets(NUMBERS, max_size=5),
     compatible=st.text(max_size=20),
 )
 
@@ -53,11 +62,13 @@ def test_settings_come_back(settings: Settings) -> None:
 def test_the_files_are_as_specified() -> None:
     """ST-5, ST-13: one line each, the keys sorted."""
     assert SEAL.serialise() == (
-        b'{"edits": 0, "entries": 3, "format": 1, "manifest": "%b", "sealed_at": 1700000000,'
-        b' "size": 12, "version": 7}\n' % HASH.encode()
+        b'{"bundles": [], "edits": 0, "entries": 3, "format": 1, "manifest": "%b",'
+        b' "parts": {"base": "%b"}, "revision": 0, "sealed_at": 1700000000, "size": 12,'
+        b' "version": 7}\n' % (HASH.encode(), HASH.encode())
     )
     assert SETTINGS.serialise() == (
-        b'{"compatible": "olpc,xo-1.75", "format": 1, "name": "olpc", "pinned": [3, 6]}\n'
+        b'{"compatible": "olpc,xo-1.75", "format": 1, "name": "olpc",'
+        b' "pinned": ["3", "6.9", "6.10"]}\n'
     )
 
 
@@ -69,15 +80,21 @@ def document(of: Seal | Settings, **changes: object) -> bytes:
 
 WRONG_SEALS: list[dict[str, Any]] = [
     {"version": "7"}, {"version": None}, {"version": True}, {"version": 7.0}, {"version": ...},
+    {"revision": "0"}, {"revision": None}, {"revision": True}, {"revision": ...},
     {"manifest": 7}, {"manifest": None}, {"manifest": ...},
     {"entries": "3"}, {"entries": ...}, {"size": [12]}, {"size": ...}, {"edits": ...},
     {"sealed_at": "today"}, {"sealed_at": ...},
+    {"parts": ...}, {"parts": None}, {"parts": []}, {"parts": {}}, {"parts": {"a": HASH}},
+    {"parts": {"base": HASH[1:]}}, {"parts": {"base": HASH, "a": "../a"}}, {"parts": {"base": 7}},
+    {"bundles": ...}, {"bundles": "a"}, {"bundles": ["base"]}, {"bundles": ["a"]}, {"bundles": [1]},
+    {"parts": {"base": HASH, "a": HASH}, "bundles": ["a", "a"]}, {"bundles": [[]]},
 ]  # fmt: skip
 WRONG_SETTINGS: list[dict[str, Any]] = [
     {"name": ...}, {"name": None}, {"name": 7}, {"name": ""}, {"name": "../olpc"}, {"name": "a/b"},
     {"name": "a\nb"}, {"name": "current"},
-    {"pinned": ...}, {"pinned": 3}, {"pinned": None}, {"pinned": "36"}, {"pinned": ["3"]},
-    {"pinned": [3, None]}, {"pinned": [True]}, {"pinned": {"3": 1}},
+    {"pinned": ...}, {"pinned": 3}, {"pinned": None}, {"pinned": "36"}, {"pinned": [3]},
+    {"pinned": ["3", None]}, {"pinned": ["03"]}, {"pinned": ["3.0"]}, {"pinned": ["olpc.3"]},
+    {"pinned": [[3, 1]]}, {"pinned": [True]}, {"pinned": {"3": 1}},
     {"compatible": ...}, {"compatible": None}, {"compatible": ["x"]},
 ]  # fmt: skip
 WRONG_FORMATS: list[Any] = [2, 0, -1, "1", 1.0, True, None, [1], ...]
@@ -129,29 +146,34 @@ def refuse(parse: Callable[[bytes, str], object], data: bytes, match: str) -> In
     return caught.value
 
 
-def tree(version: int, *, sealed: bool = True) -> Tree:
-    seal = Seal(version=version, manifest=HASH, entries=1, size=0, sealed_at=0)
-    return Tree(version, f"olpc.{version}", seal if sealed else None)
+def tree(written: Number, *, sealed: bool = True) -> Tree:
+    found = number(written)
+    seal = Seal(found.version, HASH, entries=1, size=0, sealed_at=0, revision=found.revision)
+    return Tree(found, f"olpc.{found}", seal if sealed else None)
 
 
 def test_a_state_finds_its_trees() -> None:
     """ST-4: the unsealed are there, and count for nothing."""
     state = StoreState(
         settings=SETTINGS,
-        trees=(tree(3), tree(6), tree(9, sealed=False)),
-        current=6,
+        trees=(tree(3), tree(6), tree("6.1"), tree("6.10"), tree(9, sealed=False)),
+        current=number(6),
         previous=None,
     )
 
-    assert [one.state for one in state.trees] == ["sealed", "sealed", "unsealed"]
-    assert state.tree(6) == tree(6)
-    assert state.tree(9) == tree(9, sealed=False)
-    assert state.tree(4) is None
+    assert [one.state for one in state.trees] == [*["sealed"] * 4, "unsealed"]
+    assert state.tree(number(6)) == tree(6)
+    assert state.tree(number("6.1")) == tree("6.1")
+    assert state.tree(number("6.2")) is None
+    assert state.of_version(6) == (tree(6), tree("6.1"), tree("6.10"))
+    assert state.of_version(4) == ()
+    assert state.tree(number(9)) == tree(9, sealed=False)
+    assert state.tree(number(4)) is None
     assert state.tree(None) is None
-    assert state.sealed(6) == tree(6)
-    assert state.sealed(9) is None
+    assert state.sealed(number(6)) == tree(6)
+    assert state.sealed(number(9)) is None
     assert state.sealed(None) is None
-    assert state.newest == 6
+    assert state.newest == number("6.10")
 
 
 def test_an_empty_store_has_no_newest_tree() -> None:

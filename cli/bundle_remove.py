@@ -1,0 +1,73 @@
+"""``rootman bundle remove``."""
+
+from __future__ import annotations
+
+import click
+
+from cli import installing
+from cli.options import as_json, insecure, mirrors, to_install
+from cli.render import emit, emit_json
+
+
+@click.command
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option(
+    "--from",
+    "source",
+    metavar="REPO",
+    help="A repository with the version, for what was changed or damaged here.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
+@mirrors
+@insecure
+@as_json
+@click.pass_obj
+def command(
+    rootfs: str,
+    names: tuple[str, ...],
+    source: str | None,
+    dry_run: bool,
+    mirrors: tuple[str, ...],
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Remove bundles from what is current.
+
+    Another tree of the same version is made that has not their files, but for those
+    that another bundle has, too, and becomes current as by an upgrade. What came with
+    them and nothing else includes goes, too. It needs no repository.
+
+    \b
+      rootman bundle remove editor --dry-run
+      rootman bundle remove editor
+      rootman rollback                            to go back
+
+    Exit codes: rootman --help lists them.
+    """
+    from contextlib import ExitStack
+
+    from rootman.accounting import bytes_written
+    from rootman.bundling import remove_bundles
+    from rootman.repo.repository import Repository
+    from rootman.repo.trusted import Vetting
+    from rootman.upgrade import Options
+
+    if source is None and (mirrors or insecure):
+        raise click.UsageError("--mirror and --insecure are of --from REPO")
+    before = bytes_written()
+    with ExitStack() as stack:
+        opened = stack.enter_context(to_install(rootfs, "bundle remove", dry_run=dry_run))
+        repository = None
+        if source is not None:
+            fs = None if dry_run else opened.fs
+            vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
+            repository = stack.enter_context(Repository.open(source, mirrors, vet=vet))
+        result = remove_bundles(opened, repository, names, Options(dry_run=dry_run))
+        name = opened.store.settings().os_name
+    written = bytes_written() - before
+    if as_json:
+        emit_json(installing.document(result, name, written, dry_run=dry_run))
+    elif dry_run:
+        emit(installing.rehearsed(result, name))
+    else:
+        emit(installing.done(result, name, written))

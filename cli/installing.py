@@ -1,0 +1,102 @@
+"""What an upgrade, or a change of bundles, has done or would do, as it is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.render import numbered, size
+from rootman.names import tree_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rootman.upgrade import UpgradeResult
+
+
+def document(result: UpgradeResult, name: str, written: int, *, dry_run: bool) -> dict[str, object]:
+    """Return what came of it, for scripts; ``written`` are bytes."""
+    needs = result.needs
+    return {
+        "name": name,
+        "version": result.number.version,
+        "revision": result.number.revision,
+        "tree_name": tree_name(name, result.number),
+        **numbered("was", name, result.was),
+        "dry_run": dry_run,
+        "bundles": list(result.has),
+        "bundles_added": _new(result.had, result.has),
+        "bundles_removed": _new(result.has, result.had),
+        "plan": [str(step) for step in result.plan],
+        **numbered("retired", name, result.retired),
+        "added": needs.added if needs else 0,
+        "removed": needs.removed if needs else 0,
+        "changed": needs.changed if needs else 0,
+        "restored": needs.restored if needs else 0,
+        "fetch_objects": needs.fetch_objects if needs else 0,
+        "fetch_bytes": needs.fetch_bytes if needs else 0,
+        "fetched": result.fetched,
+        "bytes_written": None if dry_run else written,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def rehearsed(result: UpgradeResult, name: str) -> list[str]:
+    """Return the plan, a step a line, and what it would cost."""
+    if not result.plan:
+        return [f"{name}.{result.number} is current already: nothing to do"]
+    lines = [f"{_title(result, name)} would take these steps:"]
+    lines += [f"  {step}" for step in result.plan]
+    if result.retired is not None:
+        lines.append(f"  make {name}.{result.retired}, which no link names then, the spare")
+    if result.needs is not None:
+        lines += [_changes(result), f"{size(result.needs.fetch_bytes)} to fetch and to write"]
+    lines.append("nothing was changed")
+    return lines
+
+
+def done(result: UpgradeResult, name: str, written: int) -> list[str]:
+    """Return what was done; ``written`` are bytes."""
+    if not result.plan:
+        return [f"{name}.{result.number} is current already: nothing to do"]
+    took = f"current in {result.seconds:.2f} s"
+    if result.needs is None:
+        lines = [f"{_title(result, name)}: it was here already; {took}"]
+    else:
+        fetched = f"{size(result.fetched)} fetched, {size(written)} written"
+        lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
+    if result.retired is not None:
+        lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")
+    if result.was is not None:
+        lines.append("to go back: rootman rollback")
+    return lines
+
+
+def downloaded(result: UpgradeResult, name: str) -> list[str]:
+    """Return what was downloaded."""
+    if not result.plan:
+        return [f"{name}.{result.number} is here already: nothing to download"]
+    return [
+        f"{name}.{result.number} downloaded: {size(result.fetched)}",
+        "to install it: rootman upgrade",
+    ]
+
+
+def _title(result: UpgradeResult, name: str) -> str:
+    before = "nothing" if result.was is None else f"{name}.{result.was}"
+    return f"{before} -> {name}.{result.number}"
+
+
+def _changes(result: UpgradeResult) -> str:
+    """Return what differs: bundles that came or went, and paths."""
+    needs = result.needs
+    parts = [f"with {name}" for name in _new(result.had, result.has)]
+    parts += [f"without {name}" for name in _new(result.has, result.had)]
+    if needs is None:
+        return ", ".join(parts) or "no changes"
+    restored = f", {needs.restored} restored" if needs.restored else ""
+    paths = f"{needs.added} added, {needs.removed} removed, {needs.changed} changed{restored}"
+    return f"{', '.join(parts)}; {paths}" if parts else paths
+
+
+def _new(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    return sorted(set(after) - set(before))

@@ -1,0 +1,107 @@
+"""Which tree boots, and what the attempt makes of the boot state. Pure.
+
+The machine of spec/50-boot.md. ``data/choose.sh`` and ``data/rootman.cfg`` are the same
+machine for what runs before Python; tests hold the three together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from rootman.boot.block import BootState
+
+Reason = Literal["once", "current", "previous", "newest", "rescue", "last resort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The names of the complete trees that the two links lead to, "" for none."""
+
+    current: str = ""
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The tree that boots, "" where there is none, why it does, and the state to be kept."""
+
+    tree: str
+    reason: Reason | None
+    after: BootState
+
+    @property
+    def is_good(self) -> bool:
+        """Whether there is a tree, and it is not only taken for want of a better one."""
+        return self.reason not in (None, "last resort")
+
+
+def choose(boot: BootState, links: Links, trees: Collection[str]) -> Choice:
+    """Return what boots of the complete ``trees``, and the boot state after the choice.
+
+    That state is kept before the tree is booted: an attempt that is not counted first
+    might never be (BT-6).
+    """
+    boot = settle(boot)
+    once, boot = boot.once, replace(boot, once="")
+    if once in trees:
+        return Choice(once, "once", boot)
+    candidates = list(_candidates(boot, links, trees))
+    for tree, reason in candidates:
+        if tree not in boot.bad:
+            return Choice(tree, reason, _counted(boot, tree))
+    for tree, _ in candidates:
+        return Choice(tree, "last resort", boot)
+    return Choice("", None, boot)
+
+
+def settle(boot: BootState) -> BootState:
+    """Return the state with a pending tree that has no attempt left among the bad ones (BT-7)."""
+    if not boot.pending or boot.tries:
+        return boot
+    bad = boot.bad if boot.pending in boot.bad else (*boot.bad, boot.pending)
+    return replace(boot, pending="", bad=bad)
+
+
+def _counted(boot: BootState, tree: str) -> BootState:
+    return replace(boot, tries=boot.tries - 1) if tree == boot.pending else boot
+
+
+def _candidates(
+    boot: BootState, links: Links, trees: Collection[str]
+) -> Iterator[tuple[str, Reason]]:
+    """Give the trees in the order in which they are tried (BT-5)."""
+    if links.current:
+        yield links.current, "current"
+    if links.previous:
+        yield links.previous, "previous"
+    for tree in sorted(trees, key=age, reverse=True):
+        if tree != boot.rescue:
+            yield tree, "newest"
+    if boot.rescue in trees:
+        yield boot.rescue, "rescue"
+
+
+def age(tree: str) -> tuple[int, ...]:
+    """Return what trees are ordered by: version and revision."""
+    return tuple(int(number) for number in tree.split(".")[1:])
+
+
+def of_version(trees: Collection[str], version: str) -> frozenset[str]:
+    """Return the trees of a version: ``olpc.7`` itself, and ``olpc.7.1``."""
+    return frozenset(one for one in trees if one == version or one.startswith(f"{version}."))
+
+
+def choose_of_version(
+    boot: BootState, links: Links, trees: Collection[str], version: str
+) -> Choice:
+    """Return what boots where the loader has loaded the kernel of a version (BT-9)."""
+    known = of_version(trees, version)
+    seen = Links(
+        links.current if links.current in known else "",
+        links.previous if links.previous in known else "",
+    )
+    return choose(boot, seen, known)

@@ -1,0 +1,159 @@
+"""Giving GRUB what it needs to choose a tree: the fragment, and a boot state to count in."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from rootman.boot.marking import begin_boot
+from rootman.boot.superblock import SIZE, Filesystem, parse_superblock
+from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
+from rootman.execute import explained, write_file
+from rootman.session import read_state
+from rootman.store import open_below
+from rootman.usage import mounts, place_of
+
+if TYPE_CHECKING:
+    from rootman.fsops import Fs
+    from rootman.session import Session
+    from rootman.usage import Place
+
+FRAGMENT: Final = "rootman.cfg"
+# What Debian's grub.cfg sources at its end, and update-grub leaves alone.
+CUSTOM: Final = "custom.cfg"
+_LINE: Final = b"source ${config_directory}/rootman.cfg\n"
+_NEW: Final = "{}.rootman-new"
+_PATH: Final = re.compile(r"[A-Za-z0-9/._-]+")
+_LIMIT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What was written, by its paths, and what GRUB will not do here."""
+
+    written: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def install_grub(opened: Session, folder: str) -> Installed:
+    """Write the fragment into GRUB's own directory ``folder``, and begin a boot state.
+
+    All is checked before anything is written; each file is there as it was or as it is to be.
+
+    Raises:
+        NotFound: there is no such directory.
+        Refused: GRUB cannot read the filesystem of the store, or cannot write there.
+        RootmanError: it failed.
+    """
+    with explained(folder):
+        grub = _open_grub(folder)
+    try:
+        place = place_of(os.path.realpath(opened.store.path), mounts())
+        found = _filesystem(place)
+        path = _checked(place.inner)
+        state = read_state(opened)
+        fragment = _fragment(state.settings.os_name, path, found)
+        warnings = tuple(
+            f"{tree.name} has no boot/rootman.cfg: GRUB cannot load it"
+            f" (hint: rootman boot label, before it is published)"
+            for tree in state.trees
+            if tree.seal is not None and not _has_label(opened, tree.name)
+        )
+        begin_boot(opened)
+        with explained(folder):
+            written = _write(opened.fs, grub, fragment)
+    finally:
+        os.close(grub)
+    return Installed(tuple(os.path.join(folder, name) for name in written), warnings)
+
+
+def _open_grub(folder: str) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"{folder}: no such directory", hint="install GRUB first") from error
+
+
+def _has_label(opened: Session, tree: str) -> bool:
+    return os.path.exists(os.path.join(opened.store.path, tree, "boot", FRAGMENT))
+
+
+def _filesystem(place: Place) -> Filesystem:
+    """Return what the store is on, if GRUB can do its part there."""
+    try:
+        with open(place.source, "rb") as file:
+            found = parse_superblock(file.read(SIZE))
+    except OSError as error:
+        raise SystemFailure(
+            f"{place.path} is on {place.source}, which cannot be read: {error.strerror}",
+            hint="be root, with the store on a disk",
+        ) from error
+    if found.unreadable:
+        raise Refused(
+            f"GRUB cannot read this {found.kind}: it has {', '.join(found.unreadable)}",
+            hint="make the filesystem without it, or boot by an initramfs alone",
+        )
+    if not found.is_writable:
+        raise Refused(
+            f"GRUB cannot count attempts on {found.kind or 'this filesystem'}",
+            hint="keep the store on ext4 or XFS, or boot by an initramfs alone",
+        )
+    return found
+
+
+def _checked(path: str) -> str:
+    """Return the path of the store as a loader sees it, from the root of its filesystem.
+
+    Raises:
+        InvalidInput: GRUB could not be told of such a path.
+    """
+    if _PATH.fullmatch(path) is None:
+        raise InvalidInput(f"{path!r} cannot be written for GRUB", hint="use letters, digits, ._-")
+    return path
+
+
+def _fragment(os_name: str, path: str, found: Filesystem) -> bytes:
+    head = (
+        "# Written by rootman boot install-grub, which writes it again.\n"
+        f"search --no-floppy --fs-uuid --set=rootman_device {found.uuid}\n"
+        f'set rootman_store="($rootman_device){path}"\n'
+        f"set rootman_os={os_name}\n"
+        f"set rootman_root=root=UUID={found.uuid}\n\n"
+    )
+    data = files("rootman.boot") / "data"
+    return b"".join(
+        (head.encode(), (data / FRAGMENT).read_bytes(), (data / "menu.cfg").read_bytes())
+    )
+
+
+def _write(fs: Fs, grub: int, fragment: bytes) -> list[str]:
+    """Write what is not there yet; the fragment is there before anything sources it."""
+    wanted = [(FRAGMENT, fragment)]
+    custom = _read(grub, CUSTOM) or b""
+    if _LINE not in custom:
+        end = b"" if custom.endswith(b"\n") or not custom else b"\n"
+        wanted.append((CUSTOM, custom + end + _LINE))
+    written = [name for name, data in wanted if _read(grub, name) != data]
+    for name, data in wanted:
+        if name not in written:
+            continue
+        new = _NEW.format(name)
+        with suppress(FileNotFoundError):
+            fs.unlink(new, dir_fd=grub)
+        write_file(fs, new, data, dir_fd=grub)
+        fs.rename(new, name, source_fd=grub, target_fd=grub)
+        fs.fsync(grub)
+        fs.freeze_thaw(grub)  # GRUB replays no journal (S3)
+    return written
+
+
+def _read(folder: int, name: str) -> bytes | None:
+    try:
+        with open_below(name, folder) as file:
+            return file.read(_LIMIT)
+    except FileNotFoundError:
+        return None

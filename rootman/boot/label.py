@@ -1,0 +1,166 @@
+"""The label of a tree: ``boot/rootman.cfg``, by which a tree names itself to GRUB (BT-8).
+
+GRUB follows a link and cannot read it, so that the tree has to say what it is, and what of it
+is to be loaded. The label is part of the tree: it is written before the tree is published.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rootman.errors import InvalidInput, NotFound, Refused
+from rootman.execute import explained, write_file
+from rootman.fsops import opened
+from rootman.store import open_below
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootman.fsops import Fs
+
+FOLDER: Final = "boot"
+FILE: Final = "rootman.cfg"
+_NEW: Final = ".rootman.cfg.new"
+_KERNEL: Final = "vmlinuz-"
+_INITRD: Final = "initrd.img-"
+# What GRUB takes in double quotes as it is.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 ._/=,:@%+~-]*")
+_TREE: Final = re.compile(rb"^set rootman_tree=(.*)$", re.MULTILINE)
+_LIMIT: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a tree says of itself: its name, and what is loaded of it, by paths in the tree.
+
+    ``initrd`` may be "", for a kernel that needs none; ``args`` is for the kernel.
+    """
+
+    tree: str
+    linux: str
+    initrd: str = ""
+    args: str = ""
+
+    def serialise(self) -> bytes:
+        """Return the content of the file.
+
+        Raises:
+            InvalidInput: something in it is not what GRUB would take as it is.
+        """
+        for value in (self.linux, self.initrd, self.args):
+            if _PLAIN.fullmatch(value) is None:
+                raise InvalidInput(f"{value!r} cannot be written for GRUB", hint="use no quotes")
+        lines = [f"set rootman_tree={self.tree}", f'set rootman_linux="{self.linux}"']
+        lines += [f'set rootman_initrd="{self.initrd}"'] if self.initrd else []
+        lines += [f'set rootman_args="{self.args}"'] if self.args else []
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+def write_label(
+    fs: Fs, tree: str, name: str, *, linux: str | None, initrd: str | None, args: str
+) -> Label:
+    """Write the label ``name`` into the directory ``tree``; what is so already stays.
+
+    Without ``linux`` it is the newest ``/boot/vmlinuz-*``, and without ``initrd`` the one that
+    belongs to it, if there is one.
+
+    Raises:
+        NotFound: there is no such tree, kernel or initrd.
+        InvalidInput: the label cannot be written so that GRUB reads it.
+        Refused: the tree is one of a store: what is sealed does not change.
+        SystemFailure: the system refused.
+    """
+    _refuse_store(tree)
+    with explained(f"{tree}: writing the label"), _boot_folder(tree) as folder:
+        label = _complete(tree, folder, name, linux=linux, initrd=initrd, args=args)
+        data = label.serialise()
+        if _read(folder) == data:
+            return label
+        with suppress(FileNotFoundError):
+            fs.unlink(_NEW, dir_fd=folder)
+        write_file(fs, _NEW, data, dir_fd=folder)
+        fs.chmod(_NEW, 0o644, dir_fd=folder)
+        fs.rename(_NEW, FILE, source_fd=folder, target_fd=folder)
+        fs.fsync(folder)
+    return label
+
+
+def check_label(tree_fd: int, name: str, origin: str) -> None:
+    """Refuse a tree that names itself otherwise than it is about to be called (BT-8).
+
+    Raises:
+        InvalidInput: its label names another tree.
+        OSError: it cannot be read.
+    """
+    try:
+        with opened(FOLDER, dir_fd=tree_fd) as folder:
+            data = _read(folder)
+    except OSError:
+        return  # no directory to be opened without following a symlink: no label
+    found = _TREE.search(data) if data is not None else None
+    if found is not None and found[1] != name.encode():
+        label = found[1].decode("ascii", "backslashreplace")
+        version = name.rpartition(".")[2]
+        raise InvalidInput(
+            f"{origin}/{FOLDER}/{FILE} says that this is {label}, not {name}",
+            hint=f"rootman boot label {origin} --version {version}",
+        )
+
+
+@contextmanager
+def _boot_folder(tree: str) -> Iterator[int]:
+    try:
+        root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"{tree}: no such directory") from error
+    try:
+        with opened(FOLDER, dir_fd=root) as folder:
+            yield folder
+    finally:
+        os.close(root)
+
+
+def _refuse_store(tree: str) -> None:
+    parent = os.path.dirname(os.path.realpath(tree))
+    if os.path.isdir(os.path.join(parent, ".rootman")):
+        raise Refused(f"{tree} is a tree of a store and stays as it is", hint="label its source")
+
+
+def _complete(
+    tree: str, folder: int, name: str, *, linux: str | None, initrd: str | None, args: str
+) -> Label:
+    if linux is None:
+        kernels = [one for one in os.listdir(folder) if one.startswith(_KERNEL)]
+        if not kernels:
+            raise NotFound(f"{tree}/{FOLDER} has no {_KERNEL}*", hint="name it: --linux PATH")
+        linux = f"/{FOLDER}/{max(kernels, key=_age)}"
+    if initrd is None:
+        release = os.path.basename(linux).removeprefix(_KERNEL)
+        initrd = f"/{FOLDER}/{_INITRD}{release}"
+        initrd = initrd if os.path.lexists(_inside(tree, initrd)) else ""
+    for path in filter(None, (linux, initrd)):
+        if not os.path.lexists(_inside(tree, path)):
+            raise NotFound(f"{tree} has no {path}")
+    return Label(name, f"/{linux.lstrip('/')}", initrd and f"/{initrd.lstrip('/')}", args)
+
+
+def _inside(tree: str, path: str) -> str:
+    return os.path.join(tree, path.lstrip("/"))
+
+
+def _age(name: str) -> list[tuple[int, str]]:
+    """Return what kernels are ordered by: numbers as numbers, the rest as text."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+
+def _read(folder: int) -> bytes | None:
+    try:
+        with open_below(FILE, folder) as file:
+            return file.read(_LIMIT)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,144 @@
+"""What ``rootman boot`` does to the boot state, from the open store to what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from rootman.boot.block import BootState
+from rootman.boot.choice import choose
+from rootman.boot.planning import plan_boot_init
+from rootman.boot.running import booted_name, require_booted
+from rootman.boot.trial import standing
+from rootman.execute import Executor
+from rootman.session import read_state
+from rootman.switching import links_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rootman.boot.trial import Standing
+    from rootman.names import TreeNumber
+    from rootman.session import Session
+    from rootman.state import StoreState
+    from rootman.steps import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The name of the tree, "" for none; whether anything changed, and what boots next."""
+
+    name: str
+    changed: bool
+    next: str
+
+
+def begin_boot(opened: Session) -> Marked:
+    """Begin to keep a boot state, or write a damaged one anew.
+
+    Raises:
+        RootmanError: it could not be written.
+    """
+    state = read_state(opened)
+    plan = plan_boot_init(state)
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    return Marked("", bool(plan), next_tree(read_state(opened)))
+
+
+def mark(
+    opened: Session,
+    planner: Callable[[StoreState, TreeNumber], Plan],
+    number: TreeNumber | None,
+) -> Marked:
+    """Carry out what ``planner`` says of a tree, for None of the one that was booted.
+
+    Raises:
+        NotFound: there is no such tree, or it is not known which one was booted.
+        Refused: the planner refuses it.
+        RootmanError: it could not be written.
+    """
+    state = read_state(opened)
+    if number is None:
+        number = require_booted(state.settings.os_name)
+    plan = planner(state, number)
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    return Marked(state.name_of(number), bool(plan), next_tree(read_state(opened)))
+
+
+def choose_for(
+    opened: Session,
+    planner: Callable[[StoreState, TreeNumber | None], Plan],
+    number: TreeNumber | None,
+) -> Marked:
+    """Carry out what ``planner`` says of a tree, or of none.
+
+    Raises:
+        NotFound: there is no such tree.
+        Refused: the planner refuses it.
+        RootmanError: it could not be written.
+    """
+    state = read_state(opened)
+    plan = planner(state, number)
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    name = "" if number is None else state.name_of(number)
+    return Marked(name, bool(plan), next_tree(read_state(opened)))
+
+
+def next_tree(state: StoreState) -> str:
+    """Return the name of the tree that boots next, "" where there is none."""
+    return _choose(state)[0]
+
+
+def _choose(state: StoreState) -> tuple[str, str]:
+    names = {tree.name for tree in state.trees if tree.seal is not None}
+    choice = choose(state.boot or BootState(), links_of(state), names)
+    return choice.tree, choice.reason or ""
+
+
+class TreeBoot(TypedDict):
+    """A tree and its boot state; ``tries`` are the attempts that are left of its trial."""
+
+    name: str
+    state: Standing
+    tries: int | None
+
+
+class BootOverview(TypedDict):
+    """What ``rootman boot status`` shows; names of trees are "" for none.
+
+    ``set_up`` says whether there is a boot state at all, ``next`` and ``reason`` what boots
+    next and why, ``bad`` what failed, also of trees that are not here any more.
+    """
+
+    set_up: bool
+    booted: str
+    next: str
+    reason: str
+    once: str
+    rescue: str
+    bad: list[str]
+    trees: list[TreeBoot]
+
+
+def boot_overview(state: StoreState) -> BootOverview:
+    """Return what is known about how this store boots."""
+    boot = state.boot or BootState()
+    tree, reason = _choose(state)
+    return {
+        "set_up": state.boot is not None,
+        "booted": booted_name(),
+        "next": tree,
+        "reason": reason,
+        "once": boot.once,
+        "rescue": boot.rescue,
+        "bad": list(boot.bad),
+        "trees": [
+            {
+                "name": one.name,
+                "state": standing(boot, one.name),
+                "tries": boot.tries if one.name == boot.pending else None,
+            }
+            for one in state.trees
+            if one.seal is not None
+        ],
+    }

@@ -1,0 +1,71 @@
+"""How the two links come to lead to another tree, and what the boot state says first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rootman.boot import trial
+from rootman.boot.choice import Links, choose
+from rootman.names import LINKS
+from rootman.steps import Exchange, PointCurrent, PointPrevious, SaveBoot
+
+if TYPE_CHECKING:
+    from rootman.names import TreeNumber
+    from rootman.state import StoreState
+    from rootman.steps import Plan
+
+
+def plan_switch(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the steps of S2 that make ``number`` current."""
+    if state.current == number:
+        return ()
+    if state.current is None:
+        return (PointCurrent(number),)
+    exchange = Exchange(number, state.current)
+    if state.previous == number:
+        return (exchange,)
+    return (PointPrevious(number), exchange)
+
+
+def plan_trial(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the switch to a tree that has to prove itself.
+
+    The boot state comes first: no loader ever finds a link to a new tree that it does not
+    know to be on trial (BT-10).
+    """
+    switch = plan_switch(state, number)
+    if state.boot is None or not switch:
+        return switch
+    return (SaveBoot(trial.begin(state.boot, state.name_of(number))), *switch)
+
+
+def plan_known(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the switch to a tree that is here; one that failed before is on trial again."""
+    return plan_trial(state, number) if state.is_bad(number) else plan_switch(state, number)
+
+
+def finish_switch(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the rest of a switch, on trial; attempts that were made count (BT-10)."""
+    if state.boot is not None and state.boot.pending == state.name_of(number):
+        return plan_switch(state, number)
+    return plan_trial(state, number)
+
+
+def follow_the_loader(state: StoreState) -> Plan:
+    """Return the switch to what boots in place of a current tree that is bad (BT-11)."""
+    if state.boot is None or state.obstacles.intersection(LINKS):
+        return ()
+    names = {tree.name: tree.number for tree in state.trees if tree.seal is not None}
+    choice = choose(replace(state.boot, once=""), links_of(state), names)
+    return plan_switch(state, names[choice.tree]) if choice.is_good else ()
+
+
+def links_of(state: StoreState) -> Links:
+    """Return the names of the sealed trees that the links lead to."""
+    return Links(_link_name(state, state.current), _link_name(state, state.previous))
+
+
+def _link_name(state: StoreState, number: TreeNumber | None) -> str:
+    tree = state.sealed(number)
+    return "" if tree is None else tree.name

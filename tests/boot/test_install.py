@@ -1,0 +1,289 @@
+"""From a built tree to a kernel that GRUB loads: labels, and what install-grub writes.
+
+GRUB itself (grub-emu) boots from the very disk that the store was made on. Its ``linux`` and
+``initrd`` are not there in grub-emu, and are functions here that say what they are given; once
+both are loaded it is over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from rootman.boot.block import BootState, parse_block
+from rootman.boot.superblock import SIZE, parse_superblock
+from tests.boot.grub import run_grub
+from tests.builders import build, directory, file
+from tests.commands import Machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import MakeFs
+    from tests.filesystems import Kind, LoopFilesystem
+
+pytestmark = [pytest.mark.loopfs, pytest.mark.loaders]
+
+KERNELS: Final = {
+    "boot": directory(),
+    "boot/vmlinuz-6.1.0-9-amd64": file(b"old"),
+    "boot/vmlinuz-6.1.0-28-amd64": file(b"new"),
+    "boot/initrd.img-6.1.0-28-amd64": file(b"initrd"),
+}
+# In place of the commands that grub-emu lacks: what cannot be read is not loaded.
+CONFIG: Final = """
+function linux { if [ -s "$1" ]; then echo "@linux $*@"; return 0; fi; return 1; }
+function initrd { echo "@initrd $*@"; exit; }
+source ${prefix}/custom.cfg
+rootman_boot
+exit
+"""
+
+
+def publish(machine: Machine, version: int, *options: str) -> None:
+    if not machine.source(version).exists():
+        build(machine.source(version), {**KERNELS, "etc-issue": file(str(version).encode())})
+    machine.run("boot", "label", machine.source(version), "--version", version, *options)
+    machine.run("publish", machine.source(version), machine.repo, "--version", version)
+
+
+def device(filesystem: LoopFilesystem) -> Machine:
+    """Give a device with versions 1 and 2, on a disk that GRUB boots from."""
+    machine = Machine(filesystem.path)
+    machine.run("init")
+    for version in (1, 2):
+        publish(machine, version, "--args", "quiet console=ttyS0")
+        machine.run("upgrade", machine.release(version))
+    (filesystem.path / "grub").mkdir()
+    (filesystem.path / "grub" / "grub.cfg").write_text(CONFIG)
+    return machine
+
+
+def boots(filesystem: LoopFilesystem, tmp_path: Path) -> tuple[list[str], BootState]:
+    """Let GRUB boot from a copy of the disk as it is; return what it loads and the boot state."""
+    copy = tmp_path / "disk"
+    subprocess.run(("cp", "--sparse=always", filesystem.image, copy), check=True)
+    said = run_grub(copy, tmp_path, "/grub")
+    block = subprocess.run(
+        ("grub-fstest", copy, "cat", "(loop0)/store/.rootman/boot/grubenv"),
+        check=True,
+        capture_output=True,
+    ).stdout
+    state = parse_block(block)
+    assert state is not None
+    return re.findall(r"@([^@]*)@", said.replace("\n", "")), state
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_grub_boots_a_store(make_fs: MakeFs, tmp_path: Path, kind: Kind) -> None:
+    """BT-6 BT-8 BT-14: from the disk, as a power cut after each command would leave it."""
+    filesystem = make_fs(kind, size_mib=320 if kind == "xfs" else 64)
+    machine = device(filesystem)
+    uuid = subprocess.run(
+        ("blkid", "-o", "value", "-s", "UUID", filesystem.device),
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    kernel = "(hd0)/store/{}/boot/vmlinuz-6.1.0-28-amd64"
+    rest = f"root=UUID={uuid} ro rootman.tree={{}} quiet console=ttyS0"
+
+    machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
+    loaded, state = boots(filesystem, tmp_path)
+
+    assert loaded == [
+        f"linux {kernel.format('current')} {rest.format('olpc.2')}",
+        "initrd (hd0)/store/current/boot/initrd.img-6.1.0-28-amd64",
+    ]
+    assert state == BootState()
+
+    publish(machine, 3)
+    machine.run("upgrade", machine.release(3))
+    loaded, state = boots(filesystem, tmp_path)
+    assert "rootman.tree=olpc.3" in loaded[0]
+    assert state == BootState("olpc.3", 2)
+
+    machine.run("boot", "mark-bad", 3)
+    loaded, state = boots(filesystem, tmp_path)
+    assert "rootman.tree=olpc.2" in loaded[0]
+    assert state == BootState(bad=("olpc.3",))
+
+
+def test_grub_goes_on_to_a_kernel_that_it_can_read(make_fs: MakeFs, tmp_path: Path) -> None:
+    """BT-5: in the same boot."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = device(filesystem)
+    machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
+    os.truncate(machine.tree(2) / "boot" / "vmlinuz-6.1.0-28-amd64", 0)
+    os.sync()
+
+    # Of a kernel that both trees share, none would be left.
+    (machine.tree(1) / "boot" / "vmlinuz-6.1.0-28-amd64").unlink()
+    (machine.tree(1) / "boot" / "vmlinuz-6.1.0-28-amd64").write_bytes(b"own")
+    subprocess.run(("fsfreeze", "-f", filesystem.path), check=True)
+    subprocess.run(("fsfreeze", "-u", filesystem.path), check=True)
+    loaded, _ = boots(filesystem, tmp_path)
+
+    assert "rootman.tree=olpc.1" in loaded[0]
+
+
+def test_installing_again_changes_nothing(make_fs: MakeFs) -> None:
+    """BT-14: and what else is in custom.cfg stays."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = device(filesystem)
+    custom = filesystem.path / "grub" / "custom.cfg"
+    custom.write_text("set color_normal=white/black")
+
+    first = machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub").out
+    second = machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub").out
+
+    assert len(first.splitlines()) == 2
+    assert "already" in second
+    assert custom.read_text() == (
+        "set color_normal=white/black\nsource ${config_directory}/rootman.cfg\n"
+    )
+    assert sorted(os.listdir(filesystem.path / "grub")) == ["custom.cfg", "grub.cfg", "rootman.cfg"]
+    subprocess.run(("grub-script-check", filesystem.path / "grub" / "rootman.cfg"), check=True)
+
+
+def test_trees_without_a_label_are_told(make_fs: MakeFs) -> None:
+    """BT-8."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = Machine(filesystem.path)
+    machine.install({"a": file(b"1")})
+    (filesystem.path / "grub").mkdir()
+
+    done = machine.attempt("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
+
+    assert done.code == 0
+    assert "olpc.1 has no boot/rootman.cfg" in done.err
+
+
+def test_btrfs_is_refused(make_fs: MakeFs) -> None:
+    """BT-14: nothing is written."""
+    filesystem = make_fs("btrfs", size_mib=128)
+    machine = Machine(filesystem.path)
+    machine.install({"a": file(b"1")})
+    (filesystem.path / "grub").mkdir()
+
+    line = machine.refused("boot", "install-grub", "--grub-dir", filesystem.path / "grub", code=4)
+
+    assert "GRUB cannot count attempts on btrfs" in line
+    assert os.listdir(filesystem.path / "grub") == []
+    assert not (machine.store / ".rootman" / "boot" / "grubenv").exists()
+
+
+@pytest.mark.parametrize(
+    ("features", "unreadable"),
+    [
+        ("", ()),
+        ("inline_data", ("inline_data",)),
+        ("ea_inode", ("ea_inode",)),
+        ("casefold", ("casefold",)),
+        ("inline_data,ea_inode", ("ea_inode", "inline_data")),
+        ("metadata_csum_seed,large_dir,encrypt,verity", ()),
+        ("^extents,^64bit,meta_bg,^resize_inode", ()),
+    ],
+)
+def test_what_grub_reads_is_known(
+    tmp_path: Path, features: str, unreadable: tuple[str, ...]
+) -> None:
+    """BT-14: GRUB itself says so."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "file").write_text("content")
+    image = tmp_path / "image"
+    image.touch()
+    os.truncate(image, 32 << 20)
+    options = ("-O", features) if features else ()
+    subprocess.run(
+        ("mkfs.ext4", "-q", *options, "-d", tmp_path / "root", image),
+        check=True,
+        capture_output=True,
+    )
+
+    found = parse_superblock(image.read_bytes()[:SIZE])
+    read = subprocess.run(
+        ("grub-fstest", image, "cat", "(loop0)/file"), check=False, capture_output=True
+    )
+
+    assert found.unreadable == unreadable
+    assert (read.stdout == b"content") == (not unreadable)
+
+
+def test_what_is_no_filesystem_of_ours() -> None:
+    found = parse_superblock(bytes(SIZE))
+
+    assert (found.kind, found.is_writable) == ("", False)
+
+
+def test_a_label_names_the_newest_kernel(tmp_path: Path) -> None:
+    """BT-8: and is written once."""
+    machine = Machine(tmp_path)
+    tree = build(tmp_path / "tree", KERNELS)
+
+    machine.run("boot", "label", tree, "--version", 7)
+    label = tree / "boot" / "rootman.cfg"
+    was = label.stat().st_mtime_ns
+    machine.run("boot", "label", tree, "--version", 7)
+
+    assert label.read_text() == (
+        "set rootman_tree=olpc.7\n"
+        'set rootman_linux="/boot/vmlinuz-6.1.0-28-amd64"\n'
+        'set rootman_initrd="/boot/initrd.img-6.1.0-28-amd64"\n'
+    )
+    assert label.stat().st_mtime_ns == was
+    assert label.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--linux", "/boot/none"), 8, "has no /boot/none"),
+        (("--initrd", "/boot/none"), 8, "has no /boot/none"),
+        (("--args", 'x"; reboot; "'), 3, "cannot be written for GRUB"),
+        (("--args", "$root"), 3, "cannot be written for GRUB"),
+        (("--name", "current"), 3, "cannot name an OS"),
+    ],
+)
+def test_a_label_that_would_not_do_is_refused(
+    tmp_path: Path, options: tuple[str, ...], code: int, said: str
+) -> None:
+    """BT-8."""
+    tree = build(tmp_path / "tree", KERNELS)
+
+    line = Machine(tmp_path).refused("boot", "label", tree, "--version", 7, *options, code=code)
+
+    assert said in line
+    assert not (tree / "boot" / "rootman.cfg").exists()
+
+
+def test_a_tree_that_says_it_is_another_is_not_published(tmp_on_ext4: Path) -> None:
+    """BT-8."""
+    machine = Machine(tmp_on_ext4)
+    publish(machine, 1)
+
+    line = machine.refused("publish", machine.source(1), machine.repo, "--version", 2, code=3)
+
+    assert "says that this is olpc.1, not olpc.2" in line
+
+
+def test_a_sealed_tree_gets_no_label(tmp_on_ext4: Path) -> None:
+    """BT-8: it would be damage."""
+    machine = Machine(tmp_on_ext4)
+    machine.install(KERNELS)
+
+    assert "stays as it is" in machine.refused(
+        "boot", "label", machine.tree(1), "--version", 1, code=4
+    )
+
+
+def test_a_tree_without_a_kernel(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    tree = build(tmp_path / "tree", {"boot": directory()})
+
+    assert "has no vmlinuz-*" in machine.refused("boot", "label", tree, "--version", 1, code=8)
+    assert "no such directory" in machine.refused(
+        "boot", "label", tmp_path / "none", "--version", 1, code=8
+    )
