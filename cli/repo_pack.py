@@ -55,7 +55,7 @@ def command(repository: str, version: int | None, origins: tuple[int, ...], as_j
     if as_json:
         emit_json({"version": target, "packs": [document(one) for one in packs]})
     else:
-        emit([line(one, target) for one in packs])
+        emit([line(one, target) for one in packs] or ["no pack is needed: nothing differs"])
 
 
 def document(pack: Pack) -> dict[str, object]:

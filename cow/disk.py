@@ -5,6 +5,7 @@ Faults are injected here. All raise ``OSError`` untouched.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -16,11 +17,17 @@ import xattr  # noqa: F401
 from rootman.fsops import Name, RealFs
 
 _FICLONE: Final = 0x40049409  # linux/fs.h
-_PIECE: Final = 16 << 20
+_SYNC_FILE_RANGE_WRITE: Final = 2
+_PIECE: Final = 4 << 20
 _BUFFER: Final = 1 << 20
 # "Not between these two files": the filesystem, its age or its options.
 _NO_CLONE: Final = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ETXTBSY)
 _NO_COPY: Final = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSYS)
+
+_libc = ctypes.CDLL(None)
+_libc.sync_file_range.argtypes = (
+    ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint,
+)  # fmt: skip
 
 
 class Disk(RealFs):
@@ -37,8 +44,13 @@ class Disk(RealFs):
         return True
 
     def copy(self, source: int, target: int, start: int, stop: int) -> None:
-        """Copy these bytes of a file to the same place in another."""
+        """Copy these bytes of a file to the same place in another.
+
+        The disk reads what comes next and writes what was copied meanwhile, so that little is
+        left for the rename of the copy, which waits until all is on its way.
+        """
         while start < stop:
+            os.posix_fadvise(source, start + _PIECE, _PIECE, os.POSIX_FADV_WILLNEED)
             try:
                 done = os.copy_file_range(source, target, min(stop - start, _PIECE), start, start)
             except OSError as error:
@@ -47,6 +59,8 @@ class Disk(RealFs):
                 done = os.pwrite(target, os.pread(source, min(stop - start, _BUFFER), start), start)
             if done == 0:
                 return  # the file ends here
+            # No error: the disk's own are found by whoever waits for it.
+            _libc.sync_file_range(target, start, done, _SYNC_FILE_RANGE_WRITE)
             start += done
 
     def write_out(self, fd: int) -> None:

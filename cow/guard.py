@@ -104,7 +104,7 @@ def _prepare(
     find_groups(tree)
     loop = Loop()
     breaker = Breaker(tree, disk, scratch, loop, ordered=_is_ordered(subject.base))
-    return loop, GuardOperations(tree, breaker)
+    return loop, GuardOperations(tree, breaker, loop)
 
 
 class _Session:

@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import pyfuse3
 
+from cow.ahead import walk_ahead
 from cow.answers import Requests, answered
 
 if TYPE_CHECKING:
     from cow.breaking import Breaker
-    from cow.nodes import Node
+    from cow.loop import Loop
+    from cow.nodes import Entries, Node
     from cow.tree import GuardedTree
 
-_LISTING: Final = os.O_RDONLY | os.O_DIRECTORY
 _DOTS: Final = 2
-_REMEMBERED: Final = 4096
-"""Entries of a directory whose listing is kept for the next who reads it."""
-
-
-Entries = list[tuple[bytes, "Node | None"]]
 
 
 class _Listing:
@@ -37,8 +33,9 @@ class _Listing:
 class ListingRequests(Requests):
     """What FUSE asks of directories that are read."""
 
-    def __init__(self, tree: GuardedTree, breaker: Breaker) -> None:
+    def __init__(self, tree: GuardedTree, breaker: Breaker, loop: Loop) -> None:
         super().__init__(tree, breaker)
+        self.loop = loop
         self._listings: dict[int, _Listing] = {}
         self._numbers = count(1)
 
@@ -49,6 +46,8 @@ class ListingRequests(Requests):
         handle = next(self._numbers)
         self._listings[handle] = _Listing(node)
         node.pins += 1
+        for chore in walk_ahead(self.tree, node):
+            self.loop.when_idle(chore)
         return handle
 
     @answered
@@ -57,7 +56,7 @@ class ListingRequests(Requests):
         listing = self._listings[handle]
         node = listing.node
         if start == 0:
-            listing.entries = node.listing if node.listing is not None else self._read(node)
+            listing.entries = self.tree.entries(node)
         if start < _DOTS:
             dots = ((b".", node), (b"..", node.parent or node))
             for at, (name, one) in enumerate(dots[start:], start + 1):
@@ -73,20 +72,11 @@ class ListingRequests(Requests):
                 if found is None:
                     continue
                 entries[index] = (name, found)
+                found.place = index
             if not reply(token, name, found.facts, index + _DOTS + 1):
                 self.tree.nodes.drop_unused(found)
                 return
             found.lookups += 1
-
-    def _read(self, node: Node) -> Entries:
-        fd = self._open(node)
-        try:
-            entries: Entries = [(os.fsencode(name), None) for name in os.listdir(fd)]
-        finally:
-            os.close(fd)
-        if len(entries) <= _REMEMBERED:
-            node.listing = entries
-        return entries
 
     def _look(self, parent: Node, name: bytes) -> Node | None:
         """Return what stands under a name, None if that was removed since the listing."""
@@ -96,9 +86,6 @@ class ListingRequests(Requests):
             return None
         self.attributes(node, status)
         return node
-
-    def _open(self, node: Node) -> int:
-        return os.open(b".", _LISTING | os.O_CLOEXEC, dir_fd=self.tree.dir_fd(node))
 
     @answered
     def releasedir(self, handle: int) -> None:
@@ -110,7 +97,7 @@ class ListingRequests(Requests):
     @answered
     def fsyncdir(self, handle: int, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
         """fsync(2) of a directory."""
-        fd = self._open(self._listings[handle].node)
+        fd = self.tree.open_directory(self._listings[handle].node)
         try:
             (os.fdatasync if datasync else os.fsync)(fd)
         finally:

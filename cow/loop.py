@@ -7,24 +7,19 @@ request costs half of what it costs on trio (ADR 0009). A handler that does wait
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 from collections import deque
 from contextlib import contextmanager
 from threading import Thread
-from time import monotonic_ns
 from types import TracebackType, coroutine
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyfuse3
 
+from cow.waiting import Waiting
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-
-_SPIN_NS: Final = 50_000
-"""How long to look for the next request before sleeping: to be woken takes longer than to
-answer most. On one processor the client could not run meanwhile."""
 
 
 class Closed(Exception):
@@ -61,12 +56,8 @@ class Loop:
         self._lock_waiters: deque[Any] = deque()
         self._finished: deque[Any] = deque()
         self._current: Any = None
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = False
-        self._spin = _SPIN_NS if len(os.sched_getaffinity(0)) > 1 else 0
-        self._poll = select.poll()
-        self._poll.register(self._wake, select.POLLIN)
-        self._session: int | None = None
+        self._next = Waiting()
         pyfuse3.trio = self
 
     # --- for the guard ------------------------------------------------------------------
@@ -128,7 +119,7 @@ class Loop:
 
     def wake(self) -> None:
         """End a sleep of the loop; safe in a thread."""
-        os.eventfd_write(self._wake, 1)
+        self._next.wake()
 
     @contextmanager
     def stopping_on(self, *signals: signal.Signals, stop: Callable[[], None]) -> Iterator[None]:
@@ -142,26 +133,14 @@ class Loop:
 
     def _sleep(self, fd: int | None) -> bool:
         """Wait for a request at ``fd`` or for a finished job; return whether there is a request."""
-        if fd is not None and self._session is None:
-            self._session = fd
-            self._poll.register(fd, select.POLLIN)
-        poll = self._poll.poll
-        events = poll(0)
-        if not events and self._spin:
-            end = monotonic_ns() + self._spin
-            while not events and monotonic_ns() < end:
-                events = poll(0)
-        if not events:
-            events = poll()
-        asked = False
-        for ready, _ in events:
-            if ready == self._wake:
-                os.eventfd_read(ready)
-                while self._finished:
-                    self._ready.append(self._finished.popleft())
-            else:
-                asked = True
+        asked, woken = self._next.wait(fd)
+        while woken and self._finished:
+            self._ready.append(self._finished.popleft())
         return asked
+
+    def when_idle(self, chore: Iterator[None]) -> None:
+        """Go through ``chore`` while there is no request; each step should be a short one."""
+        self._next.add_chore(chore)
 
     def _finish(self, task: Any) -> None:  # noqa: ANN401 - a coroutine of pyfuse3
         """Have ``task`` go on; called in the thread of its job."""

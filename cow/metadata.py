@@ -42,7 +42,7 @@ class MetadataRequests(Requests):
     def getattr(self, number: int, _: object) -> EntryAttributes:
         """stat(2)."""
         node = self.tree.node(number)
-        return self.attributes(node, self.tree.stat(node))
+        return node.facts or self.attributes(node, self.tree.stat(node))
 
     @answered
     async def setattr(

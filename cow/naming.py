@@ -113,8 +113,8 @@ class NameRequests(Requests):
         except BaseException:
             os.close(fd)
             raise
-        self.files.adopt(self.tree.node(found.st_ino), fd)
-        return FileInfo(fh=fd, keep_cache=True), found
+        handle = self.files.adopt(self.tree.node(found.st_ino), fd)
+        return FileInfo(fh=handle, keep_cache=True), found
 
     def _directory(self, number: int) -> tuple[Node, int]:
         node = self.tree.node(number)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT_ID: Final = 1
-_NO_FD: Final = -1
+NO_FD: Final = -1
 # No filesystem gives such numbers to its inodes before it has given 2**62 others.
 _FIRST_VIRTUAL: Final = 1 << 62
 
@@ -24,17 +24,21 @@ class Node:
 
     ``parent`` and ``name`` say where it is, unless it has several names, or none any
     more: then ``orphan`` is a descriptor of it. ``lookups`` is how often the kernel was
-    told of it, ``pins`` how many nodes and names lie below. ``reader`` and ``writer`` are
-    what its open files share. ``strips`` says whether a write takes mode bits away, ``plain``
-    that the file is known to have no capabilities.
+    told of it, ``pins`` how many nodes and names lie below. ``readers`` and ``writers`` are its
+    open files, ``reader`` and ``writer`` the descriptors that those share, if they have any.
+    ``strips`` says whether a write takes mode bits away, ``plain`` that the file is known to
+    have no capabilities, ``given`` that the kernel was handed its content.
 
     ``facts`` are its attributes as the kernel was told last, ``listing`` what is in a
-    directory; None is that they are not known, or were changed since.
+    directory; None is that they are not known, or were changed since. ``place`` is where it
+    stood in the last listing, ``files_to`` and ``directories_to`` are up to where in that of a
+    directory somebody looked ahead.
     """
 
     __slots__ = (
-        "breaking", "facts", "generation", "inode", "listing", "lookups", "name", "number",
-        "orphan", "parent", "pins", "plain", "reader", "strips", "writer",
+        "breaking", "directories_to", "facts", "files_to", "generation", "given", "inode",
+        "listing", "lookups", "name", "number", "orphan", "parent", "pins", "place", "plain",
+        "reader", "readers", "strips", "writer", "writers",
     )  # fmt: skip
 
     def __init__(self, number: int, inode: int, generation: int) -> None:
@@ -45,14 +49,17 @@ class Node:
         self.pins = 0
         self.parent: Node | None = None
         self.name = b""
-        self.orphan = _NO_FD
-        self.reader = _NO_FD
-        self.writer = _NO_FD
+        self.orphan = NO_FD
+        self.reader = NO_FD
+        self.writer = NO_FD
+        self.readers = self.writers = 0
         self.strips = False
         self.breaking = False
         self.plain = False
+        self.given = False
+        self.place = self.files_to = self.directories_to = 0
         self.facts: Any = None
-        self.listing: list[tuple[bytes, Node | None]] | None = None
+        self.listing: Entries | None = None
 
     def path(self) -> list[bytes]:
         """Return the names that lead to a directory, from the root."""
@@ -74,6 +81,8 @@ class Node:
 
 Place = tuple[Node, bytes]
 """A directory and a name in it."""
+Entries = list[tuple[bytes, Node | None]]
+"""Names in a directory, and what is known to stand there."""
 
 
 class Nodes:
@@ -167,7 +176,7 @@ class Nodes:
 
     def _drop(self, node: Node) -> Node | None:
         """Forget the node if nobody holds on to it; return the directory that it held."""
-        if node.lookups > 0 or node.pins > 0 or node.reader >= 0 or node.writer >= 0:
+        if node.lookups > 0 or node.pins > 0 or node.readers or node.writers:
             return None
         if self._nodes.pop(node.number, None) is None:
             return None

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cow.nodes import Node, Nodes
+from cow.nodes import Entries, Node, Nodes
 from rootman.xattrs import path_at
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from cow.seal import SealedInodes
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LISTING: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _ITSELF: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_REMEMBERED: Final = 4096
+"""Entries of a directory whose listing is kept for the next who reads it."""
 
 
 class Where(NamedTuple):
@@ -145,6 +149,31 @@ class GuardedTree:
         """
         status = os.stat(name, dir_fd=self.dir_fd(parent), follow_symlinks=False)
         return self.nodes.at(parent, name, status.st_ino), status
+
+    def entries(self, node: Node) -> Entries:
+        """Return the names in a directory, and keep them for the next who asks.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if node.listing is not None:
+            return node.listing
+        fd = self.open_directory(node)
+        try:
+            entries: Entries = [(os.fsencode(name), None) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+        if len(entries) <= _REMEMBERED:
+            node.listing, node.files_to, node.directories_to = entries, 0, 0
+        return entries
+
+    def open_directory(self, node: Node) -> int:
+        """Open a directory to list it, or to sync it.
+
+        Raises:
+            OSError: it cannot be reached.
+        """
+        return os.open(b".", _LISTING, dir_fd=self.dir_fd(node))
 
     def open(self, node: Node, flags: int) -> int:
         """Open what stands at a node, never what a symlink there leads to.

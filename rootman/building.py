@@ -114,7 +114,7 @@ class Building:
         self.supply.fetch(
             lambda: wanted_content(self.delta, self.delta.staying),
             (seed.record, seed.root_fd) if seed else None,
-            self.delta.needs.fetch_bytes,
+            self.delta.needs,
         )
 
     def keep(self) -> None:

@@ -28,7 +28,7 @@ from rootman.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
 
 _DIR: Final = b"dir "
 
@@ -90,13 +90,18 @@ class Needs:
             self.fetch_bytes += new.size
             self._wanted.append(hash_prefix(new.sha256))
 
+    @property
+    def contents(self) -> Collection[int]:
+        """The hash prefixes of all content that is to be had."""
+        return self._wanted
+
     def repeated(self) -> frozenset[int]:
         """Return the hash prefixes of content that several paths want."""
         ordered = sorted(self._wanted)
         return frozenset(one for one, two in pairwise(ordered) if one == two)
 
 
-def hash_prefix(digest: str) -> int:
+def hash_prefix(digest: str | bytes) -> int:
     """Return the first 64 bits of a hexadecimal hash."""
     return int(digest[:16], 16)
 

@@ -1,4 +1,4 @@
-"""What bundles there are, and which of them have a path."""
+"""What bundles there are, and which of them have a path (BU-11)."""
 
 from __future__ import annotations
 

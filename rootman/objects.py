@@ -26,7 +26,7 @@ from rootman.store import open_below
 from rootman.textstream import Hashed, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Behind the name of what is on its way, and not verified yet.
 PART: Final = ".part"
+_DIGITS: Final = 64  # of a hash; other names are longer
 
 
 class Origin(Protocol):
@@ -109,6 +110,15 @@ class Objects:
             self._doubtful.discard(digest)
             return self._is_whole(digest)
         return self._is_there(digest)
+
+    def lacking(self, prefixes: Iterable[int]) -> set[int]:
+        """Return the hash prefixes of which no content is here, verified by this process.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        came = set(os.listdir(self._fd)) - self._doubtful
+        return set(prefixes).difference(hash_prefix(name) for name in came if len(name) == _DIGITS)
 
     def was_left(self, digest: str) -> bool:
         """Whether an earlier process left the content here; it is hashed now.

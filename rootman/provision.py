@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from rootman.choice import Choice
+    from rootman.delta import Needs
     from rootman.manifest import Entry
     from rootman.objects import Objects
     from rootman.repo.repository import Repository
@@ -53,7 +54,7 @@ class Wanted:
 
 
 class Provision:
-    """What a tree with the bundles of ``choice`` needs.
+    """What a tree with the bundles of ``choice`` needs, each from its own manifest (BU-10).
 
     ``stack`` closes what is open in the end. Methods raise ``InvalidInput`` where the
     repository is not what it should be, ``Unreachable`` where it cannot be asked, and
@@ -140,12 +141,13 @@ class Provision:
         self,
         wanted: Callable[[], Iterable[Entry]],
         old: tuple[SealRecord, int] | None,
-        total: int,
+        needs: Needs,
     ) -> None:
-        """Have the content of all that is ``wanted``, ``total`` bytes, in ``objects/``.
+        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``.
 
         ``old`` is the record and the root of the tree that there is already.
         """
+        total = needs.fetch_bytes
         before = last = 0
 
         def report(done: int) -> None:
@@ -157,8 +159,10 @@ class Provision:
             lines = known_lines(part.manifest.stream())
             supply.unpack(lines, old[1] if old else None, report)
             before = last
-        if self.uses_packs and old is not None and not reuse(self._objects, old, wanted()):
-            return
+        if self.uses_packs and old is not None:
+            missing = self._objects.lacking(needs.contents)
+            if not missing or not reuse(self._objects, old, missing):
+                return
         if self._repository.is_near:
             self._take(wanted(), total)
         else:
@@ -195,8 +199,8 @@ def part_of(record: SealRecord | None, bundle: str) -> OldPart | None:
     return OldPart(record, bundle, digest) if record is not None and digest else None
 
 
-def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]) -> bool:
-    """Copy what is ``wanted`` and a tree has at another path into ``objects``.
+def reuse(objects: Objects, old: tuple[SealRecord, int], missing: set[int]) -> bool:
+    """Copy what is ``missing``, by hash prefixes, and a tree has at another path into ``objects``.
 
     Return whether any of it is still missing.
 
@@ -205,18 +209,17 @@ def reuse(objects: Objects, old: tuple[SealRecord, int], wanted: Iterable[Entry]
         OSError: it cannot be written.
     """
     record, root_fd = old
-    missing = {hash_prefix(entry.sha256) for entry in wanted if not objects.has(entry.sha256)}
-    if not missing:
-        return False
     with record.manifest() as stream, TreeDirs(root_fd) as dirs:
         for line in known_lines(stream):
             digest = content_digest(line)
-            if not digest or int(digest[:16], 16) not in missing:
+            if not digest or hash_prefix(digest) not in missing:
                 continue
             entry = parse_line(line)
             if objects.has(entry.sha256) or _copy(objects, entry, dirs):
                 missing.discard(hash_prefix(entry.sha256))
-    return bool(missing)
+                if not missing:
+                    return False
+    return True
 
 
 def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> bool:

@@ -77,7 +77,7 @@ class SealRecord:
 
     @contextmanager
     def part(self, name: str) -> Iterator[Iterator[bytes]]:
-        """Open the manifest of the bundle ``name`` as a stream of uncompressed bytes.
+        """Open the manifest of the bundle ``name`` as a stream of uncompressed bytes (ST-21).
 
         Raises:
             InvalidInput: the tree has no such bundle, or its manifests do not fit.

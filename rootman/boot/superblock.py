@@ -46,7 +46,8 @@ class Filesystem:
 
 
 def parse_superblock(data: bytes) -> Filesystem:
-    """Return what the first ``SIZE`` bytes of a device say."""
+    """Return what the first ``SIZE`` bytes of a device say, or all of a smaller one."""
+    data = data.ljust(SIZE, b"\0")
     if _has(data, _EXT_MAGIC):
         (bits,) = struct.unpack_from("<I", data, _EXT_INCOMPATIBLE)
         return Filesystem("ext4", _uuid(data, _EXT_UUID), _names(bits & ~_EXT_READABLE, _EXT_NAMES))

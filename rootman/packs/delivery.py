@@ -102,11 +102,12 @@ class Delivery:
         """
         import zstandard
 
-        stream = Hashed(revised(known_lines(old), self._open()[Role.MANIFEST], size))
+        lines = revised(known_lines(old), self._open()[Role.MANIFEST], size)
+        stream = Hashed(_gathered(lines))
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
         with self._bytes.keeping():
-            for line in stream:
-                if data := compressor.compress(line):
+            for block in stream:
+                if data := compressor.compress(block):
                     write(data)
                     self._bytes.keep()
         write(compressor.flush())
@@ -161,6 +162,18 @@ class Delivery:
     def close(self) -> None:
         """Close it; what was kept stays for the next time."""
         self._bytes.close()
+
+
+def _gathered(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines in larger blocks: to hash and compress each alone takes as long again."""
+    block, size = list[bytes](), 0
+    for line in lines:
+        block.append(line)
+        size += len(line)
+        if size >= _READ_SIZE:
+            yield b"".join(block)
+            block, size = [], 0
+    yield b"".join(block)
 
 
 class _Bytes(io.RawIOBase):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rootman.packs.streams import Streams
     from rootman.packs.unpacking import Sources
 
-_ROOM: Final = 8 << 20  # bytes of content that wait to be written
+_ROOM: Final = 4 << 20  # bytes of content that wait to be written
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,7 @@ CONFIG: Final = """
 function linux { if [ -s "$1" ]; then echo "@linux $*@"; return 0; fi; return 1; }
 function initrd { echo "@initrd $*@"; exit; }
 source ${prefix}/custom.cfg
-rootman_boot
-exit
+set timeout=0
 """
 
 
@@ -111,19 +110,40 @@ def test_grub_boots_a_store(make_fs: MakeFs, tmp_path: Path, kind: Kind) -> None
     assert state == BootState(bad=("olpc.3",))
 
 
+def test_a_tree_that_is_chosen_in_the_menu_is_not_counted(make_fs: MakeFs, tmp_path: Path) -> None:
+    """BT-6: and each complete tree is there."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = device(filesystem)
+    machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
+    publish(machine, 3)
+    machine.run("upgrade", machine.release(3))
+
+    for version in (2, 3):
+        entry = f"{CONFIG}set default='rootman: olpc.{version}'\n"
+        (filesystem.path / "grub" / "grub.cfg").write_text(entry)
+        freeze(filesystem)
+        loaded, state = boots(filesystem, tmp_path)
+        assert f"(hd0)/store/olpc.{version}/boot/vmlinuz" in loaded[0]
+        assert f"rootman.tree=olpc.{version}" in loaded[0].split()
+        assert state == BootState("olpc.3", 3)
+
+
+def freeze(filesystem: LoopFilesystem) -> None:
+    """Bring all that was written to its place on the disk."""
+    for option in ("-f", "-u"):
+        subprocess.run(("fsfreeze", option, filesystem.path), check=True)
+
+
 def test_grub_goes_on_to_a_kernel_that_it_can_read(make_fs: MakeFs, tmp_path: Path) -> None:
     """BT-5: in the same boot."""
     filesystem = make_fs("ext4", size_mib=64)
     machine = device(filesystem)
     machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
     os.truncate(machine.tree(2) / "boot" / "vmlinuz-6.1.0-28-amd64", 0)
-    os.sync()
-
     # Of a kernel that both trees share, none would be left.
     (machine.tree(1) / "boot" / "vmlinuz-6.1.0-28-amd64").unlink()
     (machine.tree(1) / "boot" / "vmlinuz-6.1.0-28-amd64").write_bytes(b"own")
-    subprocess.run(("fsfreeze", "-f", filesystem.path), check=True)
-    subprocess.run(("fsfreeze", "-u", filesystem.path), check=True)
+    freeze(filesystem)
     loaded, _ = boots(filesystem, tmp_path)
 
     assert "rootman.tree=olpc.1" in loaded[0]

@@ -18,7 +18,7 @@ from cow.content import ContentRequests
 from cow.disk import Disk
 from cow.metadata import MetadataRequests
 from cow.naming import NameRequests
-from cow.nodes import Nodes
+from cow.nodes import Node, Nodes
 from cow.tree import GuardedTree
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pytest
     from pyfuse3 import EntryAttributes
 
-    from cow.nodes import Node, Place
+    from cow.nodes import Place
     from rootman.fsops import Name
 
     Patch = pytest.MonkeyPatch
@@ -238,6 +238,8 @@ MUTANTS: Final = (
            _saying("st_nlink", "st_nlink")),
     Mutant("whiteouts are let through", "renameat2 RENAME_WHITEOUT", "entry",
            lambda patch: patch.setattr(naming, "_RENAMES", 7)),
+    Mutant("attributes outlive a change", "write", "entry subject",
+           _does_nothing(Node, "changed")),
     Mutant("setuid is kept", "open O_TRUNC by the owner", "entry subject",
            _does_nothing(MetadataRequests, "_strip")),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Long lives: one command after the other, most of them with a fault, and nothing ever lost.
 
 The sweeps of ``test_faults`` begin from a few states; here every state is the beginning
-of the next command, with local changes, pins and adopted trees in between.
+of the next command, with local changes, pins, bundles and adopted trees in between.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from rootman.names import TreeNumber
 from rootman.plan import plan_recovery
 from rootman.upgrade import Options
 from tests.builders import differences, published, snapshot
 from tests.fault.lanes import in_lanes
+from tests.fault.scenarios import publish_parts
 from tests.fault.states import names_of
 from tests.fault.sweep import SETTLED, learn, open_lab, suffer
 from tests.fault.trees import VERSIONS
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rootman.fsops import Fs
-    from rootman.names import TreeNumber
     from tests.fault.faulty import Mode
     from tests.fault.lanes import Lane
     from tests.fault.states import Known
@@ -43,11 +44,14 @@ pytestmark = pytest.mark.loopfs
 STEPS: Final = 600
 MODES: Final[tuple[Mode, ...]] = ("kill", "kill", "ENOSPC", "EIO", "full", "dead")
 ADOPTED: Final = 10  # added to the version of an adopted tree
+SOURCES: Final[dict[tuple[str, ...], int]] = {(): 0, ("doc", "more"): 1, ("more",): 2}
+"""The revisions of the sources that have what a version is with these bundles."""
 
 
 def prepare(lab: Lab) -> None:
-    for version, tree in VERSIONS.items():
-        lab.publish(version, tree)
+    for version in VERSIONS:
+        sources = ((f"{version}.{at}" if at else version, of) for of, at in SOURCES.items())
+        publish_parts(lab, version, *sources)
     lab.init()
     lab.upgrade(1)
 
@@ -55,7 +59,8 @@ def prepare(lab: Lab) -> None:
 def pick(random: Random) -> tuple[str, Command]:
     """Return a command, any with anything."""
     version = random.choice(tuple(VERSIONS))
-    any_tree = random.choice((version, version + ADOPTED))
+    any_tree = random.choice((version, version + ADOPTED, f"{version}.{random.randint(1, 4)}"))
+    names = random.choice((("doc",), ("more",), ("more", "doc")))
     allow = Options(allow_downgrade=random.random() < 0.5)
     commands: list[tuple[int, str, Command]] = [
         (8, f"upgrade {version}", lambda lab, fs: lab.upgrade(version, fs, allow)),
@@ -71,6 +76,8 @@ def pick(random: Random) -> tuple[str, Command]:
             f"adopt {version}",
             lambda lab, fs: lab.init(lab.source(version), version + ADOPTED, fs),
         ),
+        (4, f"add {names}", lambda lab, fs: lab.add(*names, fs=fs)),
+        (3, f"remove {names}", lambda lab, fs: lab.remove(*names, fs=fs)),
         (2, "status", lambda lab, fs: lab.look(fs)),
     ]
     weights = [weight for weight, _, _ in commands]
@@ -146,7 +153,9 @@ class Life:
         for tree in state.trees:
             if tree.number in self._changed:
                 continue
-            wanted = self._known.wanted[number(tree.number.version % ADOPTED)]
+            others = tree.seal.parts.keys() - {"base"} if tree.seal else ()
+            source = TreeNumber(tree.number.version % ADOPTED, SOURCES[tuple(sorted(others))])
+            wanted = self._known.wanted[source]
             now = published(snapshot(self._lab.tree(tree.number)))
             found += [f"S1: {tree.name}: {one}" for one in differences(now, wanted)]
             found += [f"S1: {tree.name}: {one}" for one in self._lab.verify(tree.number)]
@@ -163,7 +172,8 @@ def test_long_lives(scratch: Path) -> None:
     assert not found, found
     # That it was a life worth living.
     ends = sum((ends for _, ends in lives), Counter[str]())
-    assert min(ends["upgrade done"], ends["prune done"], ends["killed"], ends["failed"]) >= 20, ends
+    often = ("upgrade done", "add done", "remove done", "prune done", "killed", "failed")
+    assert min(ends[one] for one in often) >= 20, ends
 
 
 def _live(told: Told, lane: Lane, index: int, lanes: int) -> list[tuple[list[str], Counter[str]]]:

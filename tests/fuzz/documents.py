@@ -11,6 +11,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from rootman import edits, release, seal, state
+from rootman.boot.block import SIGNATURE, BootState, serialise_block
 from rootman.comparison import compare
 from rootman.manifest import HEADER
 from rootman.packs.format import MAGIC, Coding, Role, chunk
@@ -172,8 +173,15 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "index": [index.serialise_index([1, 7, 2147483647]), index.serialise_index([])],
     "state": [
         state.Seal(7, _HASH, 3, 12, -1).serialise(),
+        state.Seal(
+            7, _HASH, 3, 12, 1, 1, parts={"base": _HASH, "more": _HASH}, bundles=("more",)
+        ).serialise(),
         state.Settings("olpc", frozenset({number(3), number("6.1")}), "olpc,xo").serialise(),
         b'{"key": [["1", "x", 5], ["2.1", "", 6]], "sizes": {"1": [3, 4], "2.1": [0, 9]}}',
+    ],
+    "block": [
+        serialise_block(BootState("olpc.7", 3, ("olpc.3", "olpc.5.1"), "olpc.6", "olpc.1")),
+        serialise_block(BootState()),
     ],
     "record": _records(),
     "metadata": SEEDS,
@@ -199,6 +207,11 @@ _TAR: Final = (
     b"\xff" * 12, b"\x80" + b"\0" * 11, b"77777777777\0", b"0000000\0",
     b"GNU.sparse.map=0,1\n", b"L", b"x", b"g", b"S", b"releases/7.json\0", bytes(512),
 )  # fmt: skip
+_BLOCK: Final = (
+    SIGNATURE, b"rootman_pending=", b"rootman_tries=", b"rootman_bad=", b"rootman_once=",
+    b"rootman_rescue=", b"olpc.7", b"olpc.70.1", b" ", b"\n", b"#", b"=", b"12", b"\xb2",
+    b"o" * 63 + b".2147483647.2147483647",
+)  # fmt: skip
 _JSON: Final = (
     b'"', b"{", b"}", b"[", b"]", b", ", b": ", b"null", b"true", b"NaN", b"-Infinity", b"1e999",
     b"-1", b"9223372036854775808", b"\\ud800", b"\\u0000",
@@ -211,6 +224,8 @@ def words(check: str) -> tuple[bytes, ...]:
         return _JSON
     if check in ("pack", "offline"):
         return _PACK if check == "pack" else _TAR
+    if check == "block":
+        return _BLOCK
     return _LINE if check != "record" else (b"\x28\xb5\x2f\xfd", b"\0\0", bytes(16))
 
 

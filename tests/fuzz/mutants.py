@@ -23,6 +23,7 @@ from rootman import (
     seal,
     sizes,
 )
+from rootman.boot import block
 from rootman.errors import InvalidInput
 from rootman.packs import unpacking
 from rootman.repo import index, offline
@@ -186,6 +187,10 @@ def _one_byte_more() -> None:
     offline.OfflineSource.open = opened  # type: ignore[method-assign]
 
 
+def _half_a_signature() -> None:
+    block.SIGNATURE = block.SIGNATURE[:10]  # type: ignore[misc]
+
+
 PARSERS: Final[dict[str, Broken]] = {
     "xattrs that are not canonical": Broken("line", _any_base64),
     "times with leading zeros": Broken("line", _any_time),
@@ -198,6 +203,7 @@ PARSERS: Final[dict[str, Broken]] = {
     "days that are none": Broken("release", _any_day),
     "versions in any order": Broken("index", _any_versions),
     "kept sizes that are relied on": Broken("state", _any_sizes),
+    "blocks by half their signature": Broken("block", _half_a_signature),
     "more digests than paths": Broken("record", _too_many_digests),
     "sources outside of the tree": Broken("pack", _any_source),
     "files that end behind their content": Broken("offline", _one_byte_more),

@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -31,6 +31,7 @@ from rootman import (
     state,
     textstream,
 )
+from rootman.boot.block import BLOCK_SIZE, SECTOR, SIGNATURE, parse_block, serialise_block
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
@@ -449,6 +450,24 @@ def check_offline(data: bytes) -> None:
         os.close(fd)
 
 
+# --- the boot block ----------------------------------------------------------------------
+
+
+def check_block(data: bytes) -> None:
+    """BT-1, BT-2, BT-3: what is read is written so that all loaders read it, in one sector."""
+    boot = parse_block(data)
+    assert (boot is None) == (not data.startswith(SIGNATURE))
+    if boot is None:
+        return
+    written = serialise_block(boot)
+    assert len(written) == BLOCK_SIZE
+    assert not written[SECTOR:].strip(b"#")
+    again = parse_block(written)
+    assert again is not None
+    assert again.bad == boot.bad[len(boot.bad) - len(again.bad) :]
+    assert replace(again, bad=()) == replace(boot, bad=(), tries=boot.tries * bool(boot.pending))
+
+
 CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "names": check_names,
     "line": check_line,
@@ -460,6 +479,7 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "release": check_release,
     "index": check_index,
     "state": check_state,
+    "block": check_block,
     "record": check_record,
     "metadata": check_metadata,
     "pack": check_pack,

@@ -24,6 +24,7 @@ RUNS = {
     "release": 50_000,
     "index": 30_000,
     "state": 30_000,
+    "block": 40_000,
     "record": 6_000,
     "metadata": 1_500,
     "pack": 12_000,
@@ -43,7 +44,7 @@ def test_seeds_are_valid(check: str) -> None:
 def test_any_bytes_are_refused_or_taken_as_they_are(check: str, tmp_path: Path) -> None:
     """MF-3, MF-4, MF-12, MF-13, RL-1, RL-2, RL-13, ST-5 to ST-8.
 
-    BU-1, BU-5, BU-6, ST-13, ST-15, ST-17, ST-19, EX-4.
+    BT-1, BT-2, BT-3, BU-1, BU-5, BU-6, ST-13, ST-15, ST-17, ST-19, EX-4.
     """
     run = guided_run(check, tmp_path, runs=RUNS[check])
 

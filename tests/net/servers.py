@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import threading
@@ -54,6 +55,23 @@ class Scripted(Handler):
                 log.write(f"{self.path} {wanted} {self.client_address[1]}\n")
         if not self._fault(self, count):
             super().do_GET()
+
+    def do_CONNECT(self) -> None:  # noqa: N802
+        """Be a proxy: carry whatever comes between the two, without a look at it."""
+        with _LOCK, open(self._log, "a", encoding="utf-8") as log:
+            log.write(f"{self.path} - {self.client_address[1]}\n")
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as far:
+            self.say(200)
+            self.wfile.flush()
+            ways = {self.connection: far, far: self.connection}
+            while True:
+                for one in select.select(list(ways), [], [])[0]:
+                    data = one.recv(1 << 16)
+                    if not data:
+                        self.close_connection = True
+                        return
+                    ways[one].sendall(data)
 
     def say(self, status: int, **headers: object) -> None:
         """Begin an answer; ``Content_Length`` becomes Content-Length."""

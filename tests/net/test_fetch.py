@@ -587,6 +587,22 @@ def test_certificates_are_verified(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         server.source().read("repository.json", 1000)
 
 
+def test_tls_goes_through_a_proxy(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HT-1, HT-2: in a tunnel, at whose other end is who has the certificate."""
+    context, known = certificate(lab.home)
+    with web_server(lab.repo, tls=context) as server, web_server(lab.repo) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(Unreachable, match=r"certificate: self.signed"):
+            lab.upgrade_from(server.source(), 2)
+        monkeypatch.setenv("SSL_CERT_FILE", known)
+
+        lab.upgrade_from(server.source(), 2)
+
+        assert set(proxy.requests) == {server.url.removeprefix("https://")}
+        assert "/repository.json" in server.requests
+
+
 def test_no_redirect_leads_out_of_protection(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """HT-2: not even to the right file."""
     context, known = certificate(lab.home)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rootman.packs import (
     batches,
+    delivery,
     differences,
     gzipped,
     packing,
@@ -18,6 +19,7 @@ from rootman.packs import (
     revision,
     streams,
     unpacking,
+    workshop,
 )
 from rootman.packs.format import CHUNK, Role
 from rootman.packs.streams import Damaged, PackFile, Stream
@@ -31,6 +33,7 @@ from tests.unit import (
     test_packs_memory,
     test_packs_packing,
     test_packs_revision,
+    test_packs_workshop,
 )
 
 if TYPE_CHECKING:
@@ -229,6 +232,12 @@ READING: Final = (
         "PK-12",
         test_packs_memory.test_one_operation_that_makes_all,
         _set(batches, "BYTES", 1 << 62),
+    ),
+    Mutant(
+        "a server that is waited for",
+        "HT-3",
+        test_packs_workshop.test_who_fails_does_not_wait_for_a_server,
+        _set(delivery.Delivery, "_workshop", lambda _: workshop.Workshop()),
     ),
     Mutant(
         "a gzip file of any size",

@@ -1,0 +1,138 @@
+"""The threads that make the files of a pack ahead of who writes them."""
+
+from __future__ import annotations
+
+import errno
+import io
+import random
+import threading
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rootman.comparison import known_lines
+from rootman.packs.delivery import Delivery
+from rootman.packs.format import Role
+from rootman.packs.revision import revised
+from rootman.packs.streams import Damaged, PackFile, Streams
+from rootman.packs.workshop import Workshop
+from tests.builders import directory, file
+from tests.fuzz.model import manifest_of
+from tests.packing import Files, Shelf, digest_of, files_of
+from tests.unit.test_packs_damaged import AFTER, BEFORE, a_pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rootman.manifest import Entry
+    from tests.builders import Tree
+
+# So many that they come in several chunks.
+_NOISE = random.Random(9)
+MANY: Tree = {
+    ".": directory(),
+    **{f"f{number:03}": file(_NOISE.randbytes(1000)) for number in range(300)},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """HT-8: others fork afterwards."""
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def streams_of(pack: bytes, old: Tree) -> Streams:
+    """Return the streams of a pack, behind its manifest."""
+    file_ = PackFile(io.BytesIO(pack), "pack")
+    streams = Streams(file_, file_.header, "pack")
+    lines = known_lines([manifest_of(old)] if old else [b"#mtree\n"])
+    for _ in revised(lines, streams[Role.MANIFEST], 1 << 20):
+        pass
+    return streams
+
+
+@pytest.mark.parametrize("pieces", [None, 0, 1])
+def test_files_are_made_whatever_is_left_of_others(pieces: int | None) -> None:
+    """PK-2, PK-9: gzip files too, which other threads compress."""
+    streams = streams_of(a_pack(), BEFORE)
+    found = dict[bytes, bytes]()
+    with Workshop() as workshop:
+        made = workshop.files(known_lines([manifest_of(AFTER)]), streams, Files(files_of(BEFORE)))
+        for number, (entry, content) in enumerate(made):
+            found[entry.path] = b"".join(islice(content, None if number % 2 else pieces))
+
+    assert list(found) == [b"a", b"b.gz", b"lib-2", b"new"]
+    for path in list(found)[1::2]:
+        assert found[path] == files_of(AFTER)[path]
+
+
+def test_damage_is_told_behind_what_was_made() -> None:
+    """PK-2: what came before it is right."""
+    shelf = Shelf()
+    pack = shelf.pack("", shelf.add(MANY))
+    lines = known_lines([manifest_of(MANY)[:-300]])
+    found = dict[bytes, bytes]()
+
+    def make() -> None:
+        with Workshop() as workshop:
+            for entry, content in workshop.files(lines, streams_of(pack, {}), Files({})):
+                found[entry.path] = b"".join(content)
+
+    with pytest.raises(Damaged):
+        make()
+
+    assert len(found) > 200
+    assert found.items() <= files_of(MANY).items()
+
+
+class _Slow(io.RawIOBase):
+    """A pack of which the end does not come before somebody gives up."""
+
+    def __init__(self, data: bytes, given_up: threading.Event) -> None:
+        self._data = io.BytesIO(data)
+        self._given_up = given_up
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._data.read(min(size, 512))
+        if not data and not self._given_up.wait(10):
+            raise AssertionError("nobody has given up")
+        return data
+
+
+class _FullDisk:
+    """Objects that cannot be written, and an origin that knows when it is closed."""
+
+    def __init__(self) -> None:
+        self.given_up = threading.Event()
+        self.origin = self
+
+    def close(self) -> None:
+        self.given_up.set()
+
+    def was_left(self, _digest: str) -> bool:
+        return False
+
+    def put(self, entry: Entry, content: Iterator[bytes]) -> None:
+        del entry, content
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_who_fails_does_not_wait_for_a_server() -> None:
+    """HT-3: that has more to say some time."""
+    shelf = Shelf()
+    new = shelf.add(MANY)
+    pack = shelf.pack("", new)
+    disk: Any = _FullDisk()
+    slow: Any = _Slow(pack[: len(pack) // 2], disk.given_up)
+    delivery = Delivery(disk, disk, "", new, lambda _: slow, limit=1 << 20, keep=False)
+    delivery.manifest(iter([b"#mtree\n"]), len(manifest_of(MANY)), lambda _: None)
+    assert digest_of(manifest_of(MANY)) == new
+
+    with pytest.raises(OSError, match="No space left"):
+        delivery.files(known_lines([manifest_of(MANY)]), None, lambda _: None)
+
+    assert disk.given_up.is_set()
+    delivery.close()
