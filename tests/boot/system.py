@@ -116,7 +116,9 @@ def _install(root: Path, repository: Path) -> None:
 
 
 def _rootman(*arguments: str | int | Path) -> str:
-    return run(str(ROOTMAN), *map(str, arguments))
+    # A process that stands by while a command freezes may outlive it by a moment, and keeps the
+    # filesystem busy; in a namespace of its own it ends with the command.
+    return run("unshare", "--pid", "--fork", str(ROOTMAN), *map(str, arguments))
 
 
 def on_host(root: Path, *arguments: str | Path) -> str:

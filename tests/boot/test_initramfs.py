@@ -57,8 +57,9 @@ class Said:
 class Device:
     """A device whose store has versions 1 and 2, of which 2 is current, booted by a shell."""
 
-    def __init__(self, home: Path, shell: str) -> None:
+    def __init__(self, home: Path, shell: str, data: Path = DATA) -> None:
         self._shell = shell
+        self._data = data
         self.home = home
         self.lab = Lab(home)
         self.lab.init()
@@ -66,10 +67,8 @@ class Device:
             self.install(version)
 
     def install(self, version: int, more: Tree | None = None) -> None:
-        tree = {
-            "etc/issue": file(str(version)), "proc": directory(), "rootfs": directory(),
-            **(more or {}),
-        }  # fmt: skip
+        rooms = {name: directory() for name in ("dev", "proc", "rootfs", "run", "sys")}
+        tree = {"etc/issue": file(str(version)), **rooms, **(more or {})}
         self.lab.publish(version, tree)
         self.lab.upgrade(version)
 
@@ -82,7 +81,8 @@ class Device:
         done = subprocess.run(
             (
                 "unshare", "--mount", "--propagation", "private", *SHELLS[self._shell], "-c",
-                _SCRIPT, "driver", DATA, self.home, f"quiet rootman.store=store {options}", probe,
+                _SCRIPT, "driver", self._data, self.home, f"quiet rootman.store=store {options}",
+                probe,
             ),
             input=answers, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
