@@ -176,6 +176,16 @@ def test_read_only_nothing_can_be_changed(device: Device) -> None:
     assert not (device.lab.tree(1) / "etc/new").exists()
 
 
+def test_users_cannot_become_root_by_the_programs_of_other_versions(device: Device) -> None:
+    """BT-42: an old version has the mistakes that a new one mended."""
+    probe = 'grep " $root/rootfs " /proc/mounts; stat -c %a "$2/run"'
+
+    said = device.boot("rootman.tree=olpc.1 rootman.mode=ro", probe)
+
+    assert "rw,nosuid,nodev" in said.lines[1]
+    assert said.lines[2] == "700"
+
+
 def test_in_plain_mode_the_tree_itself_is_changed_with_a_warning(device: Device) -> None:
     """BT-42."""
     said = device.boot("rootman.tree=olpc.1 rootman.mode=rw", 'touch "$root/etc/new"')

@@ -7,7 +7,7 @@
 #   mount ... "$rootman_disk"                  the filesystem with the store, for writing
 #   rootman_bring_up NEWROOT                   or rootman_problem says why not
 #
-# Besides the shell it takes cat, chroot, dd, mkdir, modprobe, mv, readlink, rm, umount, uname and
+# Besides the shell it takes cat, chmod, chroot, dd, mkdir, modprobe, mv, readlink, rm, umount, uname and
 # a mount that binds, moves and remounts, such as busybox has them.
 
 rootman_run=/run/rootman
@@ -43,6 +43,8 @@ rootman_options() {
 # Take a tree and put it at $1, in its mode (BT-40, BT-42).
 rootman_bring_up() {
     rootman_problem=
+    # Nobody but root is to reach the programs of other versions from here.
+    mkdir -p "$rootman_run" && chmod 700 "$rootman_run"
     rootman_stage "take a tree; its store is $rootman_disk$rootman_folder"
     rootman_take "$rootman_disk$rootman_folder" || return 1
     rootman_stage "bring up $rootman_tree as $rootman_mode"
@@ -188,10 +190,11 @@ rootman_start_guard() (
         "${rootman_tree#*.}" "$rootman_run/guarded" >/dev/null
 )
 
-# The system finds the store where it looks for it.
+# The system finds the store where it looks for it, but no user a program in it that is setuid.
 rootman_show_store() {
     if [ -d "$1$rootman_home" ]; then
-        mount -o bind "$rootman_store" "$1$rootman_home"
+        mount -o bind "$rootman_store" "$1$rootman_home" &&
+            mount -o remount,bind,nosuid,nodev "$1$rootman_home"
     else
         rootman_say "$rootman_tree has no directory $rootman_home; its store is $rootman_store"
     fi
