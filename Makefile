@@ -18,7 +18,8 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cry
 	python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash e2fsprogs groff-base \
-	grub-common grub-emu libarchive-tools libcap2-bin mmdebstrap mount qemu-system-common rsync \
+	grub-common grub-emu grub-pc-bin libarchive-tools libcap2-bin mmdebstrap mount \
+	qemu-system-common qemu-system-x86 rsync \
 	shellcheck util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
 BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs mmdebstrap mount \
@@ -26,7 +27,7 @@ BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test soak soak-guard lint fuzz model bench venv clean
+.PHONY: help demo test soak soak-boot soak-guard lint fuzz model bench venv clean
 .PHONY: packages packages-demo packages-test packages-model packages-bench
 
 help: ## show this list
@@ -40,6 +41,9 @@ test: packages-test lint ## run the linters, then every test (ARGS='tests/unit -
 
 soak: packages-test $(VENV)/tools ## power cuts by new seeds, to the first violation (BUDGET=seconds)
 	@$(RUN) -m tests.crash soak $(BUDGET)
+
+soak-boot: packages-test $(VENV)/tools ## power cuts of a machine in QEMU that boots for real (BUDGET=seconds)
+	@$(RUN) -m tests.boot $(BUDGET)
 
 soak-guard: packages-test $(VENV)/tools ## writers, upgrades and remounts of the guard (BUDGET=seconds)
 	@$(RUN) -m tests.cow $(BUDGET)

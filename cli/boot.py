@@ -15,6 +15,7 @@ SUBCOMMANDS: Final[Mapping[str, str]] = {
     "status": "Show what boots next, what is on trial and what failed.",
     "init": "Begin to count attempts to boot a new version.",
     "install-grub": "Have GRUB choose the version, count attempts and fall back.",
+    "install-initramfs": "Have an initramfs bring up the tree that is booted.",
     "label": "Have a tree name itself and its kernel to GRUB.",
     "mark-good": "Say that a version has passed its checks.",
     "mark-bad": "Say that a version failed.",
@@ -40,6 +41,7 @@ def command() -> None:
     bad: it is not booted, and not installed again without --retry-bad.
 
     \b
+      rootman boot install-initramfs --root /build/root
       rootman boot label /build/root --version 7         before it is published
       rootman boot install-grub
       rootman boot status

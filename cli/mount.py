@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 @click.argument("what", nargs=-1, required=True, metavar="[N|current] MOUNTPOINT")
 @click.option("--tree", metavar="DIR", help="Guard this directory, instead of a version.")
 @click.option("--foreground", is_flag=True, help="Stay, for a service manager; log to stderr.")
+@click.option("--storage-daemon", is_flag=True, help="Serve the root of the system: an initramfs.")
 @click.pass_obj
-def command(rootfs: str, what: tuple[str, ...], tree: str | None, foreground: bool) -> None:
+def command(
+    rootfs: str, what: tuple[str, ...], tree: str | None, foreground: bool, storage_daemon: bool
+) -> None:
     """Mount a version so that it can be changed.
 
     Version N, current by default, appears at MOUNTPOINT. Whatever programs change
@@ -27,7 +30,8 @@ def command(rootfs: str, what: tuple[str, ...], tree: str | None, foreground: bo
 
     While it is mounted the directory below is not to be changed by anything else.
     A guard that was killed loses nothing; mount it again. With --foreground it
-    says to a service manager when it is ready, and ends on SIGTERM.
+    says to a service manager when it is ready, and ends on SIGTERM. --storage-daemon is
+    for an initramfs that mounts the root of the system: systemd then leaves it alone.
 
     \b
       rootman mount /mnt
@@ -39,7 +43,8 @@ def command(rootfs: str, what: tuple[str, ...], tree: str | None, foreground: bo
     from cow.mounts import Request, mount
 
     number, mountpoint = _arguments(what, tree)
-    source = mount(Request(rootfs, number, tree, mountpoint), foreground=foreground)
+    request = Request(rootfs, number, tree, mountpoint)
+    source = mount(request, foreground=foreground, storage_daemon=storage_daemon)
     if not foreground:
         emit((printable(f"{source} is mounted at {mountpoint}"),))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
+from cow.daemon import mark_storage_daemon
 from cow.detached import unmount
 from cow.guard import Subject, mounted
 from cow.seal import SealedInodes
@@ -46,10 +47,11 @@ class Request:
     mountpoint: str
 
 
-def mount(request: Request, *, foreground: bool) -> str:
+def mount(request: Request, *, foreground: bool, storage_daemon: bool = False) -> str:
     """Mount the guard and return what it is on, once it answers.
 
-    In the foreground this returns when it is unmounted.
+    In the foreground this returns when it is unmounted. A ``storage_daemon`` serves the root
+    filesystem, and is named so that systemd does not end it at shutdown before that.
 
     Raises:
         NotFound: there is no such tree or mount point.
@@ -62,6 +64,8 @@ def mount(request: Request, *, foreground: bool) -> str:
     path = os.path.join(subject.base, subject.tree)
     if mountpoint == path or mountpoint.startswith(f"{path}/"):
         raise InvalidInput(f"{mountpoint} is in the tree itself", hint="choose another directory")
+    if storage_daemon:
+        mark_storage_daemon()
     if foreground:
         _log_to(logging.StreamHandler(sys.stderr))
         _guard(subject, mountpoint, sealed, _notify)

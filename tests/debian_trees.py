@@ -4,7 +4,8 @@ Two versions of one: the first is Debian 12 from its main archive alone, the sec
 updates and security, both minbase by mmdebstrap. Where that cannot be, two trees stand in
 that are made of this machine's /usr: the second is the first with some files changed. And
 one tree with programs to be run in it, which has the packages that are to be installed there;
-and two pairs to measure downloads with, an update of Debian 12 and the step to Debian 13.
+one that boots; and two pairs to measure downloads with, an update of Debian 12 and the step to
+Debian 13.
 Out of scope: what is done with them. They are only ever read, so that every run
 finds the same.
 """
@@ -37,7 +38,8 @@ _UPDATED = (_SUITE, f"{_SUITE}-updates", f"{_SUITE}-security")
 _NEXT = ("trixie", "trixie-updates", "trixie-security")
 _ARCHIVE = "http://deb.debian.org/debian"
 _SECURITY = "http://deb.debian.org/debian-security"
-_TIMEOUT = 150  # seconds for each tree; a mirror that is slower is no mirror
+_TIMEOUT = 150  # seconds for a small tree; a mirror that is slower is no mirror
+_LONG = 900  # seconds for one with a kernel, which nothing stands in for
 _TOO_LONG = 124  # what timeout(1) exits with
 _NAMES = ("main", "updated")
 
@@ -54,6 +56,26 @@ _DOWNLOAD = (
     f"apt-get install --yes --download-only {' '.join(PACKAGES)} && "
     'rm "$1"/var/cache/apt/*.bin'
 )
+
+# What boots, with what rootman needs of Debian.
+_BOOTING = (
+    "busybox", "initramfs-tools", "linux-image-cloud-amd64", "python3-click",
+    "python3-cryptography", "python3-psutil", "python3-pyfuse3", "python3-requests",
+    "python3-urllib3", "python3-xattr", "python3-zstandard", "systemd-sysv",
+)  # fmt: skip
+# What a machine of QEMU has no use for, so that a boot and an upgrade take seconds.
+_UNUSED = (
+    "boot/initrd.img*", "usr/lib/*/gconv", "usr/lib/*/perl/*", "usr/lib/modules/*/kernel/net",
+    "usr/lib/udev/hwdb.d", "usr/share/*-completion", "usr/share/doc", "usr/share/info",
+    "usr/share/locale", "usr/share/man", "usr/share/perl", "usr/share/zoneinfo",
+    "var/lib/dpkg/info",
+)  # fmt: skip
+_PRUNE = (
+    f'cd "$1" && rm -rf {" ".join(_UNUSED)} && cd usr/lib/modules/*/kernel && '
+    "find drivers fs -name '*.ko' ! -path 'drivers/block/*' ! -path 'drivers/virtio/*' "
+    "! -path 'fs/fuse/*' ! -path 'fs/overlayfs/*' -delete"
+)
+_BOOTING_OPTIONS = (f"--include={','.join(_BOOTING)}", f"--customize-hook={_PRUNE}")
 
 # What there is more of than in minbase where an update, or the next Debian, is downloaded.
 _SOME = ("openssl", "perl", "python3")
@@ -118,6 +140,22 @@ def program_tree() -> Path:
                 f"--customize-hook={_DOWNLOAD}",
                 "--skip=cleanup/apt",
             )
+    return home / _NAMES[0]
+
+
+def booting_tree() -> Path:
+    """Return a Debian tree with a kernel, systemd and what rootman needs, made now if need be.
+
+    Raises:
+        subprocess.CalledProcessError: mmdebstrap failed or took too long.
+        OSError: there is no mmdebstrap, or no room.
+
+    """
+    contents = sha256(repr(_BOOTING_OPTIONS).encode()).hexdigest()[:8]
+    home = cache_directory() / f"{_SUITE}-{platform.machine()}-booting-{contents}"
+    with _made_once(home) as making:
+        if making is not None:
+            _debootstrap(making / _NAMES[0], _MAIN, *_BOOTING_OPTIONS, timeout=_LONG)
     return home / _NAMES[0]
 
 
@@ -195,17 +233,17 @@ def _made_once(home: Path) -> Iterator[Path | None]:
             remove(making)
 
 
-def _debootstrap(tree: Path, suites: Sequence[str], *more: str) -> None:
+def _debootstrap(tree: Path, suites: Sequence[str], *more: str, timeout: int = _TIMEOUT) -> None:
     suite = suites[0]
     lines = [f"deb {_mirror(one)} {one} main" for one in suites]
     options = ["--mode=root", "--variant=minbase", "--quiet", *_proxies(), *more]
     # Ended by a signal that it can catch: it has things mounted in the tree.
-    patience = ["timeout", "--kill-after=20", str(_TIMEOUT)]
+    patience = ["timeout", "--kill-after=20", str(timeout)]
     try:
         run(*patience, "mmdebstrap", *options, suite, str(tree), *lines)
     except subprocess.CalledProcessError as error:
         if error.returncode == _TOO_LONG:
-            error.__notes__ = [f"mmdebstrap took more than {_TIMEOUT} s"]
+            error.__notes__ = [f"mmdebstrap took more than {timeout} s"]
         raise
 
 

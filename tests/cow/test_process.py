@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from tests.stores import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.conftest import MakeFs
 
@@ -71,6 +71,19 @@ def test_a_version_is_mounted_changed_and_unmounted(machine: Machine, mnt: Path)
     assert (machine.tree(2) / "same").read_text() == "changed\n"
     assert snapshot(machine.tree(1)) == before
     assert not (machine.store / ".rootman/guard/2").exists()
+
+
+def test_what_serves_the_root_of_a_system_is_named_so_that_systemd_lets_it_live(
+    machine: Machine, mnt: Path
+) -> None:
+    """BT-44: of all other guards the name is what it is."""
+    machine.run("mount", "--storage-daemon", "1", mnt)
+    marked = _command_line(mnt)
+    machine.run("umount", mnt)
+    machine.run("mount", "1", mnt)
+
+    assert marked.startswith(b"@")
+    assert not _command_line(mnt).startswith(b"@")
 
 
 def test_a_tree_is_mounted_by_its_number(machine: Machine, mnt: Path) -> None:
@@ -137,8 +150,17 @@ def test_a_mount_point_of_a_dead_guard_is_mounted_over(machine: Machine, mnt: Pa
     machine.run("umount", mnt)
 
 
-def _kill_guard(mnt: Path) -> None:
+def _guard_of(mnt: Path) -> int:
     (pid,) = map(int, run("pgrep", "-f", f"rootman.* mount .*{mnt}").split())
+    return pid
+
+
+def _command_line(mnt: Path) -> bytes:
+    return Path("/proc", str(_guard_of(mnt)), "cmdline").read_bytes()
+
+
+def _kill_guard(mnt: Path) -> None:
+    pid = _guard_of(mnt)
     descriptor = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
     select.select([descriptor], [], [])  # until it has ended

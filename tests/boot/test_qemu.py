@@ -1,0 +1,162 @@
+"""Real boots: SeaBIOS, GRUB, Debian's kernel, its initramfs with our script, and a shell.
+
+Few machines, each with a long story, for a boot takes 10 s.
+"""
+
+from __future__ import annotations
+
+import shutil
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.boot.plug import pull_the_plug, record_upgrade
+from tests.boot.qemu import Machine
+from tests.boot.system import (
+    BAD,
+    CUSTOM,
+    KERNEL_ARGS,
+    ROOT,
+    booted,
+    copy_disk,
+    kernel_of,
+    make_system,
+    on_host,
+    opened,
+)
+from tests.filesystems import remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.boot.plug import Upgraded
+
+pytestmark = [pytest.mark.qemu, pytest.mark.debian, pytest.mark.loopfs]
+CUTS = 3
+
+
+@pytest.fixture(scope="module")
+def home(scratch: Path) -> Iterator[Path]:
+    path = scratch / "qemu"
+    path.mkdir()
+    yield path
+    remove(path)
+
+
+@pytest.fixture(scope="module")
+def system(home: Path) -> Path:
+    return make_system(home)
+
+
+@pytest.fixture(scope="module")
+def upgraded(system: Path, home: Path) -> Upgraded:
+    """BT-40 BT-41 BT-42: version 1 boots through ``current``, and upgrades to version 2."""
+    return record_upgrade(system, home)
+
+
+@pytest.fixture
+def disk(home: Path) -> Iterator[Path]:
+    """Give a name for a disk of the test."""
+    path = home / "disk.of.test"
+    yield path
+    path.unlink()
+
+
+def set_mode(machine: Machine, mode: str) -> None:
+    """Have the next boots be in ``mode``; GRUB replays no journal, so it is frozen out."""
+    machine.run(f"sed -i s/rootman.mode=[a-z]*/rootman.mode={mode}/ /run/rootman/disk/{CUSTOM}")
+    machine.run("fsfreeze -f /rootfs; fsfreeze -u /rootfs")
+
+
+def test_versions_boot_in_every_mode_and_are_changed_alone(upgraded: Upgraded, disk: Path) -> None:
+    """BT-40 BT-42 BT-43 BT-44: on trial, marked good, rolled back and forth."""
+    copy_disk(upgraded.disk, disk)
+    with opened(disk) as root:
+        text = (root / CUSTOM).read_text()
+        (root / CUSTOM).write_text(text.replace("mode=ro", "mode=overlay"))
+    with Machine(disk) as machine:
+        assert booted(machine) == ("olpc.2", "of the loader", "overlay")
+        assert "olpc.2  on trial, attempts left: 2" in machine.run("rootman boot status")
+        machine.run("echo mine >/etc/issue && rm /etc/passwd")
+        assert machine.run("cat /rootfs/olpc.2/etc/issue") == "version 2\n"
+        machine.run("rootman boot mark-good")
+        machine.run("rootman rollback")
+
+        set_mode(machine, "guard")
+        machine.reboot()
+        assert booted(machine) == ("olpc.1", "of the loader", "guard")
+        machine.run("echo mine >>/etc/passwd && chmod 600 /etc/group")
+        assert "mine" not in machine.run("cat /rootfs/olpc.2/etc/passwd")
+        assert machine.run("stat -c %a /etc/group /rootfs/olpc.2/etc/group") == "600\n644\n"
+        command_line = machine.run("cat /proc/$(busybox pidof rootman)/cmdline; echo")
+        assert command_line.startswith("@")
+        machine.run("rootman rollback")
+
+        set_mode(machine, "rw")
+        machine.reboot()
+        assert booted(machine) == ("olpc.2", "of the loader", "rw")
+        machine.run("touch /etc/mine && test -e /rootfs/olpc.2/etc/mine")
+        machine.run("test ! -e /rootfs/olpc.1/etc/mine")
+        machine.run("grep mine /rootfs/olpc.1/etc/passwd")
+    assert machine.boots == 3
+
+
+def test_a_version_that_panics_goes_away_by_itself(system: Path, disk: Path) -> None:
+    """BT-4 BT-6 BT-7: after its attempts the machine is where it was, and says why."""
+    copy_disk(system, disk)
+    with opened(disk) as root:
+        on_host(root, "upgrade", root / f"{BAD}.rootman")
+    with Machine(disk) as machine:
+        assert booted(machine) == ("olpc.1", "of the loader", "ro")
+        assert machine.boots == 4
+        assert machine.said.count("rootman: olpc.3 (current)\n") == 3
+        status = machine.run("rootman boot status")
+        assert "olpc.1 runs\nolpc.1 boots next" in status
+        assert "olpc.3  bad\n" in status
+        assert machine.try_run(f"rootman upgrade /run/rootman/disk/{BAD}.rootman")[0] != 0
+
+
+def test_without_links_and_with_a_damaged_boot_state_it_boots(
+    upgraded: Upgraded, disk: Path
+) -> None:
+    """BT-2 BT-4: and what is wrong is said."""
+    copy_disk(upgraded.disk, disk)
+    with opened(disk) as root:
+        store = root / "rootfs"
+        for link in ("current", "previous"):
+            (store / link).unlink()
+        (store / ".rootman/boot/grubenv").write_bytes(b"\xff" * 1024)
+    with Machine(disk) as machine:
+        assert booted(machine) == ("olpc.2", "of the loader", "ro")
+        assert machine.boots == 1
+        assert "rootman: olpc.2 (newest)\n" in machine.said
+        assert "the boot state" in machine.run("rootman boot status")
+
+
+def test_with_a_kernel_of_the_firmware_the_initramfs_chooses_and_gives_help(
+    upgraded: Upgraded, disk: Path
+) -> None:
+    """BT-40 BT-45: where somebody removed what is ``current``, and moved the store away."""
+    copy_disk(upgraded.disk, disk)
+    with opened(disk) as root:
+        linux, initrd = kernel_of(root / "rootfs/olpc.1", disk.parent)
+        shutil.move(root / "rootfs/olpc.2", root / "removed")
+        (root / "rootfs").rename(root / "elsewhere")
+    append = f"{KERNEL_ARGS} root={ROOT} rootman.mode=ro".replace("panic=1 ", "")
+    options = ("-kernel", str(linux), "-initrd", str(initrd), "-append", append)
+    with Machine(disk, *options) as machine:
+        machine.wait("^rootman: nothing boots: there is no store at /run/rootman/disk/rootfs")
+        machine.wait(r"\(initramfs\)")
+        machine.type("mv /run/rootman/disk/elsewhere /run/rootman/disk/rootfs; exit")
+        assert booted(machine) == ("olpc.1", "previous", "ro")
+
+
+def test_after_a_power_cut_it_boots_what_was_or_what_is_to_be(
+    upgraded: Upgraded, system: Path, disk: Path
+) -> None:
+    """S4 BT-4: at any moment of upgrade and rollback, with the write cache of the disk lost."""
+    random = Random(0)
+    for _ in range(CUTS):
+        pull_the_plug(system, upgraded.log, disk, random)
