@@ -51,8 +51,8 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
       rootman health
       rootman health --checks ./health.d
 
-    Exits with 0 when every required check passed, with 13 otherwise; rootman --help lists
-    the others.
+    Exits with 0 when every required check passed, with 13 when one failed;
+    rootman --help lists the others.
     """
     from rootman.boot.health import act as do
     from rootman.boot.health import examine, reboot

@@ -113,7 +113,9 @@ class NameRequests(Requests):
         except BaseException:
             os.close(fd)
             raise
-        handle = self.files.adopt(self.tree.node(found.st_ino), fd)
+        node = self.tree.node(found.st_ino)
+        node.plain = True  # so far
+        handle = self.files.adopt(node, fd)
         return FileInfo(fh=handle, keep_cache=True), found
 
     def _directory(self, number: int) -> tuple[Node, int]:

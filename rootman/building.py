@@ -108,14 +108,11 @@ class Building:
 
     def fetch(self) -> None:
         """Have all content that the seed lacks in ``objects/``."""
-        if self.supply is None:
-            return
-        seed = self.seed
-        self.supply.fetch(
-            lambda: wanted_content(self.delta, self.delta.staying),
-            (seed.record, seed.root_fd) if seed else None,
-            self.delta.needs,
-        )
+        if self.supply is not None:
+            self.supply.fetch(
+                lambda: wanted_content(self.delta, self.delta.staying),
+                self.delta.needs,
+            )
 
     def keep(self) -> None:
         """Keep the release beside what was fetched."""

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Literal
 from rootman.bundling import SealedRelease
 from rootman.comparison import lines
 from rootman.errors import NotFound
-from rootman.fsops import opened as opened_directory
 from rootman.manifest import encode, line_path
 from rootman.names import BASE
 from rootman.objects import Objects
-from rootman.provision import part_of
 from rootman.repo.repository import Repository
-from rootman.seal import SealRecord
+from rootman.seeding import trees_at_hand
 from rootman.store import require_tree
-from rootman.supply import Supply
+from rootman.supply import Supply, parts_of
 from rootman.wanted import CompressedManifest
 
 if TYPE_CHECKING:
@@ -116,17 +114,15 @@ def search(
 def _manifest(
     opened: Session, state: StoreState, offer: Offer, bundle: Bundle, stack: ExitStack
 ) -> CompressedManifest | None:
-    record = None
-    if state.sealed(state.current) is not None:
-        fd = stack.enter_context(opened_directory(str(state.current), dir_fd=opened.store.trees))
-        record = SealRecord(fd, f"seal record of version {state.current}")
-    old = part_of(record, bundle.name)
-    if isinstance(offer.repository.source, SealedRelease) and old is None:
-        return None
+    known = parts_of(trees_at_hand(opened.store, state, stack), bundle.name)
+    if isinstance(offer.repository.source, SealedRelease):
+        known = [one for one in known if one.digest == bundle.manifest]
+        if not known:
+            return None
     objects = Objects(opened.fs, opened.store.objects, offer.repository)
     supply = Supply(opened.fs, opened.reporter, offer.repository, objects, bundle)
     found = os.fstatvfs(opened.store.fd)
-    file = supply.passing_manifest(old, room=found.f_bavail * found.f_frsize)
+    file = supply.passing_manifest(known, room=found.f_bavail * found.f_frsize)
     return CompressedManifest(stack.enter_context(file), bundle.manifest)
 
 

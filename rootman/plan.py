@@ -272,10 +272,14 @@ def find_known(state: StoreState, release: Release, choice: Choice) -> TreeNumbe
 
 
 def next_number(state: StoreState, version: int) -> TreeNumber:
-    """Return the number of the next tree of ``version``, whose name nothing has."""
+    """Return the number of the next tree of ``version``, whose name nothing has.
+
+    Nor had it a tree that is bad, as the new one would be, too: of the first of a version
+    that is right, it has the same content (``check_boot``).
+    """
     revisions = [tree.number.revision for tree in state.of_version(version)]
     number = TreeNumber(version, max(revisions) + 1 if revisions else 0)
-    while _name(state, number) in state.obstacles:
+    while _name(state, number) in state.obstacles or (number.revision and state.is_bad(number)):
         number = TreeNumber(version, number.revision + 1)
     return number
 

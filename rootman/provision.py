@@ -8,6 +8,7 @@ what the store's own tree has elsewhere, and the rest object by object.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -20,13 +21,13 @@ from rootman.execute import explained
 from rootman.manifest import content_digest, parse_line
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
-from rootman.supply import OldPart, Supply
+from rootman.supply import Supply, parts_of
 from rootman.treedirs import TreeDirs, split
 from rootman.wanted import CompressedManifest
 from rootman.whole import Part, Whole, put_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import ExitStack
 
     from rootman.choice import Choice
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
     from rootman.manifest import Entry
     from rootman.objects import Objects
     from rootman.repo.repository import Repository
-    from rootman.seal import SealRecord
     from rootman.session import Session
     from rootman.store import Store
+    from rootman.supply import OldTree
 
 _WHOLE: Final = "whole"
 
@@ -75,6 +76,7 @@ class Provision:
         self._objects = objects
         self._stack = stack
         self._parts: list[Part] = []
+        self._olds: Sequence[OldTree] = ()
         base, *others = choice.parts
         # Bundles that are the same come once.
         self._bundles = [base, *{one.manifest: one for one in others}.values()]
@@ -94,20 +96,20 @@ class Provision:
         """Whether packs are better than files: they are far away, or not there."""
         return self._supplies[0].uses_packs
 
-    def wanted(self, old: SealRecord | None, *, room: int, keep: bool, rehearse: bool) -> Wanted:
+    def wanted(self, olds: Sequence[OldTree], *, room: int, keep: bool, rehearse: bool) -> Wanted:
         """Return the tree that is wanted. What is far away is fetched first.
 
-        ``old`` is the record of the tree that packs may lead from, ``room`` how many bytes
+        ``olds`` are the trees that packs may lead from, ``room`` is how many bytes
         the disk has. What is near is fetched, too, where it is to be kept. To ``rehearse``
         keeps nothing in the store.
         """
-        parts = self._parts
+        parts, self._olds = self._parts, olds
         for bundle, supply in zip(self._bundles, self._supplies, strict=True):
-            part = part_of(old, bundle.name)
+            known = parts_of(olds, bundle.name)
             if rehearse:
-                file = supply.passing_manifest(part, room=room)
+                file = supply.passing_manifest(known, room=room)
             else:
-                file = supply.manifest(part, room=room, keep=keep)
+                file = supply.manifest(known, room=room, keep=keep)
             manifest = CompressedManifest(self._stack.enter_context(file), bundle.manifest)
             parts.append(Part(bundle, manifest))
         base = parts[0]
@@ -137,16 +139,8 @@ class Provision:
             whole = put_together(base, others, lambda data: self._fs.write(fd, data))
         return whole, self._objects.open(compressed_file(whole.manifest))
 
-    def fetch(
-        self,
-        wanted: Callable[[], Iterable[Entry]],
-        old: tuple[SealRecord, int] | None,
-        needs: Needs,
-    ) -> None:
-        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``.
-
-        ``old`` is the record and the root of the tree that there is already.
-        """
+    def fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
+        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``."""
         total = needs.fetch_bytes
         before = last = 0
 
@@ -157,11 +151,14 @@ class Provision:
 
         for part, supply in zip(self._parts, self._supplies, strict=True):
             lines = known_lines(part.manifest.stream())
-            supply.unpack(lines, old[1] if old else None, report)
+            supply.unpack(lines, report)
             before = last
-        if self.uses_packs and old is not None:
+        if self._olds:
             missing = self._objects.lacking(needs.contents)
-            if not missing or not reuse(self._objects, old, missing):
+            for tree in self._olds:
+                with suppress(InvalidInput):  # the record of a spare that is not trusted
+                    reuse(self._objects, tree, missing)
+            if not missing:
                 return
         if self._repository.is_near:
             self._take(wanted(), total)
@@ -193,23 +190,18 @@ class Provision:
         keep_release(self._fs, store, self._objects, release)
 
 
-def part_of(record: SealRecord | None, bundle: str) -> OldPart | None:
-    """Return what the tree with this record has of a bundle, None where that is nothing."""
-    digest = record.summary().parts.get(bundle) if record is not None else None
-    return OldPart(record, bundle, digest) if record is not None and digest else None
+def reuse(objects: Objects, tree: OldTree, missing: set[int]) -> None:
+    """Copy what is ``missing``, by hash prefixes, and a tree has wherever into ``objects``.
 
-
-def reuse(objects: Objects, old: tuple[SealRecord, int], missing: set[int]) -> bool:
-    """Copy what is ``missing``, by hash prefixes, and a tree has at another path into ``objects``.
-
-    Return whether any of it is still missing.
+    What is there then is not ``missing`` any more.
 
     Raises:
         InvalidInput: the record of the tree is damaged.
         OSError: it cannot be written.
     """
-    record, root_fd = old
-    with record.manifest() as stream, TreeDirs(root_fd) as dirs:
+    if not missing:
+        return
+    with tree.record.manifest() as stream, TreeDirs(tree.root_fd) as dirs:
         for line in known_lines(stream):
             digest = content_digest(line)
             if not digest or hash_prefix(digest) not in missing:
@@ -218,8 +210,7 @@ def reuse(objects: Objects, old: tuple[SealRecord, int], missing: set[int]) -> b
             if objects.has(entry.sha256) or _copy(objects, entry, dirs):
                 missing.discard(hash_prefix(entry.sha256))
                 if not missing:
-                    return False
-    return True
+                    return
 
 
 def _copy(objects: Objects, entry: Entry, dirs: TreeDirs) -> bool:

@@ -93,8 +93,12 @@ class SealRecord:
 
     def _other(self, digest: str, stack: ExitStack) -> Iterator[bytes]:
         """Return the manifest of a bundle that is not base, open until ``stack`` ends."""
-        file = stack.enter_context(open_below(part_file(digest), self.dir_fd))
-        return decompress_alongside(file, f"{self.origin}/{part_file(digest)}")
+        what = f"{self.origin}/{part_file(digest)}"
+        try:
+            file = stack.enter_context(open_below(part_file(digest), self.dir_fd))
+        except FileNotFoundError as error:
+            raise InvalidInput(f"{what}: missing") from error
+        return decompress_alongside(file, what)
 
     def _edited(self, base: Iterator[bytes], changes: list[Change]) -> Iterator[bytes]:
         try:

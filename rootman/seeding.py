@@ -10,10 +10,11 @@ from rootman.building import SeedTree
 from rootman.errors import InvalidInput, RootmanError
 from rootman.fsops import open_dir
 from rootman.manifest import field_path
-from rootman.names import StageKind, StageName, tree_name
+from rootman.names import BASE, StageKind, StageName, tree_name
 from rootman.plan import Seed, choose_seed, without_spare
 from rootman.seal import SealRecord
 from rootman.store import STAGE_META, STAGE_ROOT
+from rootman.supply import OldTree
 from rootman.survey import Check
 from rootman.wanted import Delta
 
@@ -31,18 +32,34 @@ if TYPE_CHECKING:
 _TRUSTED_DRIFT: Final = 100
 
 
-def likely_record(store: Store, state: StoreState, stack: ExitStack) -> SealRecord | None:
-    """Return the record of the seed that is likely to be used, None where there is none."""
-    seed = choose_seed(state)
-    if seed.kind == "empty":
-        return None
-    with suppress(RootmanError, OSError):  # of a spare that will not be trusted
-        record_fd = _open_record(store, seed)
-        stack.callback(os.close, record_fd)
-        record = SealRecord(record_fd, f"seal record of version {seed.number}")
-        record.summary()
-        return record
-    return None
+def trees_at_hand(store: Store, state: StoreState, stack: ExitStack) -> list[OldTree]:
+    """Return what packs may lead from: the likely seed, and the tree that is current.
+
+    They differ after a rollback, when the spare is a clone of what was current before.
+    """
+    seeds = [choose_seed(state)]
+    if state.current is not None and state.sealed(state.current) is not None:
+        seeds.append(Seed("tree", state.current))
+    found = []
+    for seed in dict.fromkeys(seeds):
+        if seed.kind != "empty":
+            with suppress(RootmanError, OSError):  # of a spare that will not be trusted
+                tree = _open_tree(store, state, seed, stack)
+                with tree.record.part(BASE):  # all its files are there
+                    found.append(tree)
+    return found
+
+
+def _open_tree(store: Store, state: StoreState, seed: Seed, stack: ExitStack) -> OldTree:
+    if seed.kind == "spare":
+        stage = str(StageName(StageKind.SPARE, seed.number))
+        root_fd = open_dir(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging)
+    else:
+        root_fd = open_dir(tree_name(state.settings.os_name, seed.number), dir_fd=store.fd)
+    stack.callback(os.close, root_fd)
+    record_fd = _open_record(store, seed)
+    stack.callback(os.close, record_fd)
+    return OldTree(SealRecord(record_fd, f"seal record of version {seed.number}"), root_fd)
 
 
 def _open_record(store: Store, seed: Seed) -> int:
@@ -93,7 +110,7 @@ def _try_seed(
     try:
         delta = _checked_delta(wanted, tree, ())
         drift = tree.check.drift()
-    except InvalidInput as error:
+    except (InvalidInput, OSError) as error:
         if seed.kind == "spare" and not tree.record.is_sound():
             raise _UntrustedSeed(error) from error
         raise
@@ -111,16 +128,8 @@ def _checked_delta(wanted: Wanted, tree: SeedTree | None, drift: Sequence[Drift]
 
 def _open_seed(opened: Session, state: StoreState, seed: Seed, stack: ExitStack) -> SeedTree:
     """Open the seed and start its quick check."""
-    store = opened.store
-    if seed.kind == "spare":
-        stage = str(StageName(StageKind.SPARE, seed.number))
-        root = open_dir(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging)
-    else:
-        root = open_dir(tree_name(state.settings.os_name, seed.number), dir_fd=store.fd)
-    stack.callback(os.close, root)
-    record_fd = _open_record(store, seed)
-    stack.callback(os.close, record_fd)
-    record = SealRecord(record_fd, f"seal record of version {seed.number}")
+    tree = _open_tree(opened.store, state, seed, stack)
+    record, root = tree.record, tree.root_fd
     digests = record.digests()
     # A spare is rootman's alone, in a directory that nobody else has a way into.
     stamps = record.stamps(digests) if seed.kind == "spare" else None

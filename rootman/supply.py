@@ -22,7 +22,7 @@ from rootman.repo.source import Missing
 from rootman.whole import compress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -39,16 +39,38 @@ _PACK_FRAMES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class OldPart:
-    """What the store has of a bundle: a part of the tree with this seal record."""
+class OldTree:
+    """A tree that there is already: its seal record and its root, both open."""
 
     record: SealRecord
+    root_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class OldPart:
+    """What a tree that there is already has of a bundle: the manifest ``digest``."""
+
+    tree: OldTree
     bundle: str
     digest: str
 
     def manifest(self) -> AbstractContextManager[Iterator[bytes]]:
         """Open its manifest as a stream."""
-        return self.record.part(self.bundle)
+        return self.tree.record.part(self.bundle)
+
+
+def parts_of(trees: Iterable[OldTree], bundle: str) -> list[OldPart]:
+    """Return what ``trees`` have of a bundle, each manifest once.
+
+    Raises:
+        InvalidInput: the record of one is damaged.
+    """
+    found: dict[str, OldPart] = {}
+    for tree in trees:
+        digest = tree.record.summary().parts.get(bundle)
+        if digest is not None:
+            found.setdefault(digest, OldPart(tree, bundle, digest))
+    return list(found.values())
 
 
 class Supply:
@@ -68,13 +90,14 @@ class Supply:
         self._objects = objects
         self._bundle = bundle
         self._delivery: Delivery | None = None
+        self._root_fd: int | None = None  # of the tree that the delivery leads from
         self.fetched = 0
 
-    def manifest(self, old: OldPart | None, *, room: int, keep: bool) -> BinaryIO:
+    def manifest(self, olds: Sequence[OldPart], *, room: int, keep: bool) -> BinaryIO:
         """Return the compressed manifest, open. What is far away is fetched first.
 
-        ``old`` is what the store has of the bundle, ``room`` how many bytes the disk has.
-        What is near is fetched, too, where it is to be kept.
+        ``olds`` are what the store has of the bundle, the likely first, ``room`` is how many
+        bytes the disk has. What is near is fetched, too, where it is to be kept.
         """
         if not keep and not self.uses_packs:
             return self._repository.open_manifest(self._bundle.manifest)
@@ -82,11 +105,11 @@ class Supply:
         step = f"fetch the manifest {self._bundle.manifest}"
         self._reporter.step(step)
         with explained(step):
-            found = self._known(old)
+            found = self._known(olds)
             if found is None and self.uses_packs:
-                found = self._by_pack(old)
+                found = self._by_pack(olds)
             if found is None and not self._repository.is_complete:
-                raise self._no_way(old)
+                raise self._no_way(olds)
             return found or fetch_manifest(
                 self._fs, self._objects, self._repository, self._bundle, room=room
             )
@@ -96,8 +119,8 @@ class Supply:
         """Whether a pack is better than files: they are far away, or not there."""
         return not self._repository.is_near or not self._repository.is_complete
 
-    def _no_way(self, old: OldPart | None) -> NotFound:
-        version = old.record.summary().version if old else None
+    def _no_way(self, olds: Sequence[OldPart]) -> NotFound:
+        version = olds[0].tree.record.summary().version if olds else None
         of = "" if self._bundle.name == BASE else f" of {self._bundle.name}"
         here = f"version {version}" if version else "nothing"
         return NotFound(
@@ -105,24 +128,23 @@ class Supply:
             hint=f"rootman export REPO --from {version or 'empty'}",
         )
 
-    def _known(self, old: OldPart | None) -> BinaryIO | None:
-        """Return the manifest that the store's own tree has, kept in ``objects/``, if it has it."""
-        if old is None or old.digest != self._bundle.manifest:
-            return None
-        name = compressed_file(old.digest)
-        try:
-            with self._objects.arriving(name) as fd:
-                self._copy(old, lambda data: self._fs.write(fd, data))
-        except InvalidInput:
-            return None  # the record is damaged: it comes from elsewhere
-        return self._objects.open(name)
+    def _known(self, olds: Sequence[OldPart]) -> BinaryIO | None:
+        """Return the manifest from a tree that has it, kept in ``objects/``, if one has it."""
+        name = compressed_file(self._bundle.manifest)
+        for old in olds:
+            if old.digest == self._bundle.manifest:
+                with suppress(InvalidInput):  # its record is damaged
+                    with self._objects.arriving(name) as fd:
+                        self._copy(old, partial(self._fs.write, fd))
+                    return self._objects.open(name)
+        return None
 
     def _copy(self, old: OldPart, write: Callable[[bytes], object]) -> None:
         with old.manifest() as stream:
             what = f"manifest {old.digest} of the store's own tree"
             compress(verified_content(stream, what, old.digest, self._bundle.manifest_size), write)
 
-    def passing_manifest(self, old: OldPart | None, *, room: int) -> BinaryIO:
+    def passing_manifest(self, olds: Sequence[OldPart], *, room: int) -> BinaryIO:
         """Return the compressed manifest, open, without keeping anything in the store."""
         if self._repository.is_near and self._repository.is_complete:
             return self._repository.open_manifest(self._bundle.manifest)
@@ -130,19 +152,21 @@ class Supply:
 
         refuse_without_room(self._bundle, room)
         file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the caller closes it
-        if old is not None and old.digest == self._bundle.manifest:
-            with suppress(InvalidInput):
-                self._copy(old, file.write)
-                return file
-            file.seek(0)
-            file.truncate()
+        for old in olds:
+            if old.digest == self._bundle.manifest:
+                with suppress(InvalidInput):
+                    self._copy(old, file.write)
+                    return file
+                file.seek(0)
+                file.truncate()
         if not self._repository.is_complete:
-            delivery = self._order(old)
-            if delivery is None:
-                raise self._no_way(old)
-            with closing(delivery):
-                self._revise(delivery, old, file.write)
-            return file
+            for one in olds or (None,):
+                delivery = self._order(one)
+                if delivery is not None:
+                    with closing(delivery):
+                        self._revise(delivery, one, file.write)
+                    return file
+            raise self._no_way(olds)
 
         def write(source: BinaryIO) -> None:
             file.seek(0)
@@ -152,8 +176,16 @@ class Supply:
         self._repository.obtain_manifest(self._bundle.manifest, write)
         return file
 
-    def _by_pack(self, old: OldPart | None) -> BinaryIO | None:
+    def _by_pack(self, olds: Sequence[OldPart]) -> BinaryIO | None:
         """Return the manifest that a pack makes, None where there is no pack that does."""
+        for old in olds or (None,):
+            found = self._by_pack_from(old)
+            if found is not None:
+                self._root_fd = old.tree.root_fd if old is not None else None
+                return found
+        return None
+
+    def _by_pack_from(self, old: OldPart | None) -> BinaryIO | None:
         for _ in range(2):
             delivery = self._order(old)
             if delivery is None:
@@ -211,22 +243,16 @@ class Supply:
         except Missing:
             return None
 
-    def unpack(
-        self,
-        lines: Iterator[bytes],
-        root_fd: int | None,
-        report: Callable[[int], None],
-    ) -> None:
+    def unpack(self, lines: Iterator[bytes], report: Callable[[int], None]) -> None:
         """Have in ``objects/`` what the pack has, if there is one.
 
-        ``lines`` are those of the bundle's manifest, ``root_fd`` is the tree that there is
-        already, None for none.
+        ``lines`` are those of the bundle's manifest.
         """
         delivery = self._delivery
         if delivery is None:
             return
         try:
-            delivery.files(lines, root_fd, report)
+            delivery.files(lines, self._root_fd, report)
         except InvalidInput as error:
             self._reporter.warn(f"{error}: the rest comes file by file")
             delivery.discard()

@@ -32,7 +32,7 @@ from rootman.plan import (
 from rootman.provision import Provision
 from rootman.release import serialise
 from rootman.repo.layout import object_path
-from rootman.seeding import find_seed, likely_record
+from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
 from rootman.switching import plan_known
 
@@ -187,9 +187,9 @@ def _build(
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
     room = _room(opened.store.fd)
-    old = likely_record(opened.store, state, stack) if provision.uses_packs else None
+    olds = trees_at_hand(opened.store, state, stack) if provision.uses_packs else []
     wanted = provision.wanted(
-        old, room=room.free_bytes, keep=options.download_only, rehearse=options.dry_run
+        olds, room=room.free_bytes, keep=options.download_only, rehearse=options.dry_run
     )
     seed, tree, delta = find_seed(opened, state, wanted, stack)
     directories = len(tree.digests) if tree else 0

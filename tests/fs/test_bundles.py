@@ -424,6 +424,23 @@ def test_a_file_for_a_base_that_did_not_change(lab: Lab) -> None:
     check(lab, 3, "games")
 
 
+def test_a_file_for_what_is_current_after_a_rollback(lab: Lab) -> None:
+    """OF-3: the spare is of another tree then, without the bundle, and the file leads from this."""
+    lab.add("vi", "games")
+    lab.remove("games")
+    lab.remove("vi")
+    lab.rollback("1.2")
+    assert [str(one.name) for one in lab.scan().stages] == ["spare.1.3"]
+    output = str(lab.home / "1-2.rootman")
+    export(str(lab.repo), 2, [1], output, fs=RealFs())
+    os.rename(lab.repo, lab.home / "away")
+
+    with OfflineSource(output) as source:
+        lab.upgrade_from(source, 2)
+
+    check(lab, 2, "spell", "vi")
+
+
 def test_a_file_without_a_pack_for_a_bundle(lab: Lab) -> None:
     """OF-4: it is named, and what to export."""
     output = str(lab.home / "1.rootman")

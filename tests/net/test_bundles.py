@@ -170,6 +170,22 @@ def test_a_damaged_pack_of_one_bundle(lab: Lab, name: str) -> None:
     check(lab, 2, "editor", "spell")
 
 
+@pytest.mark.parametrize("name", ["manifest.zst", "edits.zst", "seal.json", "bundle"])
+@pytest.mark.parametrize("how", ["missing", "garbage"])
+def test_a_damaged_record_of_the_spare(lab: Lab, name: str, how: str) -> None:
+    """PK-2, TR-13: it is not used, and what it would have had comes from elsewhere."""
+    lab.add("editor")
+    meta = lab.control / "staging/spare.1.1/meta"
+    found = max(meta.iterdir(), key=lambda path: len(path.name))
+    path = found if name == "bundle" else meta / name
+    path.unlink()  # the tree has it, too
+    if how == "garbage":
+        path.write_bytes(b"garbage")
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+    check(lab, 2, "editor", "spell")
+
+
 @pytest.mark.parametrize("skip", range(8))
 def test_what_came_before_a_kill_is_not_asked_for_again(lab: Lab, skip: int) -> None:
     """HT-9: of no bundle."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman.boot.block import BootState
 from rootman.choice import choose
 from rootman.delta import Needs
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
@@ -21,6 +22,7 @@ from rootman.plan import (
     choose_seed,
     falling_out,
     find_known,
+    next_number,
     plan_adoption,
     plan_pin,
     plan_prune,
@@ -530,6 +532,33 @@ def test_a_tree_that_is_here_is_found(
 ) -> None:
     """RL-12."""
     assert known_of(state, release(version)) == maybe(known)
+
+
+@pytest.mark.parametrize(
+    ("state", "version", "following"),
+    [
+        (store(6, current=6), 7, 7),
+        (store(6, 7, current=7), 7, "7.1"),
+        (store(7, "7.1", "7.9", current=7), 7, "7.10"),
+        (store(6, "7.1", current=6), 7, "7.2"),
+        (store(7, "7.1", current=7, unsealed=["7.1"]), 7, "7.2"),
+        (replace(store(7, current=7), obstacles=frozenset({"olpc.7.1"})), 7, "7.2"),
+        (replace(store(7, current=7), boot=BootState(bad=("olpc.7.1", "olpc.7.2"))), 7, "7.3"),
+        (replace(store(6, current=6), boot=BootState(bad=("olpc.7",))), 7, 7),
+    ],
+)
+def test_the_number_of_another_tree(state: StoreState, version: int, following: Number) -> None:
+    """RL-12, ST-2: nothing else has its name, and none that is bad had it."""
+    assert next_number(state, version) == number(following)
+
+
+def test_a_tree_with_other_bundles_is_another_tree() -> None:
+    """RL-12."""
+    seven = replace(
+        release(7), bundles=(Bundle("base", HASH, 1, 1, 1), Bundle("games", OTHER, 1, 1, 1))
+    )
+    assert known_of(store(6, 7, current=6), seven) == number(7)
+    assert known_of(store(6, 7, current=6), seven, "games") is None
 
 
 @pytest.mark.parametrize(
