@@ -83,7 +83,7 @@ def test_grub_boots_a_store(make_fs: MakeFs, tmp_path: Path, kind: Kind) -> None
     filesystem = make_fs(kind, size_mib=320 if kind == "xfs" else 64)
     machine = device(filesystem)
     uuid = subprocess.run(
-        ("blkid", "-o", "value", "-s", "UUID", filesystem.device),
+        ("blkid", "-p", "-o", "value", "-s", "UUID", filesystem.device),
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     kernel = "(hd0)/store/{}/boot/vmlinuz-6.1.0-28-amd64"
