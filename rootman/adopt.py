@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 from rootman.building import Building
 from rootman.entries import make_plain, open_quietly
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
-from rootman.execute import Executor, explained, write_file
+from rootman.execute import Executor, explained
 from rootman.names import BASE, CONTROL, check_os_name
 from rootman.objects import copy_verified
 from rootman.plan import plan_adoption
 from rootman.removal import remove_tree
 from rootman.scanner import scan_tree
+from rootman.smallfiles import write_file
 from rootman.store import STATE_DIRS, STATE_FILE, scan
 from rootman.survey import differences
 from rootman.treedirs import TreeDirs, split

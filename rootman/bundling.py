@@ -85,17 +85,6 @@ def _release_of(tree: Tree, repository: Repository) -> Release:
         raise NotFound(str(error), hint="upgrade first: rootman upgrade") from error
 
 
-def sealed_release(store: Store, tree: Tree) -> Release:
-    """Return the release that ``tree`` was sealed from.
-
-    Raises:
-        NotFound: it was taken in, and is of none.
-        InvalidInput: it is damaged.
-    """
-    with Repository(SealedRelease(store, tree)) as record:
-        return record.read_release(tree.number.version)
-
-
 class SealedRelease:
     """The source that a tree is, by its record: its release, and nothing besides.
 

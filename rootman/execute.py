@@ -17,6 +17,7 @@ from rootman.errors import NoSpace, SystemFailure
 from rootman.fsops import opened
 from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
 from rootman.removal import empty_directory, remove_tree
+from rootman.smallfiles import put_file
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -265,23 +266,8 @@ def write_state(fs: Fs, store: Store, data: bytes) -> None:
     Raises:
         OSError: the system refused.
     """
-    write_file(fs, _NEW_STATE, data, dir_fd=store.staging)
-    fs.rename(_NEW_STATE, STATE_FILE, source_fd=store.staging, target_fd=store.control)
+    put_file(fs, STATE_FILE, data, new=_NEW_STATE, staging=store.staging, dir_fd=store.control)
     fs.fsync(store.control)
-
-
-def write_file(fs: Fs, name: str, data: bytes, *, dir_fd: int) -> None:
-    """Make the file ``name`` with ``data`` in it, durable but for its name.
-
-    Raises:
-        OSError: the system refused.
-    """
-    fd = fs.create(name, dir_fd=dir_fd)
-    try:
-        fs.write(fd, data)
-        fs.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager
