@@ -50,7 +50,7 @@ def record_life(system: Path, disk: Path) -> Recording:
         machine.reboot()
         boots(machine, 1, RECORDED)
         assert machine.try_run("grep mine /etc/group")[0] != 0
-        assert machine.boots == 4
+        assert machine.boots == 4, machine.said
     return recording
 
 

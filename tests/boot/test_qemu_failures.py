@@ -51,7 +51,7 @@ def test_a_version_that_fails_goes_away_by_itself(system: Path, disk: Path, vers
         on_host(root, "upgrade", root / f"{version}.rootman")
     with Machine(disk) as machine:
         assert booted(machine) == ("olpc.1", "of the loader", "ro")
-        assert machine.boots == ATTEMPTS + 1
+        assert machine.boots == ATTEMPTS + 1, machine.said
         assert machine.said.count(f"rootman: olpc.{version} (current)\n") == ATTEMPTS
         assert machine.said.count(SIGNS[version]) == ATTEMPTS
         if version == UNHEALTHY:
@@ -122,7 +122,7 @@ def test_a_damaged_store_boots(system: Path, disk: Path, damage: Damage) -> None
     tree, why = damage.boots
     with Machine(disk) as machine:
         assert booted(machine) == (tree, "of the loader", "ro")
-        assert machine.boots == 1
+        assert machine.boots == 1, machine.said
         assert f"rootman: {tree} ({why})\n" in machine.said
         status = machine.run("rootman status")
     assert damage.said in status

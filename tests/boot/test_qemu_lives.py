@@ -34,7 +34,7 @@ def test_a_life_read_only(system: Path, disk: Path) -> None:
         machine.run("rootman rollback")
         machine.reboot()
         boots(machine, 1, "ro")
-        assert machine.boots == 3
+        assert machine.boots == 3, machine.said
 
 
 def test_a_life_as_it_is(system: Path, disk: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_life_as_it_is(system: Path, disk: Path) -> None:
         machine.run("rootman rollback")
         machine.reboot()
         boots(machine, 1, "rw")
-        assert machine.boots == 3
+        assert machine.boots == 3, machine.said
 
 
 def test_a_life_guarded(system: Path, disk: Path) -> None:
@@ -84,4 +84,4 @@ def test_a_life_guarded(system: Path, disk: Path) -> None:
         boots(machine, 1, "guard")
         machine.run("grep mine /etc/passwd")
         assert "mine" not in machine.run("cat /rootfs/olpc.2/etc/passwd")
-        assert machine.boots == 3
+        assert machine.boots == 3, machine.said
