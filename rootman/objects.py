@@ -23,7 +23,7 @@ from rootman.entries import (
 )
 from rootman.errors import InvalidInput, NotFound
 from rootman.store import open_below
-from rootman.textstream import Hashed, decompress
+from rootman.textstream import Bounded, Hashed, OtherContent, compressed_limit, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Behind the name of what is on its way, and not verified yet.
 PART: Final = ".part"
+MADE: Final = "made"
+"""What a manifest is called while it is made here, and not fetched."""
 _DIGITS: Final = 64  # of a hash; other names are longer
 
 
@@ -45,8 +47,10 @@ class Origin(Protocol):
         """Whether an object can be had at the speed of the disk."""
         ...
 
-    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
-        """Give the zstd-compressed content with this SHA-256 to ``use``.
+    def obtain_object(
+        self, digest: str, use: Callable[[BinaryIO], None], at: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Give the zstd-compressed content with this SHA-256 to ``use``, from the byte ``at`` on.
 
         It may be given again, from another place, where ``use`` raises ``InvalidInput``.
         Several threads may ask at once.
@@ -62,13 +66,15 @@ class NoOrigin:
 
     is_near = True
 
-    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+    def obtain_object(
+        self, digest: str, use: Callable[[BinaryIO], None], at: Callable[[], int] = lambda: 0
+    ) -> None:
         """Refuse.
 
         Raises:
             NotFound: always.
         """
-        del use
+        del use, at
         raise NotFound(
             f"object {digest}: not in this store", hint="give a repository that has it: --from REPO"
         )
@@ -119,14 +125,6 @@ class Objects:
         """
         came = set(os.listdir(self._fd)) - self._doubtful
         return set(prefixes).difference(hash_prefix(name) for name in came if len(name) == _DIGITS)
-
-    def was_left(self, digest: str) -> bool:
-        """Whether an earlier process left the content here; it is hashed now.
-
-        Raises:
-            OSError: it cannot be read, or removed where it is damaged.
-        """
-        return digest in self._doubtful and self.has(digest)
 
     def open(self, name: str) -> BinaryIO:
         """Return the file ``name``, open for reading.
@@ -244,7 +242,8 @@ class Objects:
         what = f"object {digest}"
 
         def write(source: BinaryIO) -> None:
-            content = verified_content(decompress(source, what), what, digest, size)
+            bounded = Bounded(source, compressed_limit(size), what)
+            content = verified_content(decompress(bounded, what), what, digest, size)
             fd = self._fs.create(digest, dir_fd=self._fd)
             try:
                 write_content(self._fs, fd, content)
@@ -324,13 +323,13 @@ def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int)
     """Pass on the content of ``what``; a wrong one fails, at the latest at its end.
 
     Raises:
-        InvalidInput: it has another hash, or not the ``size`` bytes its manifest promised.
+        OtherContent: it has another hash, or not the ``size`` bytes its manifest promised.
     """
     content = Hashed(_limited(stream, size, what))
     yield from content
     content.verify(digest, what)
     if content.size != size:
-        raise InvalidInput(f"{what} has {content.size} bytes; its manifest says {size} bytes")
+        raise OtherContent(f"{what} has {content.size} bytes; its manifest says {size} bytes")
 
 
 def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:
@@ -339,5 +338,5 @@ def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:
     for chunk in stream:
         seen += len(chunk)
         if seen > size:
-            raise InvalidInput(f"{what}: longer than the {size} bytes its manifest says")
+            raise OtherContent(f"{what}: longer than the {size} bytes its manifest says")
         yield chunk

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from rootman.comparison import known_lines
 from rootman.delta import hash_prefix
@@ -19,6 +20,7 @@ from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import content_digest, parse_line
+from rootman.objects import MADE
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of
@@ -27,7 +29,7 @@ from rootman.wanted import CompressedManifest
 from rootman.whole import Part, Whole, put_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import ExitStack
 
     from rootman.choice import Choice
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from rootman.session import Session
     from rootman.store import Store
     from rootman.supply import OldTree
-
-_WHOLE: Final = "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Provision:
         self._reporter.step(step)
         with (
             explained(step),
-            self._objects.arriving(_WHOLE, lambda: compressed_file(whole.manifest)) as fd,
+            self._objects.arriving(MADE, lambda: compressed_file(whole.manifest)) as fd,
         ):
             whole = put_together(base, others, lambda data: self._fs.write(fd, data))
         return whole, self._objects.open(compressed_file(whole.manifest))
@@ -150,8 +150,7 @@ class Provision:
             self._reporter.fetched(min(last, total), total)
 
         for part, supply in zip(self._parts, self._supplies, strict=True):
-            lines = known_lines(part.manifest.stream())
-            supply.unpack(lines, report)
+            supply.unpack(partial(_lines, part.manifest), report)
             before = last
         if self._olds:
             missing = self._objects.lacking(needs.contents)
@@ -188,6 +187,10 @@ class Provision:
     def keep(self, store: Store, release: bytes) -> None:
         """Keep the document of the release beside what was fetched."""
         keep_release(self._fs, store, self._objects, release)
+
+
+def _lines(manifest: CompressedManifest) -> Iterator[bytes]:
+    return known_lines(manifest.stream())
 
 
 def reuse(objects: Objects, tree: OldTree, missing: set[int]) -> None:

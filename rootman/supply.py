@@ -16,7 +16,7 @@ from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import HEADER
 from rootman.names import BASE
-from rootman.objects import verified_content
+from rootman.objects import MADE, verified_content
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.textstream import compress
@@ -90,7 +90,7 @@ class Supply:
         self._objects = objects
         self._bundle = bundle
         self._delivery: Delivery | None = None
-        self._root_fd: int | None = None  # of the tree that the delivery leads from
+        self._old: OldPart | None = None  # that the delivery leads from
         self.fetched = 0
 
     def manifest(self, olds: Sequence[OldPart], *, room: int, keep: bool) -> BinaryIO:
@@ -134,7 +134,7 @@ class Supply:
         for old in olds:
             if old.digest == self._bundle.manifest:
                 with suppress(InvalidInput):  # its record is damaged
-                    with self._objects.arriving(name) as fd:
+                    with self._objects.arriving(MADE, lambda: name) as fd:
                         self._copy(old, partial(self._fs.write, fd))
                     return self._objects.open(name)
         return None
@@ -181,7 +181,7 @@ class Supply:
         for old in olds or (None,):
             found = self._by_pack_from(old)
             if found is not None:
-                self._root_fd = old.tree.root_fd if old is not None else None
+                self._old = old
                 return found
         return None
 
@@ -208,7 +208,7 @@ class Supply:
     def _manifest_of(self, delivery: Delivery, old: OldPart | None) -> BinaryIO:
         """Return the manifest that a pack makes, kept in ``objects/``."""
         name = compressed_file(self._bundle.manifest)
-        with self._objects.arriving(name) as fd:
+        with self._objects.arriving(MADE, lambda: name) as fd:
             self._revise(delivery, old, lambda data: self._fs.write(fd, data))
         return self._objects.open(name)
 
@@ -243,20 +243,35 @@ class Supply:
         except Missing:
             return None
 
-    def unpack(self, lines: Iterator[bytes], report: Callable[[int], None]) -> None:
+    def unpack(self, lines: Callable[[], Iterator[bytes]], report: Callable[[int], None]) -> None:
         """Have in ``objects/`` what the pack has, if there is one.
 
-        ``lines`` are those of the bundle's manifest.
+        ``lines`` returns those of the bundle's manifest.
         """
         delivery = self._delivery
         if delivery is None:
             return
         try:
-            delivery.files(lines, self._root_fd, report)
+            delivery.files(lines(), self._old.tree.root_fd if self._old else None, report)
         except InvalidInput as error:
-            self._reporter.warn(f"{error}: the rest comes file by file")
             delivery.discard()
+            self._delivery = self._anew() if delivery.is_old else None
+            if self._delivery is None:
+                self._reporter.warn(f"{error}: the rest comes file by file")
+            self.unpack(lines, report)
         self.fetched += delivery.fetched
+
+    def _anew(self) -> Delivery | None:
+        """Return the pack from its beginning, its manifest read, if there is one that is sound."""
+        delivery = self._order(self._old)
+        if delivery is None:
+            return None
+        try:
+            self._revise(delivery, self._old, lambda _: None)
+        except InvalidInput:
+            delivery.discard()
+            return None
+        return delivery
 
     def __enter__(self) -> Self:
         return self

@@ -232,6 +232,29 @@ def test_a_torn_part_is_begun_anew(lab: Lab) -> None:
     check_upgraded(lab)
 
 
+@pytest.mark.parametrize("at", [300, 900, -40])
+def test_a_part_that_is_torn_in_the_middle(lab: Lab, at: int) -> None:
+    """PK-2, HT-9: it is begun anew once, and what it had made by then is not made again."""
+    kill = KillBefore(KILLS["the tree begun"])
+    with web_server(lab.repo) as server:
+
+        def upgrade() -> None:
+            lab.upgrade_from(server.source(), 2, interposed(lab.make_fs(), kill))
+
+        assert Forked(upgrade).result() is None
+        (kept,) = (lab.control / "objects").glob("*.pack.part")
+        data = kept.read_bytes()
+        kept.write_bytes(data[:at] + bytes(len(data[at:])))
+        made = [one for one in (lab.control / "objects").iterdir() if len(one.name) == 64]
+        made[0].unlink()
+        lab.upgrade_from(server.source(), 2)
+        assert packs_of(server)[-1] == packs_of(server)[0]
+        assert server.ranges[-1] == "-"
+        assert objects_of(server) == []
+    assert not any("pack" in one for one in lab.heard.warnings)
+    check_upgraded(lab)
+
+
 def test_a_server_that_goes_away(lab: Lab) -> None:
     """HT-8: it is said, and the next try goes on."""
 

@@ -112,7 +112,7 @@ class _FullDisk:
     def close(self) -> None:
         self.given_up.set()
 
-    def was_left(self, _digest: str) -> bool:
+    def has(self, _digest: str) -> bool:
         return False
 
     def put(self, entry: Entry, content: Iterator[bytes]) -> None:
