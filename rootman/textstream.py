@@ -162,22 +162,28 @@ class Hashed:
         self.size = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            if self._thread is None and len(chunk) == CHUNK:
-                self._thread = _HashingThread(self._hash)
-                finalize(self, self._thread.end)
-            (self._thread or self._hash).update(chunk)
-            self.size += len(chunk)
-            yield chunk
+        try:
+            for chunk in self._stream:
+                if self._thread is None and len(chunk) == CHUNK:
+                    self._thread = _HashingThread(self._hash)
+                    finalize(self, self._thread.end)
+                (self._thread or self._hash).update(chunk)
+                self.size += len(chunk)
+                yield chunk
+        finally:
+            self._end_thread()  # also where the stream fails, which may be told for long
 
     @property
     def digest(self) -> str:
         """The SHA-256 of what passed so far."""
+        self._end_thread()
+        return self._hash.hexdigest()
+
+    def _end_thread(self) -> None:
         if self._thread is not None:
             self._thread.end()
             self._thread.join()
             self._thread = None
-        return self._hash.hexdigest()
 
     @contextmanager
     def verifying(self, digest: str, what: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from rootman.boot.planning import plan_bad, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
-from tests.builders import build
+from tests.builders import build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
 from tests.fault.trees import LISTS, VERSIONS, tree_with
@@ -256,6 +257,25 @@ def _half_fetched(lab: Lab) -> None:
     next(path for path in (lab.control / "objects").iterdir() if path.suffix == "").write_bytes(b"")
 
 
+def _half_of_a_file(lab: Lab) -> None:
+    """Have a download cut off in the middle of a large file, of which torn bytes are here."""
+    _two(lab)
+    lab.publish(5, {**VERSIONS[4], "usr/large": file(random.Random(4).randbytes(300_000))})
+
+    def keeps(call: Call) -> bool:
+        return call.op == "write" and call.paths[0].endswith(".zst.part")
+
+    fs = interposed(lab.make_fs(), KillBefore(keeps, 3))  # the first is the manifest
+    assert Forked(lambda: _download_large(lab, fs)).result() is None
+    (kept,) = (lab.control / "objects").glob("*.zst.part")
+    kept.write_bytes(kept.read_bytes()[:-10] + bytes(10))
+
+
+def _download_large(lab: Lab, fs: Fs) -> object:
+    """``rootman upgrade URL --download-only``."""
+    return lab.upgrade_from(Far(str(lab.repo), "far"), 5, fs, Options(download_only=True))
+
+
 # The ends of an upgrade from 2, with 1 before it, to 3.
 _TWO_TO_THREE: Final = (
     shape(2, 1, 1, 2),
@@ -412,6 +432,13 @@ SCENARIOS: Final = (
         "download, one was cut off while it fetched",
         _half_fetched,
         _download,
+        (shape(2, 1, 1, 2),),
+        names("settled"),
+    ),
+    Scenario(
+        "download, one was cut off in the middle of a file",
+        _half_of_a_file,
+        _download_large,
         (shape(2, 1, 1, 2),),
         names("settled"),
     ),

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from rootman.errors import InvalidInput, Unreachable
-from rootman.repo.mirrors import Mirrors
+from rootman.errors import InvalidInput, RootmanError, Unreachable
+from rootman.objects import Objects
+from rootman.partial import Partial
+from rootman.repo.mirrors import Mirrors, _Roving
 from tests.builders import differences, file, published, snapshot, symlink
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.net.servers import Scripted, web_server
@@ -261,3 +263,43 @@ def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
         pytest.raises(InvalidInput, match=sha256(of).hexdigest()),
     ):
         lab.upgrade_from(server.source(), 2)
+
+
+# --- the tests see what they are there to see --------------------------------------------
+
+
+def goes_on_no_more(_self: object, error: Exception) -> None:
+    raise error
+
+
+Mutant = tuple[type, str, "Callable[..., object]"]
+MUTANTS: dict[str, tuple[Mutant, Callable[[Lab], None]]] = {
+    "what comes is not kept": (
+        (Partial, "keep", lambda self: self._unkept.clear()),
+        test_an_object_goes_on_after_a_kill,
+    ),
+    "what is kept is not looked for": (
+        (Objects, "open_part", lambda _self, _name: None),
+        test_a_manifest_goes_on_after_a_kill,
+    ),
+    "what was torn stays": (
+        (Partial, "_begin_anew", lambda _self: None),
+        lambda lab: test_what_was_torn_is_begun_anew(lab, "object", other_bytes, knows_ranges=True),
+    ),
+    "what was torn is added to": (
+        (Partial, "_drop", lambda _self: None),
+        test_what_is_damaged_everywhere_is_not_kept,
+    ),
+    "mirrors do not go on": (
+        (_Roving, "_suffer", goes_on_no_more),
+        test_a_mirror_goes_on_in_the_middle,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (place, method, mutated), test = MUTANTS[name]
+    monkeypatch.setattr(place, method, mutated)
+    with pytest.raises((AssertionError, RootmanError, OSError)):
+        test(lab)
