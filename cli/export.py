@@ -45,7 +45,7 @@ def command(
 
     wanted = [one or None for one in origins]
     with Progress("export") as progress:
-        done = export(repository, version, wanted, output, fs=real_fs(), on_progress=progress.phase)
+        done = export(repository, version, wanted, output, fs=real_fs(), on_progress=progress.pack)
     if as_json:
         emit_json(
             {

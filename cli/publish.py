@@ -167,7 +167,7 @@ def _make_packs(
     from rootman.repo.repository import Repository
 
     version = result.release.version
-    make = partial(make_packs, repository, version, fs=real_fs(), on_progress=progress.phase)
+    make = partial(make_packs, repository, version, fs=real_fs(), on_progress=progress.pack)
     if origins:
         return list(make([one or None for one in origins]))
     with Repository.open(repository) as opened:

@@ -50,7 +50,7 @@ def command(repository: str, version: int | None, origins: tuple[int, ...], as_j
     wanted = [one or None for one in origins] or usual_origins(versions, target)
     with Progress("repo pack") as progress:
         packs = list(
-            make_packs(repository, target, wanted, fs=real_fs(), on_progress=progress.phase)
+            make_packs(repository, target, wanted, fs=real_fs(), on_progress=progress.pack)
         )
     if as_json:
         emit_json({"version": target, "packs": [document(one) for one in packs]})

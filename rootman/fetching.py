@@ -16,11 +16,12 @@ from queue import Empty, Queue, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rootman.delta import LANES, LARGE
 from rootman.entries import ContentWriter
 from rootman.objects import verified_content
 from rootman.partial import Partial
 from rootman.repo.layout import compressed_file
-from rootman.textstream import CHUNK, Bounded, compressed_limit, decompress_alongside
+from rootman.textstream import Bounded, compressed_limit, decompress_alongside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from rootman.objects import Objects
     from rootman.textstream import Readable
 
-LANES: Final = 8
 _ASKED: Final = 2 * LANES  # objects that are asked for or on their way
 _CHUNKS: Final = 2 * LANES  # of content that wait to be written
 _TICK: Final = 0.1  # seconds
@@ -126,7 +126,7 @@ class _Desk:
         """
         digest, size = entry.sha256, entry.size
         self.asked.add(digest)
-        if size <= CHUNK:
+        if size <= LARGE:
             return _Job(digest, size, None)
         partial = Partial(
             self._fs,
@@ -274,7 +274,7 @@ class _Lanes:
 
     def _receive(self, job: _Job, what: str, source: Readable) -> None:
         content = verified_content(decompress_alongside(source, what), what, job.digest, job.size)
-        if job.size <= CHUNK:
+        if job.partial is None:
             content = iter([b"".join(content)])  # verified before anything is written
         self.tell(_News(_Kind.BEGINS, job))
         for chunk in content:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
@@ -34,9 +36,12 @@ if TYPE_CHECKING:
 
 # Behind the name of what is on its way, and not verified yet.
 PART: Final = ".part"
+KEPT: Final = ".zst.part"
+"""Behind the hash of what comes, compressed, and is kept meanwhile."""
 MADE: Final = "made"
 """What a manifest is called while it is made here, and not fetched."""
 _DIGITS: Final = 64  # of a hash; other names are longer
+_HASH: Final = re.compile(r"[0-9a-f]{64}(\.zst)?(\.part)?\Z")
 
 
 class Origin(Protocol):
@@ -125,6 +130,35 @@ class Objects:
         """
         came = set(os.listdir(self._fd)) - self._doubtful
         return set(prefixes).difference(hash_prefix(name) for name in came if len(name) == _DIGITS)
+
+    def left(self, prefixes: Collection[int]) -> Counter[str]:
+        """Return how many bytes of what is wanted, by hash prefixes, an earlier process left.
+
+        They are told apart by what follows the hash in their names: nothing, or what says that
+        they are not whole.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        found = Counter[str]()
+        names = [name for name in self._doubtful if _HASH.match(name)]
+        wanted = set(prefixes) if names else set[int]()
+        for name in names:
+            if hash_prefix(name) in wanted:
+                status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+                found[name[_DIGITS:]] += status.st_size
+        return found
+
+    def kept(self, name: str) -> int:
+        """Return how many bytes are here of what was begun under ``name`` by whomever.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        try:
+            return os.stat(name + PART, dir_fd=self._fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return 0
 
     def open(self, name: str) -> BinaryIO:
         """Return the file ``name``, open for reading.

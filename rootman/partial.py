@@ -1,4 +1,4 @@
-"""A file of a repository of which some may be here: what came of it is kept as it comes.
+"""A file of a repository of which some may be here: what came of it is kept as it comes (HT-9).
 
 The bytes are those that the repository has, in ``objects/NAME.part``, so that a later process
 asks for the rest alone. Nothing makes them durable on the way: a power cut may take the last
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rootman.errors import InvalidInput, RootmanError
-from rootman.repo.source import Missing
+from rootman.repo.source import Missing, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,9 +70,14 @@ class Partial(io.RawIOBase):
         self.fetched = 0
 
     @property
-    def kept(self) -> int:
-        """How many bytes an earlier process kept."""
-        return self._old
+    def to_come(self) -> int | None:
+        """How many bytes are not here yet, None where nobody says.
+
+        Raises:
+            RootmanError: it cannot be asked for.
+        """
+        size = size_of(self.ask())
+        return None if size is None else size - max(self._at, self._old)
 
     def readable(self) -> bool:
         """Say yes."""
@@ -152,7 +157,7 @@ class Partial(io.RawIOBase):
         if self._rest is None:
             if self._fetch is None:
                 raise AssertionError("nobody said where the rest is")
-            self._rest = self._fetch(self._at)
+            self._rest = self._fetch(max(self._at, self._old))
         return self._rest
 
     def keep(self) -> None:

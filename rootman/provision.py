@@ -20,7 +20,8 @@ from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import content_digest, parse_line
-from rootman.objects import MADE
+from rootman.objects import KEPT, MADE
+from rootman.plan import NO_DOWNLOAD, Download
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of
@@ -139,6 +140,23 @@ class Provision:
             whole = put_together(base, others, lambda data: self._fs.write(fd, data))
         return whole, self._objects.open(compressed_file(whole.manifest))
 
+    def download(self, needs: Needs) -> Download:
+        """Return what is still to come over a network of what ``needs`` sum up (HT-11).
+
+        Content that no pack has is counted as it is, and comes compressed.
+        """
+        if self._repository.is_near:
+            return NO_DOWNLOAD
+        packs = [supply.pack_to_come for supply in self._supplies]
+        apart = [part for part, pack in zip(self._parts, packs, strict=True) if pack is None]
+        size = needs.unique_bytes(None if len(apart) == len(packs) else _contents(apart))
+        left = self._objects.left(needs.contents)
+        come = max(size - left[""] - left[KEPT], 0)
+        manifests = sum(supply.manifest_to_come for supply in self._supplies)
+        whole = sum(pack or 0 for pack in packs)
+        kept = whole + min(sum(needs.largest), size)
+        return Download(whole, come + manifests, kept, left.total())
+
     def fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
         """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``."""
         total = needs.fetch_bytes
@@ -187,6 +205,12 @@ class Provision:
     def keep(self, store: Store, release: bytes) -> None:
         """Keep the document of the release beside what was fetched."""
         keep_release(self._fs, store, self._objects, release)
+
+
+def _contents(parts: Iterable[Part]) -> set[int]:
+    """Return the hash prefixes of all content of these parts."""
+    found = (content_digest(line) for part in parts for line in _lines(part.manifest))
+    return {hash_prefix(digest) for digest in found if digest}
 
 
 def _lines(manifest: CompressedManifest) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman.downloads import copy_manifest, fetch_manifest, refuse_without_room
-from rootman.errors import InvalidInput, NotFound
+from rootman.errors import InvalidInput, NotFound, RootmanError
 from rootman.execute import explained
 from rootman.manifest import HEADER
 from rootman.names import BASE
@@ -76,9 +76,12 @@ def parts_of(trees: Iterable[OldTree], bundle: str) -> list[OldPart]:
 class Supply:
     """The manifest of ``bundle`` and what packs have for it; a context manager.
 
-    ``fetched`` counts bytes that came from the repository as a pack. Methods raise
-    ``InvalidInput`` where the repository is not what it should be, ``Unreachable`` where it
-    cannot be asked, and ``OSError``.
+    ``fetched`` counts bytes that came from the repository as a pack. What is still to come is
+    known when there is the manifest: ``pack_to_come`` the bytes of the pack, None where there is
+    none or nobody says, ``manifest_to_come`` those of a manifest that comes by itself.
+
+    Methods raise ``InvalidInput`` where the repository is not what it should be,
+    ``Unreachable`` where it cannot be asked, and ``OSError``.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Supply:
         self._delivery: Delivery | None = None
         self._old: OldPart | None = None  # that the delivery leads from
         self.fetched = 0
+        self.pack_to_come: int | None = None
+        self.manifest_to_come = 0
 
     def manifest(self, olds: Sequence[OldPart], *, room: int, keep: bool) -> BinaryIO:
         """Return the compressed manifest, open. What is far away is fetched first.
@@ -152,29 +157,49 @@ class Supply:
 
         refuse_without_room(self._bundle, room)
         file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the caller closes it
-        for old in olds:
-            if old.digest == self._bundle.manifest:
-                with suppress(InvalidInput):
-                    self._copy(old, file.write)
-                    return file
-                file.seek(0)
-                file.truncate()
+        ways: list[Callable[[Callable[[bytes], object]], None]] = [
+            *(partial(self._copy, old) for old in olds if old.digest == self._bundle.manifest),
+            self._copy_kept,
+            *(partial(self._rehearse, old) for old in olds or (None,)),
+        ]
+        for way in ways:
+            with suppress(InvalidInput, FileNotFoundError):
+                way(file.write)
+                return file
+            _empty(file)
         if not self._repository.is_complete:
-            for one in olds or (None,):
-                delivery = self._order(one)
-                if delivery is not None:
-                    with closing(delivery):
-                        self._revise(delivery, one, file.write)
-                    return file
             raise self._no_way(olds)
 
         def write(source: BinaryIO) -> None:
-            file.seek(0)
-            file.truncate()
+            _empty(file)
             copy_manifest(source, self._bundle, file.write)
 
         self._repository.obtain_manifest(self._bundle.manifest, write)
+        self.manifest_to_come = file.tell()
         return file
+
+    def _copy_kept(self, write: Callable[[bytes], object]) -> None:
+        """Copy the manifest that an earlier process left."""
+        with self._objects.open(compressed_file(self._bundle.manifest)) as file:
+            copy_manifest(file, self._bundle, write)
+
+    def _rehearse(self, old: OldPart | None, write: Callable[[bytes], object]) -> None:
+        """Make the manifest by a pack of which nothing is kept.
+
+        Raises:
+            Missing: there is none.
+        """
+        delivery = self._order(old, keep=False)
+        if delivery is None:
+            raise Missing("there is no such pack")
+        with closing(delivery):
+            size = delivery.to_come
+            self._revise(delivery, old, write)
+        from rootman.packs.delivery import part_name
+
+        name = part_name(old.digest if old else "", self._bundle.manifest)
+        if size is not None:
+            self.pack_to_come = max(size - self._objects.kept(name), 0)
 
     def _by_pack(self, olds: Sequence[OldPart]) -> BinaryIO | None:
         """Return the manifest that a pack makes, None where there is no pack that does."""
@@ -202,6 +227,8 @@ class Supply:
                 delivery.close()
                 raise
             self._delivery = delivery
+            with suppress(RootmanError):  # whoever reads it will be told
+                self.pack_to_come = delivery.to_come
             return found
         return None
 
@@ -223,7 +250,7 @@ class Supply:
         with old.manifest() as stream:
             delivery.manifest(stream, size, write)
 
-    def _order(self, old: OldPart | None) -> Delivery | None:
+    def _order(self, old: OldPart | None, *, keep: bool = True) -> Delivery | None:
         from rootman.packs.delivery import Delivery
 
         origin = old.digest if old else ""
@@ -238,7 +265,7 @@ class Supply:
                 new,
                 fetch,
                 limit=limit,
-                keep=not self._repository.is_near,
+                keep=keep and not self._repository.is_near,
             )
         except Missing:
             return None
@@ -279,3 +306,8 @@ class Supply:
     def __exit__(self, *_: object) -> None:
         if self._delivery is not None:
             self._delivery.close()
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()

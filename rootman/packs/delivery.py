@@ -39,6 +39,11 @@ _READ_SIZE: Final = 1 << 16
 _IN_MEMORY: Final = 8 << 20  # bytes of a source
 
 
+def part_name(old: str, new: str) -> str:
+    """Return under which name in ``objects/`` what came of a pack is kept."""
+    return f"{new}-{layout.pack_file(old)}"
+
+
 class Delivery:
     """The pack that leads from the manifest ``old``, "" for no tree, to ``new``.
 
@@ -64,7 +69,7 @@ class Delivery:
         self._objects = objects
         self._old = old
         self._new = new
-        name = f"{new}-{layout.pack_file(old)}"
+        name = part_name(old, new)
         self._bytes = Partial(
             fs, objects, name, what="the pack", limit=limit, fetch=fetch, keep=keep
         )
@@ -91,6 +96,15 @@ class Delivery:
     def fetched(self) -> int:
         """How many bytes of the pack came from the repository."""
         return self._bytes.fetched
+
+    @property
+    def to_come(self) -> int | None:
+        """How many bytes of the pack are still to come, None where nobody says.
+
+        Raises:
+            RootmanError: it cannot be asked for.
+        """
+        return self._bytes.to_come
 
     def manifest(self, old: Iterator[bytes], size: int, write: Callable[[bytes], object]) -> None:
         """Give the new manifest, compressed, to ``write``; it is verified when this returns.

@@ -104,6 +104,11 @@ class _Download(io.RawIOBase):
         self._failures = 0
         self._failed_at = position
 
+    @property
+    def whole_size(self) -> int | None:
+        """How many bytes the file has, if the server said so (``source.size_of``)."""
+        return self._end
+
     def readable(self) -> bool:
         return True
 

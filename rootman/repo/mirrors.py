@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 from rootman.errors import InvalidInput, SystemFailure, Unreachable
+from rootman.repo.source import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -138,6 +139,11 @@ class _Roving(io.RawIOBase):
         self._copy: Source | None = None
         self._first: Exception | None = None
         self._file = self._find()
+
+    @property
+    def whole_size(self) -> int | None:
+        """How many bytes the file has, if the server said so (``source.size_of``)."""
+        return size_of(self._file)
 
     def readable(self) -> bool:
         return True

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rootman.fsops import Fs
+    from rootman.packs.packing import Phase
     from rootman.release import Release
     from rootman.repo.writer import Writer
 
-    Progress = Callable[[str, int], None]
+    Progress = Callable[[str, Phase, int, int], None]
 
 _TEMPORARY: Final = "pack"
 # How many versions before the newest a device may have, for a pack to be made for it.
@@ -99,8 +100,8 @@ def make_packs(
 
     They are for the repository in the folder ``where``.
     There is one for each bundle that differs (``ways``). One that is no smaller than its
-    objects is kept only ``at_any_size``. ``on_progress`` gets the name of the pack and how
-    many of its files are done.
+    objects is kept only ``at_any_size``. ``on_progress`` gets the name of the pack, what is being
+    done to it, and how much of how much.
 
     Raises:
         NotFound: there is no such release, or no repository.
@@ -168,10 +169,10 @@ class _Maker:
         writer.rename(_TEMPORARY, folder, layout.pack_file(way.old))
         return pack_of(size=size, kept=True, made=True)
 
-    def _report(self) -> Callable[[int], None] | None:
-        """Return what is told how many files are done."""
+    def _report(self) -> Callable[[Phase, int, int], None]:
+        """Return what is told how far the pack is."""
         if self.on_progress is None:
-            return None
+            return lambda _phase, _done, _total: None
         of = "" if self.way.name == BASE else f"of {self.way.name} "
         return partial(self.on_progress, f"{of}from {self.origin or 'nothing'}")
 

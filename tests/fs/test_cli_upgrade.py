@@ -164,6 +164,7 @@ def test_the_document_of_an_upgrade(machine: Machine) -> None:
         "bundles": [], "bundles_added": [], "bundles_removed": [],
         "added": 3, "removed": 2, "changed": 5, "restored": 0,
         "fetch_objects": 2, "fetch_bytes": 100_004, "fetched": 100_004,
+        "download_bytes": 0, "download_pack_bytes": 0,
     }  # fmt: skip
 
 

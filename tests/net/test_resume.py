@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from rootman.errors import InvalidInput, RootmanError, Unreachable
+from rootman import upgrade
+from rootman.errors import InvalidInput, NoSpace, RootmanError, Unreachable
 from rootman.objects import Objects
 from rootman.partial import Partial
+from rootman.plan import Download, Room
 from rootman.repo.mirrors import Mirrors, _Roving
+from rootman.upgrade import Options
 from tests.builders import differences, file, published, snapshot, symlink
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.net.servers import Scripted, web_server
@@ -230,6 +233,35 @@ def test_a_mirror_goes_on_in_the_middle(lab: Lab) -> None:
         lab.upgrade_from(mirrors, 2)
         assert asked(second, path) == [f"bytes={at}-"]
     check_upgraded(lab)
+
+
+def test_what_is_here_takes_no_room_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S6, HT-11: a disk that is full of what was fetched has room for the upgrade."""
+    path, size = object_path(BIG), (lab.repo / object_path(BIG)[1:]).stat().st_size
+    rehearsal = Options(dry_run=True)
+    with web_server(lab.repo) as server:
+        fresh = lab.upgrade_from(server.source(), 2, options=rehearsal)
+        manifest = (lab.repo / manifest_path(lab)[1:]).stat().st_size
+        content = len(BIG) + len(b"other")
+        assert fresh.download == Download(0, content + manifest, kept=len(BIG))
+        whole = size // PIECE
+        cut_off(lab, server, digest_of(path), whole)
+        here = sum(left.stat().st_size for left in left_of(lab))
+        assert here > 1_500_000  # its content, and it as it comes
+        room = Room(len(BIG) * 2 + 500_000 + 250 * 4096 - here, None)
+        monkeypatch.setattr(upgrade, "room_of", lambda _: room)
+        again = lab.upgrade_from(server.source(), 2, options=rehearsal)
+        assert again.download == Download(0, len(BIG) - whole * PIECE, len(BIG), here)
+        for left in left_of(lab):
+            left.unlink()
+        with pytest.raises(NoSpace):
+            lab.upgrade_from(server.source(), 2, options=rehearsal)
+
+
+def left_of(lab: Lab) -> list[Path]:
+    """Return what is here of objects, and not of the manifest."""
+    name = manifest_path(lab).rpartition("/")[2]
+    return [path for path in (lab.control / "objects").iterdir() if path.name != name]
 
 
 def test_a_part_that_nothing_needs_any_more(lab: Lab) -> None:

@@ -6,12 +6,14 @@ import gzip
 import os
 import random
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rootman import upgrade
 from rootman.errors import InvalidInput, NotFound, Unreachable
 from rootman.fsops import RealFs
+from rootman.plan import Download, check_room
 from rootman.repo.export import export
 from rootman.repo.offline import OfflineSource
 from rootman.repo.packs import make_packs
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.loopfs
 
+PIECE = 1 << 16
 _RANDOM = random.Random(5)
 PROGRAM = _RANDOM.randbytes(400_000)
 CHANGED = PROGRAM[:100_000] + b"patched" + PROGRAM[100_000:]
@@ -103,6 +106,60 @@ def test_a_pack_is_all_that_is_asked_for(lab: Lab) -> None:
         assert len(packs_of(server)) == 1
     assert result.fetched == pack_of(lab).stat().st_size < 2_500
     check_upgraded(lab)
+
+
+def test_what_a_pack_will_cost_is_said(lab: Lab) -> None:
+    """HT-11, TR-9: the pack is asked for its size, and nothing of it is kept."""
+    size, before = pack_of(lab).stat().st_size, contents(lab)
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2, options=Options(dry_run=True))
+        assert result.download == Download(packs=size, kept=size)
+        assert objects_of(server) == []
+        machine = Machine(lab.home)
+        found = machine.document("upgrade", server.url, "--insecure", "--dry-run")
+        assert found["download_bytes"] == found["download_pack_bytes"] == size
+        told = machine.run("upgrade", server.url, "--insecure", "--dry-run").lines[-2]
+        assert told == "a pack of 1.2 KiB to download, 891.5 KiB to write"
+    assert contents(lab) == before
+
+
+def test_what_is_here_of_a_pack_costs_nothing(lab: Lab) -> None:
+    """HT-11: a rehearsal counts the rest."""
+    size = pack_of(lab).stat().st_size
+
+    def cut(handler: Scripted, _count: int) -> bool:
+        if handler.path.startswith("/packs/"):
+            data = handler.content()
+            handler.say(200, Content_Length=len(data))
+            handler.send(data[:900])
+            handler.break_off()
+        return handler.path.startswith("/packs/")
+
+    with web_server(lab.repo, cut) as server, pytest.raises(Unreachable):
+        lab.upgrade_from(server.source(), 2)
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2, options=Options(dry_run=True))
+        assert result.download.packs == size - 900
+        assert lab.upgrade_from(server.source(), 2).fetched == size - 900
+
+
+def test_there_is_room_for_the_pack(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S6, HT-11: what is kept of it until the upgrade is done is counted before it is read."""
+    shutil.rmtree(lab.store)
+    lab.init()
+    size = pack_of(lab).with_name("empty.pack").stat().st_size
+    asked: list[Download] = []
+
+    def check(*arguments: Any, **more: Any) -> None:  # noqa: ANN401  passed through
+        asked.append(arguments[3])
+        check_room(*arguments, **more)
+
+    monkeypatch.setattr(upgrade, "check_room", check)
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+    (download,) = asked
+    assert download == Download(packs=download.packs, kept=download.packs)
+    assert 2 * PIECE < size - PIECE <= download.packs < size  # some is here, with the manifest
 
 
 def test_an_installation_by_a_pack(lab: Lab) -> None:
@@ -278,12 +335,14 @@ def test_a_server_that_goes_away(lab: Lab) -> None:
 
 
 def test_download_now_and_install_later(lab: Lab) -> None:
-    """HT-9: the second needs no server."""
+    """HT-9: the second needs no server, and nor does its rehearsal."""
     machine = Machine(lab.home)
     with web_server(lab.repo) as server:
         machine.run("upgrade", server.url, "--insecure", "--download-only")
         assert objects_of(server) == []
     lab.repo.rename(lab.home / "gone")
+    found = machine.document("upgrade", "--dry-run")
+    assert (found["version"], found["download_bytes"]) == (2, 0)
     machine.run("upgrade")
     check_upgraded(lab)
 
