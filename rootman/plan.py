@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.release import Release
-    from rootman.state import Stage, StoreState
+    from rootman.state import Stage, StoreState, Tree
 
 KEEP_DEFAULT: Final = 2
 _BLOCK: Final = 4096
@@ -444,8 +444,8 @@ def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
 
 
-def require(state: StoreState, number: TreeNumber) -> None:
-    """Refuse to go on without the sealed tree ``number``.
+def require(state: StoreState, number: TreeNumber) -> Tree:
+    """Return the sealed tree ``number``; refuse to go on without it.
 
     Raises:
         NotFound: there is no such tree.
@@ -457,6 +457,7 @@ def require(state: StoreState, number: TreeNumber) -> None:
         raise NotFound(f"{state.name_of(number)}: no such tree", hint=f"there are {there}")
     if tree.seal is None:
         raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
+    return tree
 
 
 def _mib(size: int) -> str:

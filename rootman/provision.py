@@ -168,7 +168,9 @@ class Provision:
             self._reporter.fetched(min(last, total), total)
 
         for part, supply in zip(self._parts, self._supplies, strict=True):
-            supply.unpack(partial(_lines, part.manifest), report)
+            # A pack from nothing has all there is, of which the seed has most.
+            only = set(needs.contents) if self._olds and supply.leads_from_nothing else None
+            supply.unpack(partial(_lines, part.manifest), report, only)
             before = last
         if self._olds:
             missing = self._objects.lacking(needs.contents)

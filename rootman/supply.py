@@ -22,7 +22,7 @@ from rootman.repo.source import Missing
 from rootman.textstream import compress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -160,7 +160,7 @@ class Supply:
         ways: list[Callable[[Callable[[bytes], object]], None]] = [
             *(partial(self._copy, old) for old in olds if old.digest == self._bundle.manifest),
             self._copy_kept,
-            *(partial(self._rehearse, old) for old in olds or (None,)),
+            *(partial(self._rehearse, old) for old in self._origins(olds)),
         ]
         for way in ways:
             with suppress(InvalidInput, FileNotFoundError):
@@ -203,12 +203,19 @@ class Supply:
 
     def _by_pack(self, olds: Sequence[OldPart]) -> BinaryIO | None:
         """Return the manifest that a pack makes, None where there is no pack that does."""
-        for old in olds or (None,):
+        for old in self._origins(olds):
             found = self._by_pack_from(old)
             if found is not None:
                 self._old = old
                 return found
         return None
+
+    def _origins(self, olds: Sequence[OldPart]) -> Sequence[OldPart | None]:
+        """Return what packs may lead from, the likely first.
+
+        That from nothing is more than objects are, but makes whatever a tree lacks (OF-4).
+        """
+        return [*olds, None] if not self._repository.is_complete else olds or [None]
 
     def _by_pack_from(self, old: OldPart | None) -> BinaryIO | None:
         for _ in range(2):
@@ -270,22 +277,34 @@ class Supply:
         except Missing:
             return None
 
-    def unpack(self, lines: Callable[[], Iterator[bytes]], report: Callable[[int], None]) -> None:
+    @property
+    def leads_from_nothing(self) -> bool:
+        """Whether the pack, if there is one, leads from no tree."""
+        return self._old is None
+
+    def unpack(
+        self,
+        lines: Callable[[], Iterator[bytes]],
+        report: Callable[[int], None],
+        only: Container[int] | None = None,
+    ) -> None:
         """Have in ``objects/`` what the pack has, if there is one.
 
-        ``lines`` returns those of the bundle's manifest.
+        ``lines`` returns those of the bundle's manifest. Of content it is ``only`` that with
+        these hash prefixes, where they are given.
         """
         delivery = self._delivery
         if delivery is None:
             return
         try:
-            delivery.files(lines(), self._old.tree.root_fd if self._old else None, report)
+            root_fd = self._old.tree.root_fd if self._old else None
+            delivery.files(lines(), root_fd, report, only)
         except InvalidInput as error:
             delivery.discard()
             self._delivery = self._anew() if delivery.is_old else None
             if self._delivery is None:
                 self._reporter.warn(f"{error}: the rest comes file by file")
-            self.unpack(lines, report)
+            self.unpack(lines, report, only)
         self.fetched += delivery.fetched
 
     def _anew(self) -> Delivery | None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
+from rootman.delta import hash_prefix
 from rootman.entries import open_quietly
 from rootman.errors import InvalidInput
 from rootman.packs.format import Role
@@ -28,7 +29,7 @@ from rootman.textstream import Hashed, OtherContent, compress
 from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from typing import Self
 
     from rootman.fsops import Fs
@@ -127,12 +128,17 @@ class Delivery:
         stream.verify(self._new, "the manifest that the pack makes")
 
     def files(
-        self, lines: Iterator[bytes], root_fd: int | None, on_progress: Callable[[int], None]
+        self,
+        lines: Iterator[bytes],
+        root_fd: int | None,
+        on_progress: Callable[[int], None],
+        only: Container[int] | None = None,
     ) -> None:
         """Have the files of the pack in ``objects/``, as far as it can be.
 
         ``lines`` are those of the new manifest, ``root_fd`` is the old tree, None for
-        none. ``on_progress`` gets the bytes of content that there are so far.
+        none. ``on_progress`` gets the bytes of content that there are so far. Files are passed
+        over whose hash prefix is not in ``only``, where that is given.
 
         Raises:
             InvalidInput: the pack is damaged; what was made before that is there.
@@ -142,6 +148,8 @@ class Delivery:
         with self._bytes.keeping(), Tree(root_fd) as tree, self._workshop() as workshop:
             for entry, content in workshop.files(lines, self._open(), tree):
                 self._bytes.keep()
+                if only is not None and hash_prefix(entry.sha256) not in only:
+                    continue
                 if not self._objects.has(entry.sha256):
                     # Of an old file that was changed comes another: this one comes by itself.
                     with suppress(OtherContent):
