@@ -75,6 +75,6 @@ def line(pack: Pack, version: int) -> str:
     of = "" if pack.bundle == "base" else f" of {pack.bundle}"
     way = f"pack{of} from {pack.old or 'nothing'} to {version}"
     if not pack.kept:
-        return f"{way}: not kept, with {size(pack.size)} no smaller than its objects"
+        return f"{way}: not kept, with {size(pack.size)} no smaller than what it stands for"
     known = "" if pack.made else ", there already"
     return f"{way}: {size(pack.size)} instead of {size(pack.instead)}{known}"

@@ -108,7 +108,7 @@ class Provision:
         for bundle, supply in zip(self._bundles, self._supplies, strict=True):
             known = parts_of(olds, bundle.name)
             if rehearse:
-                file = supply.passing_manifest(known, room=room)
+                file = supply.passing_manifest(known, room=room, rehearse=True)
             else:
                 file = supply.manifest(known, room=room, keep=keep)
             manifest = CompressedManifest(self._stack.enter_context(file), bundle.manifest)

@@ -149,8 +149,13 @@ class Supply:
             what = f"manifest {old.digest} of the store's own tree"
             compress(verified_content(stream, what, old.digest, self._bundle.manifest_size), write)
 
-    def passing_manifest(self, olds: Sequence[OldPart], *, room: int) -> BinaryIO:
-        """Return the compressed manifest, open, without keeping anything in the store."""
+    def passing_manifest(
+        self, olds: Sequence[OldPart], *, room: int, rehearse: bool = False
+    ) -> BinaryIO:
+        """Return the compressed manifest, open, without keeping anything in the store.
+
+        To ``rehearse`` is to take it from where ``manifest`` would, and to learn what is to come.
+        """
         if self._repository.is_near and self._repository.is_complete:
             return self._repository.open_manifest(self._bundle.manifest)
         from tempfile import TemporaryFile
@@ -160,8 +165,9 @@ class Supply:
         ways: list[Callable[[Callable[[bytes], object]], None]] = [
             *(partial(self._copy, old) for old in olds if old.digest == self._bundle.manifest),
             self._copy_kept,
-            *(partial(self._rehearse, old) for old in self._origins(olds)),
         ]
+        if rehearse or not self._repository.is_complete:
+            ways += [partial(self._rehearse, old) for old in self._origins(olds)]
         for way in ways:
             with suppress(InvalidInput, FileNotFoundError):
                 way(file.write)

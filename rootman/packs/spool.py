@@ -8,7 +8,7 @@ import tempfile
 from functools import partial
 from mmap import mmap
 from operator import setitem
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.packs.format import CHUNK, Coding, Role
 from rootman.parallel import ordered_map
@@ -143,15 +143,24 @@ def _coding(role: Role, size: int, codec: Codec) -> Coding:
 
 def _compress(role: Role, coding: Coding, data: bytes, on_progress: Callable[[int], None]) -> bytes:
     """Return a block, compressed; ``on_progress`` gets how many bytes of it are done."""
+    compressor = _compressor(role, coding, len(data))
+    parts = list[bytes]()
+    for start in range(0, len(data), _PIECE):
+        parts.append(compressor.compress(data[start : start + _PIECE]))
+        on_progress(start)
+    parts.append(compressor.flush())
+    on_progress(len(data))
+    return b"".join(parts)
+
+
+def _compressor(role: Role, coding: Coding, size: int) -> _Compressor:
     if coding.codec == "zstd":
         import zstandard
 
         parameters = zstandard.ZstdCompressionParameters.from_level(
             _ZSTD_LEVEL, window_log=coding.window.bit_length() - 1, enable_ldm=True
         )
-        found = zstandard.ZstdCompressor(compression_params=parameters).compress(data)
-        on_progress(len(data))
-        return found
+        return zstandard.ZstdCompressor(compression_params=parameters).compressobj(size)
     filters: list[dict[str, object]] = [
         {
             "id": lzma.FILTER_LZMA2,
@@ -163,14 +172,17 @@ def _compress(role: Role, coding: Coding, data: bytes, on_progress: Callable[[in
     ]
     if coding.codec == "x86+lzma2":
         filters.insert(0, {"id": lzma.FILTER_X86})
-    compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
-    parts = list[bytes]()
-    for start in range(0, len(data), _PIECE):
-        parts.append(compressor.compress(data[start : start + _PIECE]))
-        on_progress(start)
-    parts.append(compressor.flush())
-    on_progress(len(data))
-    return b"".join(parts)
+    return lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes:
+        """Return what is ready when ``data`` is added."""
+        ...
+
+    def flush(self) -> bytes:
+        """Return the rest."""
+        ...
 
 
 def _model(role: Role) -> dict[str, int]:

@@ -62,7 +62,8 @@ def ways(old: Release | None, new: Release) -> list[Way]:
 class Pack:
     """A pack of one bundle that leads from the version ``old``, None for nothing at all.
 
-    ``size`` and ``instead`` are bytes: of the pack, and of the objects that it stands for.
+    ``size`` and ``instead`` are bytes: of the pack, and of what it stands for, the manifest
+    and objects.
     ``kept`` says whether it is in the repository: one that is no smaller is not.
     """
 
@@ -99,9 +100,9 @@ def make_packs(
     """Make the packs that lead from ``origins`` (None: from nothing) to ``version``.
 
     They are for the repository in the folder ``where``.
-    There is one for each bundle that differs (``ways``). One that is no smaller than its
-    objects is kept only ``at_any_size``. ``on_progress`` gets the name of the pack, what is being
-    done to it, and how much of how much.
+    There is one for each bundle that differs (``ways``). One that is no smaller than what
+    it stands for is kept only ``at_any_size``. ``on_progress`` gets the name of the pack, what
+    is being done to it, and how much of how much.
 
     Raises:
         NotFound: there is no such release, or no repository.
@@ -154,7 +155,8 @@ class _Maker:
             on_progress=self._report(),
         )
         files = wanted(task)
-        instead = sum(contents.size(layout.object_path(one.content.sha256)) for one in files)
+        instead = contents.size(layout.manifest_path(way.new))
+        instead += sum(contents.size(layout.object_path(one.content.sha256)) for one in files)
         pack_of = partial(Pack, way.name, self.origin, instead=instead)
         path = layout.pack_path(way.old, way.new)
         if writer.exists(path):

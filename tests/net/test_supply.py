@@ -383,10 +383,33 @@ def test_a_rehearsal_with_a_file(lab: Lab) -> None:
 
 def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
     """OF-4: it is said which way there is none."""
+    lab.publish(3, {**TWO, "etc/third": file("third")})
+    path = exported(lab, 2, version=3)
     before = contents(lab)
     with pytest.raises(NotFound, match="no pack that leads from version 1"):
-        take(lab, exported(lab, None))
+        lab.upgrade_from(OfflineSource(path), 3)
     assert contents(lab) == before
+
+
+def test_a_file_from_empty_upgrades_any_device(lab: Lab) -> None:
+    """OF-4: what the tree has anyway is not written."""
+    path, made = exported(lab, None), list[str]()
+
+    def tap(call: Call) -> None:
+        if call.op == "create" and "/objects/" in call.paths[0]:
+            made.append(os.path.basename(call.paths[0]))
+
+    take(lab, path, Options(dry_run=True))
+    lab.upgrade_from(OfflineSource(path), 2, interposed(lab.make_fs(), tap))
+    assert len(made) == 1 + 6  # the manifest; program, library, doc, moved, two of etc
+    check_upgraded(lab)
+
+
+def test_a_file_from_empty_and_a_tree_that_was_changed(lab: Lab) -> None:
+    """OF-4: it makes that file, too."""
+    (lab.tree(1) / "man/3").write_bytes(b"changed here")
+    take(lab, exported(lab, None))
+    check_upgraded(lab)
 
 
 def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:
