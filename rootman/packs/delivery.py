@@ -153,9 +153,15 @@ class Delivery:
                 if not self._objects.has(entry.sha256):
                     # Of an old file that was changed comes another: this one comes by itself.
                     with suppress(OtherContent):
-                        self._objects.put(entry, content)
+                        self._objects.put(entry, self._kept(content))
                 done += entry.size
                 on_progress(done)
+
+    def _kept(self, content: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass ``content`` on; what came of the pack for it is not to wait in memory (PK-12)."""
+        for piece in content:
+            self._bytes.keep()
+            yield piece
 
     @contextmanager
     def _workshop(self) -> Iterator[Workshop]:
