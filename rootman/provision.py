@@ -21,7 +21,7 @@ from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import content_digest, parse_line
 from rootman.objects import KEPT, MADE
-from rootman.plan import NO_DOWNLOAD, Download
+from rootman.plan import Download
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of
@@ -145,12 +145,12 @@ class Provision:
 
         Content that no pack has is counted as it is, and comes compressed.
         """
+        left = self._objects.left(needs.contents)
         if self._repository.is_near:
-            return NO_DOWNLOAD
+            return Download(here=left.total())
         packs = [supply.pack_to_come for supply in self._supplies]
         apart = [part for part, pack in zip(self._parts, packs, strict=True) if pack is None]
         size = needs.unique_bytes(None if len(apart) == len(packs) else _contents(apart))
-        left = self._objects.left(needs.contents)
         come = max(size - left[""] - left[KEPT], 0)
         manifests = sum(supply.manifest_to_come for supply in self._supplies)
         whole = sum(pack or 0 for pack in packs)
