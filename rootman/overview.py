@@ -185,7 +185,8 @@ def _problems(state: StoreState) -> list[str]:
         if problem.startswith("the boot state"):
             hint = "rootman boot init"
         found.append(f"{problem} (hint: {hint})")
-    if state.current is None and newest is not None and not found:
+    is_told = any(one.startswith(CURRENT) for one in state.problems)
+    if state.current is None and newest is not None and not is_told:
         found.append(f"no tree is current (hint: {way_out})")
     found += _trial(state)
     for tree in state.trees:

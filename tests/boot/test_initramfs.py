@@ -1,6 +1,6 @@
 """The script of the initramfs under dash and busybox, on a store, in mounts of its own.
 
-What it makes of the guard, of /dev and of the machine's kernel is seen in ``test_qemu``.
+What it makes of the guard, of /dev and of the machine's kernel is seen in ``test_qemu_lives``.
 """
 
 from __future__ import annotations
