@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from rootman.errors import InvalidInput, NotFound, Refused
 from rootman.execute import explained, write_file
 from rootman.fsops import opened
-from rootman.store import open_below
+from rootman.store import DEFAULT_ROOTFS, open_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,19 @@ def write_label(
         fs.rename(_NEW, FILE, source_fd=folder, target_fd=folder)
         fs.fsync(folder)
     return label
+
+
+def find_faults(tree: str) -> list[str]:
+    """Return what a tree lacks to come up as it should; it boots all the same (BT-42)."""
+    home = DEFAULT_ROOTFS
+    try:
+        is_there = stat.S_ISDIR(os.lstat(_inside(tree, home)).st_mode)
+    except OSError:
+        is_there = False
+    if is_there:
+        return []
+    fault = f"{tree} has no directory {home}: no store will be there, and no guard comes up"
+    return [f"{fault} (hint: mkdir {_inside(tree, home)})"]
 
 
 def check_label(tree_fd: int, name: str, origin: str) -> None:
