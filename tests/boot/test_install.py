@@ -84,7 +84,7 @@ def boots(
 
 def uuid_of(filesystem: LoopFilesystem) -> str:
     return subprocess.run(
-        ("blkid", "-o", "value", "-s", "UUID", filesystem.device),
+        ("blkid", "-p", "-o", "value", "-s", "UUID", filesystem.device),
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
 
