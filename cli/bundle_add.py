@@ -6,7 +6,6 @@ import click
 
 from cli import installing
 from cli.options import as_json, insecure, mirrors, to_install
-from cli.render import emit, emit_json
 
 
 @click.command
@@ -50,22 +49,15 @@ def command(
 
     from rootman.accounting import bytes_written
     from rootman.bundling import add_bundles
-    from rootman.repo.repository import Repository
-    from rootman.repo.trusted import Vetting
     from rootman.upgrade import Options
 
     before = bytes_written()
     with ExitStack() as stack:
         opened = stack.enter_context(to_install(rootfs, "bundle add", dry_run=dry_run))
-        fs = None if dry_run else opened.fs
-        vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
-        repository = stack.enter_context(Repository.open(source, mirrors, vet=vet))
+        repository = stack.enter_context(
+            installing.source(opened, source, mirrors, insecure=insecure, dry_run=dry_run)
+        )
         result = add_bundles(opened, repository, names, Options(dry_run=dry_run))
         name = repository.name
     written = bytes_written() - before
-    if as_json:
-        emit_json(installing.document(result, name, written, dry_run=dry_run))
-    elif dry_run:
-        emit(installing.rehearsed(result, name))
-    else:
-        emit(installing.done(result, name, written))
+    installing.show(result, name, written, as_json=as_json, dry_run=dry_run)

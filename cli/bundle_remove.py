@@ -6,7 +6,6 @@ import click
 
 from cli import installing
 from cli.options import as_json, insecure, mirrors, to_install
-from cli.render import emit, emit_json
 
 
 @click.command
@@ -48,8 +47,6 @@ def command(
 
     from rootman.accounting import bytes_written
     from rootman.bundling import remove_bundles
-    from rootman.repo.repository import Repository
-    from rootman.repo.trusted import Vetting
     from rootman.upgrade import Options
 
     if source is None and (mirrors or insecure):
@@ -59,15 +56,10 @@ def command(
         opened = stack.enter_context(to_install(rootfs, "bundle remove", dry_run=dry_run))
         repository = None
         if source is not None:
-            fs = None if dry_run else opened.fs
-            vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
-            repository = stack.enter_context(Repository.open(source, mirrors, vet=vet))
+            repository = stack.enter_context(
+                installing.source(opened, source, mirrors, insecure=insecure, dry_run=dry_run)
+            )
         result = remove_bundles(opened, repository, names, Options(dry_run=dry_run))
         name = opened.store.settings().os_name
     written = bytes_written() - before
-    if as_json:
-        emit_json(installing.document(result, name, written, dry_run=dry_run))
-    elif dry_run:
-        emit(installing.rehearsed(result, name))
-    else:
-        emit(installing.done(result, name, written))
+    installing.show(result, name, written, as_json=as_json, dry_run=dry_run)

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.render import numbered, size
+from cli.render import emit, emit_json, numbered, size
 from rootman.names import tree_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rootman.repo.repository import Repository
+    from rootman.session import Session
     from rootman.upgrade import UpgradeResult
 
 
-def document(result: UpgradeResult, name: str, written: int, *, dry_run: bool) -> dict[str, object]:
+def source(
+    opened: Session, location: str, mirrors: tuple[str, ...], *, insecure: bool, dry_run: bool
+) -> Repository:
+    """Return the repository at ``location``, of which is taken what the store trusts.
+
+    Raises:
+        RootmanError: there is none, or it is not trusted.
+    """
+    from rootman.repo.repository import Repository
+    from rootman.repo.trusted import Vetting
+
+    fs = None if dry_run else opened.fs
+    vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
+    return Repository.open(location, mirrors, vet=vet)
+
+
+def show(result: UpgradeResult, name: str, written: int, *, as_json: bool, dry_run: bool) -> None:
+    """Tell what was done, or would be, to people or to a script; ``written`` are bytes."""
+    if as_json:
+        emit_json(_document(result, name, written, dry_run=dry_run))
+    else:
+        emit(_rehearsed(result, name) if dry_run else _done(result, name, written))
+
+
+def _document(
+    result: UpgradeResult, name: str, written: int, *, dry_run: bool
+) -> dict[str, object]:
     """Return what came of it, for scripts; ``written`` are bytes."""
     needs = result.needs
     return {
@@ -40,7 +68,7 @@ def document(result: UpgradeResult, name: str, written: int, *, dry_run: bool) -
     }
 
 
-def rehearsed(result: UpgradeResult, name: str) -> list[str]:
+def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
     """Return the plan, a step a line, and what it would cost."""
     if not result.plan:
         return [f"{name}.{result.number} is current already: nothing to do"]
@@ -54,7 +82,7 @@ def rehearsed(result: UpgradeResult, name: str) -> list[str]:
     return lines
 
 
-def done(result: UpgradeResult, name: str, written: int) -> list[str]:
+def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
     """Return what was done; ``written`` are bytes."""
     if not result.plan:
         return [f"{name}.{result.number} is current already: nothing to do"]

@@ -113,10 +113,15 @@ NAMED_FILE: Final = NamedFile()
 
 
 def real_fs() -> Fs:
-    """Return the door to the disk; imported here because a mere look does without."""
+    """Return the door to the disk, closed at the end of the command that is run.
+
+    Imported here because a mere look does without.
+    """
     from rootman.fsops import RealFs
 
-    return RealFs()
+    fs = RealFs()
+    click.get_current_context().call_on_close(fs.close)
+    return fs
 
 
 @contextmanager

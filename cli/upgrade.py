@@ -6,7 +6,7 @@ import click
 
 from cli import installing
 from cli.options import as_json, insecure, mirrors, to_install
-from cli.render import emit, emit_json
+from cli.render import emit
 
 
 @click.command
@@ -62,7 +62,6 @@ def command(
     from rootman.accounting import bytes_written
     from rootman.downloads import Downloads
     from rootman.repo.repository import Repository
-    from rootman.repo.trusted import Vetting
     from rootman.upgrade import Options, upgrade
 
     if manifest is None and (mirrors or download_only):
@@ -74,17 +73,13 @@ def command(
         if manifest is None:
             repository = stack.enter_context(Repository(Downloads(opened.store)))
         else:
-            fs = None if dry_run else opened.fs
-            vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
-            repository = stack.enter_context(Repository.open(manifest, mirrors, vet=vet))
+            repository = stack.enter_context(
+                installing.source(opened, manifest, mirrors, insecure=insecure, dry_run=dry_run)
+            )
         result = upgrade(opened, repository, options)
         name = repository.name
     written = bytes_written() - before
-    if as_json:
-        emit_json(installing.document(result, name, written, dry_run=dry_run))
-    elif dry_run:
-        emit(installing.rehearsed(result, name))
-    elif download_only:
+    if download_only and not (as_json or dry_run):
         emit(installing.downloaded(result, name))
     else:
-        emit(installing.done(result, name, written))
+        installing.show(result, name, written, as_json=as_json, dry_run=dry_run)

@@ -14,10 +14,11 @@ import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
-from cow.daemon import mark_storage_daemon
+from cow.daemon import keep_mounts, mark_storage_daemon
 from cow.detached import unmount
 from cow.guard import Subject, mounted
 from cow.seal import SealedInodes
@@ -64,13 +65,15 @@ def mount(request: Request, *, foreground: bool, storage_daemon: bool = False) -
     path = os.path.join(subject.base, subject.tree)
     if mountpoint == path or mountpoint.startswith(f"{path}/"):
         raise InvalidInput(f"{mountpoint} is in the tree itself", hint="choose another directory")
+    guard = partial(_guard, subject, mountpoint, sealed)
     if storage_daemon:
         mark_storage_daemon()
+        guard = partial(_guard_apart, subject, mountpoint, sealed)
     if foreground:
         _log_to(logging.StreamHandler(sys.stderr))
-        _guard(subject, mountpoint, sealed, _notify)
+        guard(_notify)
     else:
-        _in_background(subject, mountpoint, sealed)
+        _in_background(subject.source, mountpoint, guard)
     return subject.source
 
 
@@ -121,6 +124,18 @@ def _guard(
         serve(ready)
 
 
+def _guard_apart(
+    subject: Subject, mountpoint: str, sealed: SealedInodes, ready: Callable[[], None]
+) -> None:
+    """Guard as what serves the root of a system: what this needs is unmounted by nobody."""
+
+    def apart() -> None:
+        keep_mounts(mountpoint)
+        ready()
+
+    _guard(subject, mountpoint, sealed, apart)
+
+
 def _notify() -> None:
     """Tell a service manager that the mount is there, as sd_notify(3) says."""
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -132,12 +147,14 @@ def _notify() -> None:
         manager.sendto(b"READY=1", address)
 
 
-def _in_background(subject: Subject, mountpoint: str, sealed: SealedInodes) -> None:
+def _in_background(
+    source: str, mountpoint: str, guard: Callable[[Callable[[], None]], None]
+) -> None:
     """Have a process of its own do it; return once it answers."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(reading)
-        _be_daemon(writing, subject, mountpoint, sealed)
+        _be_daemon(writing, source, guard)
     os.close(writing)
     with open(reading, "rb") as pipe:
         said = pipe.read()
@@ -149,7 +166,7 @@ def _in_background(subject: Subject, mountpoint: str, sealed: SealedInodes) -> N
     raise SystemFailure(f"{mountpoint}: the guard ended at once", hint="its log says why")
 
 
-def _be_daemon(writing: int, subject: Subject, mountpoint: str, sealed: SealedInodes) -> None:
+def _be_daemon(writing: int, source: str, guard: Callable[[Callable[[], None]], None]) -> None:
     """Guard, and never return."""
     code = 1
     try:
@@ -164,13 +181,13 @@ def _be_daemon(writing: int, subject: Subject, mountpoint: str, sealed: SealedIn
             os.write(writing, _READY)
             os.close(writing)
 
-        _guard(subject, mountpoint, sealed, ready)
+        guard(ready)
         code = 0
     except RootmanError as error:
         with suppress(OSError):
             os.write(writing, pickle.dumps((type(error), str(error), error.hint)))
     except BaseException:
-        logging.getLogger(__name__).exception("the guard of %s ended", subject.source)
+        logging.getLogger(__name__).exception("the guard of %s ended", source)
     finally:
         os._exit(code)
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 from rootman.building import Building
 from rootman.entries import make_plain, open_quietly
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
-from rootman.execute import Executor, explained, write_file
+from rootman.execute import Executor, explained
 from rootman.names import BASE, CONTROL, check_os_name
 from rootman.objects import copy_verified
 from rootman.plan import plan_adoption
 from rootman.removal import remove_tree
+from rootman.room import room_of
 from rootman.scanner import scan_tree
+from rootman.smallfiles import write_file
 from rootman.store import STATE_DIRS, STATE_FILE, scan
 from rootman.survey import differences
 from rootman.treedirs import TreeDirs, split
@@ -219,10 +221,10 @@ def _refuse_nested(tree: str, store: str) -> None:
 
 def _check_room(opened: Session, delta: Delta, totals: Totals, *, copies: bool) -> None:
     """Refuse a tree for which bytes or inodes would not suffice: links need neither."""
-    found = os.fstatvfs(opened.store.fd)
+    room = room_of(opened.store.fd)
     needed = delta.needs.fetch_bytes if copies else 0
-    if needed > found.f_bavail * found.f_frsize:
+    if needed > room.free_bytes:
         raise NoSpace(f"the tree has {needed >> 20} MiB, more than the filesystem has left")
     inodes = delta.needs.new_inodes if copies else totals.own_inodes
-    if found.f_files and inodes > found.f_favail:
-        raise NoSpace(f"the tree needs {inodes} inodes, and {found.f_favail} are free")
+    if room.free_inodes is not None and inodes > room.free_inodes:
+        raise NoSpace(f"the tree needs {inodes} inodes, and {room.free_inodes} are free")

@@ -30,7 +30,7 @@ def ahead(
     Raises:
         BaseException: in the caller, whatever ``items`` raises.
     """
-    belt = _Belt[_Item](room)
+    belt = Belt[_Item](room)
 
     def produce() -> None:
         try:
@@ -50,8 +50,8 @@ def ahead(
         thread.join()
 
 
-class _Belt(Generic[_Item]):
-    """The items between the two."""
+class Belt(Generic[_Item]):
+    """The items between a thread and another: at most ``room``, by what each is said to take."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -84,6 +84,7 @@ class _Belt(Generic[_Item]):
             self._changed.notify()
 
     def __iter__(self) -> Iterator[_Item]:
+        """Yield the items until the end; raise what it came with."""
         while True:
             with self._changed:
                 while not self._items and not self._ended:

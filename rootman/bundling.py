@@ -16,7 +16,7 @@ from rootman.fsops import opened as opened_directory
 from rootman.release import parse_release, serialise_repository
 from rootman.repo import layout
 from rootman.repo.repository import Repository
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 from rootman.session import read_state
 from rootman.store import RELEASE_FILE, open_below, require_tree
 from rootman.upgrade import Order, check_device, chosen_bundles, install
@@ -85,18 +85,7 @@ def _release_of(tree: Tree, repository: Repository) -> Release:
         raise NotFound(str(error), hint="upgrade first: rootman upgrade") from error
 
 
-def sealed_release(store: Store, tree: Tree) -> Release:
-    """Return the release that ``tree`` was sealed from.
-
-    Raises:
-        NotFound: it was taken in, and is of none.
-        InvalidInput: it is damaged.
-    """
-    with Repository(SealedRelease(store, tree)) as record:
-        return record.read_release(tree.number.version)
-
-
-class SealedRelease:
+class SealedRelease(Alone):
     """The source that a tree is, by its record: its release, and nothing besides.
 
     Raises:
@@ -118,11 +107,6 @@ class SealedRelease:
         except FileNotFoundError as error:
             raise NotFound(f"{tree.name} is of no release, and has no bundles") from error
         self._name = parse_release(self._document, f"{tree.name}: {RELEASE_FILE}").name
-
-    @property
-    def copies(self) -> tuple[SealedRelease]:
-        """There is no other."""
-        return (self,)
 
     def name_of(self, path: str) -> str:
         """Return the full name of the file ``path``."""

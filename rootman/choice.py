@@ -56,10 +56,7 @@ def with_added(release: Release, chosen: Iterable[str], names: Sequence[str]) ->
         NotFound: the release has no such bundle.
         Refused: it is base, which is always there, or one that was chosen is gone.
     """
-    for name in names:
-        if name == BASE:
-            raise Refused(f"{BASE} is what every tree has")
-        _require(release, name)
+    _require(release, names)
     return choose(release, {*chosen, *names})
 
 
@@ -70,10 +67,7 @@ def with_removed(release: Release, chosen: Sequence[str], names: Sequence[str]) 
         NotFound: the release has no such bundle.
         Refused: it is base, or there because another bundle that stays includes it.
     """
-    for name in names:
-        if name == BASE:
-            raise Refused(f"{BASE} is what every tree has")
-        _require(release, name)
+    _require(release, names)
     left = choose(release, set(chosen) - set(names))
     for name in names:
         keepers = [one for one in left.bundles if name in choose(release, [one]).manifests]
@@ -85,12 +79,15 @@ def with_removed(release: Release, chosen: Sequence[str], names: Sequence[str]) 
     return left
 
 
-def _require(release: Release, name: str) -> Bundle:
-    bundle = _optional(release).get(name)
-    if bundle is None:
-        there = ", ".join(sorted(_optional(release))) or "none"
-        raise NotFound(f"{_title(release)} has no bundle {name}", hint=f"there are: {there}")
-    return bundle
+def _require(release: Release, names: Sequence[str]) -> None:
+    """Refuse names that nobody can add or remove."""
+    known = _optional(release)
+    for name in names:
+        if name == BASE:
+            raise Refused(f"{BASE} is what every tree has")
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise NotFound(f"{_title(release)} has no bundle {name}", hint=f"there are: {there}")
 
 
 def _optional(release: Release) -> dict[str, Bundle]:

@@ -14,7 +14,7 @@ from rootman.errors import InvalidInput, NoSpace, NotFound
 from rootman.objects import verified_content
 from rootman.release import parse_release, serialise_repository
 from rootman.repo import layout
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 from rootman.store import open_below
 from rootman.textstream import decompress_alongside
 
@@ -140,7 +140,7 @@ def keep_release(fs: Fs, store: Store, objects: Objects, release: bytes) -> None
     fs.fsync(store.objects)
 
 
-class Downloads:
+class Downloads(Alone):
     """The source that ``--download-only`` left in the store: one release.
 
     Raises:
@@ -165,11 +165,6 @@ class Downloads:
     def _read_release(self) -> bytes:
         with open_below(_RELEASE, self._fd) as file:
             return file.read(SIZE_LIMIT + 1)
-
-    @property
-    def copies(self) -> tuple[Downloads]:
-        """There is no other."""
-        return (self,)
 
     def name_of(self, path: str) -> str:
         """Return the full name of the file ``path``."""

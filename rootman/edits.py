@@ -87,14 +87,19 @@ def edited(base: Iterable[bytes], edits: Iterable[Change]) -> Iterator[bytes]:
 def _place(block: bytes, start: int, lines: int, old: bytes | None) -> int:
     """Return where the line is that comes ``lines`` after that at ``start``; it must be ``old``.
 
-    A line that is known is found faster than lines are counted.
+    A line that is known is found faster than lines are counted. It is looked for with the
+    end of the line before it: ``./b`` is also how ``./a./b`` goes on.
     """
-    if old is None and lines >= 0:
+    if lines < 0:
+        raise InvalidManifest(_DAMAGED)
+    if old is None:
         for _ in range(lines):
             start = block.index(b"\n", start) + 1
         return start
-    place = block.find(old or b"", start)
-    if place < 0 or block.count(b"\n", start, place) != lines:
+    if lines == 0 and block.startswith(old, start):
+        return start
+    place = block.find(b"\n" + old, start) + 1
+    if place == 0 or block.count(b"\n", start, place) != lines:
         raise InvalidManifest(_DAMAGED)
     return place
 

@@ -15,8 +15,9 @@ from rootman import links, retirement
 from rootman.boot.record import write_boot
 from rootman.errors import NoSpace, SystemFailure
 from rootman.fsops import opened
-from rootman.names import CURRENT, PREVIOUS, StageKind, StageName, tree_name
+from rootman.names import CURRENT, PREVIOUS, StageKind, StageName
 from rootman.removal import empty_directory, remove_tree
+from rootman.smallfiles import put_file
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
     from rootman.building import Building
     from rootman.fsops import Fs
-    from rootman.names import TreeNumber
     from rootman.report import Reporter
     from rootman.state import StoreState
     from rootman.steps import Plan
@@ -110,9 +110,6 @@ class Executor:
             raise AssertionError("a plan with a new tree has to come with its building")
         return self._building
 
-    def _name(self, number: TreeNumber) -> str:
-        return tree_name(self._state.settings.os_name, number)
-
     def _fetch(self, _: Fetch) -> None:
         self._built().fetch()
 
@@ -127,7 +124,7 @@ class Executor:
         seed = building.seed
         if seed is None:
             raise AssertionError("cloning needs a seed")
-        with opened(self._name(step.seed), dir_fd=self._store.fd) as source:
+        with opened(self._state.name_of(step.seed), dir_fd=self._store.fd) as source:
             building.clone(source, seed)
 
     def _start_empty(self, _: StartEmpty) -> None:
@@ -153,17 +150,17 @@ class Executor:
         fs.fsync(store.trees)
         fs.move(
             f"{stage}/{STAGE_ROOT}",
-            self._name(step.number),
+            self._state.name_of(step.number),
             source_fd=store.staging,
             target_fd=store.fd,
         )
         links.publish(fs, store)
 
     def _point_previous(self, step: PointPrevious) -> None:
-        links.point(self._fs, self._store, PREVIOUS, self._name(step.number))
+        links.point(self._fs, self._store, PREVIOUS, self._state.name_of(step.number))
 
     def _point_current(self, step: PointCurrent) -> None:
-        links.point(self._fs, self._store, CURRENT, self._name(step.number))
+        links.point(self._fs, self._store, CURRENT, self._state.name_of(step.number))
 
     def _exchange(self, _: Exchange) -> None:
         links.exchange(self._fs, self._store)
@@ -265,23 +262,8 @@ def write_state(fs: Fs, store: Store, data: bytes) -> None:
     Raises:
         OSError: the system refused.
     """
-    write_file(fs, _NEW_STATE, data, dir_fd=store.staging)
-    fs.rename(_NEW_STATE, STATE_FILE, source_fd=store.staging, target_fd=store.control)
+    put_file(fs, STATE_FILE, data, new=_NEW_STATE, staging=store.staging, dir_fd=store.control)
     fs.fsync(store.control)
-
-
-def write_file(fs: Fs, name: str, data: bytes, *, dir_fd: int) -> None:
-    """Make the file ``name`` with ``data`` in it, durable but for its name.
-
-    Raises:
-        OSError: the system refused.
-    """
-    fd = fs.create(name, dir_fd=dir_fd)
-    try:
-        fs.write(fd, data)
-        fs.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rootman.manifest import encode, line_path
 from rootman.names import BASE
 from rootman.objects import Objects
 from rootman.repo.repository import Repository
+from rootman.room import room_of
 from rootman.seeding import trees_at_hand
 from rootman.store import require_tree
 from rootman.supply import Supply, parts_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rootman.release import Bundle, Release
     from rootman.session import Session
     from rootman.state import Seal, StoreState
+    from rootman.supply import OldTree
 
 Presence = Literal["chosen", "included", "absent"]
 
@@ -102,27 +104,28 @@ def search(
     Raises:
         RootmanError: a manifest cannot be had, or is not what it should be.
     """
-    for bundle in sorted(offer.release.bundles, key=lambda one: (one.name != BASE, one.name)):
-        with ExitStack() as stack:
-            manifest = _manifest(opened, state, offer, bundle, stack)
-            if manifest is None:
-                yield bundle
-                continue
-            yield from [Found(bundle, path) for path in _matching(manifest, wanted)]
+    with ExitStack() as trees:
+        olds = trees_at_hand(opened.store, state, trees)
+        for bundle in sorted(offer.release.bundles, key=lambda one: (one.name != BASE, one.name)):
+            with ExitStack() as stack:
+                manifest = _manifest(opened, olds, offer, bundle, stack)
+                if manifest is None:
+                    yield bundle
+                    continue
+                yield from [Found(bundle, path) for path in _matching(manifest, wanted)]
 
 
 def _manifest(
-    opened: Session, state: StoreState, offer: Offer, bundle: Bundle, stack: ExitStack
+    opened: Session, olds: list[OldTree], offer: Offer, bundle: Bundle, stack: ExitStack
 ) -> CompressedManifest | None:
-    known = parts_of(trees_at_hand(opened.store, state, stack), bundle.name)
+    known = parts_of(olds, bundle.name)
     if isinstance(offer.repository.source, SealedRelease):
         known = [one for one in known if one.digest == bundle.manifest]
         if not known:
             return None
     objects = Objects(opened.fs, opened.store.objects, offer.repository)
     supply = Supply(opened.fs, opened.reporter, offer.repository, objects, bundle)
-    found = os.fstatvfs(opened.store.fd)
-    file = supply.passing_manifest(known, room=found.f_bavail * found.f_frsize)
+    file = supply.passing_manifest(known, room=room_of(opened.store.fd).free_bytes)
     return CompressedManifest(stack.enter_context(file), bundle.manifest)
 
 

@@ -50,11 +50,16 @@ class Freezer:
         finally:
             os.write(tell, _THAWED)
 
-    def __del__(self) -> None:
-        for pid, tell in self._children.values():
+    def close(self) -> None:
+        """Have the children end; until they have, the filesystems cannot be unmounted."""
+        while self._children:
+            _, (pid, tell) = self._children.popitem()
             os.close(tell)
             with suppress(ChildProcessError):  # this is a fork of its parent
                 os.waitpid(pid, 0)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _start_thawer(fd: int) -> tuple[int, int]:

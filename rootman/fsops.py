@@ -169,6 +169,10 @@ class RealFs:
         os.umask(0)
         self._freezer = Freezer()
 
+    def close(self) -> None:
+        """Let go of the filesystems that were frozen, so that they can be unmounted."""
+        self._freezer.close()
+
     def mkdir(self, name: Name, mode: int, *, dir_fd: int) -> None:
         """mkdir(2)."""
         os.mkdir(name, mode, dir_fd=dir_fd)

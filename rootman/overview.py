@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 from rootman.boot.running import booted_name
 from rootman.boot.trial import standing
 from rootman.errors import RootmanError
-from rootman.names import BASE, CURRENT, StageKind, tree_name
+from rootman.names import BASE, CURRENT, StageKind
 from rootman.sizes import tree_sizes
 from rootman.usage import guards, is_guarded
 
@@ -118,7 +118,7 @@ def _version(number: TreeNumber | None) -> int | None:
 
 
 def _name(state: StoreState, number: TreeNumber | None) -> str | None:
-    return None if number is None else tree_name(state.settings.os_name, number)
+    return None if number is None else state.name_of(number)
 
 
 def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:

@@ -135,7 +135,7 @@ def check_boot(state: StoreState, number: TreeNumber, *, retry_bad: bool = False
     if state.is_bad(number) and not retry_bad:
         again = "" if state.tree(number) is None else f"rootman rollback --to {number} "
         raise Refused(
-            f"{_name(state, number)} is bad: it did not prove itself here",
+            f"{state.name_of(number)} is bad: it did not prove itself here",
             hint=f"to try it again: {again}--retry-bad",
         )
 
@@ -147,7 +147,7 @@ def check_proven(state: StoreState) -> None:
         Refused: the current tree is on trial.
     """
     if state.boot is not None and state.current is not None:
-        name = _name(state, state.current)
+        name = state.name_of(state.current)
         if name == state.boot.pending:
             raise Refused(
                 f"{name} is on trial and not marked good yet",
@@ -171,7 +171,7 @@ def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool =
         )
     require(state, target)
     if target == state.current:
-        raise Refused(f"{_name(state, target)} is current already: nothing to roll back")
+        raise Refused(f"{state.name_of(target)} is current already: nothing to roll back")
     check_boot(state, target, retry_bad=retry_bad)
     return plan_known(state, target)
 
@@ -240,7 +240,7 @@ def check_release(
     current = state.current
     if current is not None and release.version < current.version and not allow_downgrade:
         raise Refused(
-            f"{title} is not newer than {_name(state, current)}, which is current",
+            f"{title} is not newer than {state.name_of(current)}, which is current",
             hint="--allow-downgrade, or rootman rollback",
         )
 
@@ -279,7 +279,7 @@ def next_number(state: StoreState, version: int) -> TreeNumber:
     """
     revisions = [tree.number.revision for tree in state.of_version(version)]
     number = TreeNumber(version, max(revisions) + 1 if revisions else 0)
-    while _name(state, number) in state.obstacles or (number.revision and state.is_bad(number)):
+    while state.name_of(number) in state.obstacles or (number.revision and state.is_bad(number)):
         number = TreeNumber(version, number.revision + 1)
     return number
 
@@ -338,7 +338,7 @@ def plan_adoption(state: StoreState, number: TreeNumber) -> Plan:
     Raises:
         Refused: there is a tree of that version, or something else has its name or a link's.
     """
-    _refuse_obstacles(state, *LINKS, _name(state, number))
+    _refuse_obstacles(state, *LINKS, state.name_of(number))
     for tree in state.of_version(number.version):
         raise Refused(f"{tree.name} is here already", hint="use another --version")
     steps: Plan = (
@@ -384,7 +384,7 @@ def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) ->
         reason = protection(state, number)
         if reason is not None:
             hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
-            raise Refused(f"{_name(state, number)} is {reason}: not deleted", hint=hint)
+            raise Refused(f"{state.name_of(number)} is {reason}: not deleted", hint=hint)
     victims = sorted(set(numbers)) or _superfluous(state, keep)
     return (*(DeleteTree(number) for number in victims), ClearObjects())
 
@@ -428,13 +428,9 @@ def require(state: StoreState, number: TreeNumber) -> None:
     tree = state.tree(number)
     if tree is None:
         there = ", ".join(one.name for one in state.trees) or "no trees at all"
-        raise NotFound(f"{_name(state, number)}: no such tree", hint=f"there are {there}")
+        raise NotFound(f"{state.name_of(number)}: no such tree", hint=f"there are {there}")
     if tree.seal is None:
         raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
-
-
-def _name(state: StoreState, number: TreeNumber) -> str:
-    return tree_name(state.settings.os_name, number)
 
 
 def _mib(size: int) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman.execute import Executor, explained
-from rootman.names import tree_name
 from rootman.plan import plan_pin, plan_prune
 from rootman.sizes import freed_size
 from rootman.steps import DeleteTree
@@ -44,7 +43,7 @@ def prune(opened: Session, *, keep: int, numbers: Collection[TreeNumber]) -> Pru
         plan = plan_prune(state, keep, frozenset(numbers))
         victims = tuple(step.number for step in plan if isinstance(step, DeleteTree))
         for number in victims:
-            refuse_in_use(store.path, tree_name(state.settings.os_name, number))
+            refuse_in_use(store.path, state.name_of(number))
         freed = freed_size(store, state.trees, victims) if victims else 0
     Executor(store, opened.fs, opened.reporter, state).run(plan)
     return PruneResult(state.settings.os_name, victims, freed)
@@ -69,4 +68,4 @@ def set_pin(opened: Session, number: TreeNumber, *, pinned: bool) -> PinResult:
         state = scan(opened.store)
     plan = plan_pin(state, number, pinned=pinned)
     Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return PinResult(tree_name(state.settings.os_name, number), bool(plan))
+    return PinResult(state.name_of(number), bool(plan))

@@ -10,7 +10,7 @@ from rootman.building import SeedTree
 from rootman.errors import InvalidInput, RootmanError
 from rootman.fsops import open_dir
 from rootman.manifest import field_path
-from rootman.names import BASE, StageKind, StageName, tree_name
+from rootman.names import BASE, StageKind, StageName
 from rootman.plan import Seed, choose_seed, without_spare
 from rootman.seal import SealRecord
 from rootman.store import STAGE_META, STAGE_ROOT
@@ -55,7 +55,7 @@ def _open_tree(store: Store, state: StoreState, seed: Seed, stack: ExitStack) ->
         stage = str(StageName(StageKind.SPARE, seed.number))
         root_fd = open_dir(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging)
     else:
-        root_fd = open_dir(tree_name(state.settings.os_name, seed.number), dir_fd=store.fd)
+        root_fd = open_dir(state.name_of(seed.number), dir_fd=store.fd)
     stack.callback(os.close, root_fd)
     record_fd = _open_record(store, seed)
     stack.callback(os.close, record_fd)

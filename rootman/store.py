@@ -294,7 +294,7 @@ def require_tree(state: StoreState, number: TreeNumber | None) -> Tree:
     if number is None:
         raise NotFound("no tree is current", hint="name a version; rootman status lists them")
     tree = state.tree(number)
-    name = tree_name(state.settings.os_name, number)
+    name = state.name_of(number)
     if tree is None:
         there = ", ".join(other.name for other in state.trees) or "none"
         raise NotFound(f"{name}: no such tree", hint=f"there are: {there}")

@@ -19,7 +19,7 @@ from rootman.names import BASE
 from rootman.objects import verified_content
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
-from rootman.whole import compress
+from rootman.textstream import compress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from queue import SimpleQueue
-from threading import Semaphore, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 from weakref import finalize
 
-from rootman.ahead import ahead
+from rootman.ahead import Belt, ahead
 from rootman.errors import InvalidInput, InvalidManifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 CHUNK: Final = 1 << 18
 # What a hostile frame may make the decompressor allocate: alone, and with others beside it.
 _MAX_WINDOW: Final = 1 << 27
 _SMALL_WINDOW: Final = 1 << 23
-_CHUNKS_AHEAD: Final = 4
+_AHEAD: Final = 4 * CHUNK
+_LEVEL: Final = 3
 
 
 class Readable(Protocol):
@@ -49,7 +49,7 @@ def decompress(source: Readable, what: str) -> Iterator[bytes]:
     if first:
         yield first
     if len(first) == CHUNK:
-        with ahead(chunks, len, _CHUNKS_AHEAD * CHUNK) as following:
+        with ahead(chunks, len, _AHEAD) as following:
             yield from following
 
 
@@ -77,29 +77,37 @@ def _decompressed(source: Readable, what: str, window: int) -> Iterator[bytes]:
         raise InvalidInput(f"{what}: damaged: {error}") from error
 
 
+def compress(stream: Iterable[bytes], write: Callable[[bytes], object]) -> None:
+    """Give a manifest, compressed, to ``write``."""
+    import zstandard
+
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+    for data in stream:
+        if packed := compressor.compress(data):
+            write(packed)
+    write(compressor.flush())
+
+
 class _HashingThread(Thread):
     """Feeds a hash, which lets other threads run meanwhile, until it is told to end."""
 
     def __init__(self, hasher: hashlib._Hash) -> None:
         super().__init__(daemon=True)
         self._hash = hasher
-        self._queue: SimpleQueue[bytes] = SimpleQueue()
-        self._room = Semaphore(_CHUNKS_AHEAD)
+        self._belt = Belt[bytes](_AHEAD)
         self.start()
 
     def update(self, chunk: bytes) -> None:
         """Have ``chunk`` hashed after what came before."""
-        self._room.acquire()
-        self._queue.put(chunk)
+        self._belt.put(chunk, len(chunk))
 
     def end(self) -> None:
         """Have the thread end after what came before."""
-        self._queue.put(b"")
+        self._belt.end(None)
 
     def run(self) -> None:
-        while chunk := self._queue.get():
+        for chunk in self._belt:
             self._hash.update(chunk)
-            self._room.release()
 
 
 class Hashed:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rootman.manifest import HARDLINK, HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _SIZE: Final = b" size="
 
@@ -40,3 +43,10 @@ class Totals:
         elif group[1] not in self._groups:
             self._groups.add(group[1])
             self.size += content_size(line)
+
+
+def counted(lines: Iterable[bytes], sums: Totals) -> Iterator[bytes]:
+    """Yield ``lines``, added to ``sums`` on the way."""
+    for line in lines:
+        sums.add(line)
+        yield line

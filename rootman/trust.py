@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.document import FORMAT, Fields, Shape, check_format, decode, encode
-from rootman.execute import write_file
 from rootman.fsops import open_dir
 from rootman.names import CONTROL
+from rootman.smallfiles import put_file
 from rootman.store import open_below
 
 if TYPE_CHECKING:
@@ -145,6 +145,4 @@ def _state(trust: Trust) -> bytes:
 
 
 def _replace(fs: Fs, store: Store, folder: int, name: str, data: bytes) -> None:
-    """Let durable ``data`` take the place of a file; until then it is litter (ST-11)."""
-    write_file(fs, _NEW, data, dir_fd=store.staging)
-    fs.rename(_NEW, name, source_fd=store.staging, target_fd=folder)
+    put_file(fs, name, data, new=_NEW, staging=store.staging, dir_fd=folder)

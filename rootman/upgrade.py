@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING
 from rootman import VERSION, foresight
 from rootman.building import Building
 from rootman.choice import choose
-from rootman.delta import wanted_content
+from rootman.delta import wants_content
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
+from rootman.manifest import content_digest
 from rootman.names import BASE, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
-    Room,
     check_boot,
     check_proven,
     check_release,
@@ -32,6 +31,7 @@ from rootman.plan import (
 from rootman.provision import Provision
 from rootman.release import serialise
 from rootman.repo.layout import object_path
+from rootman.room import room_of
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
 from rootman.switching import plan_known
@@ -156,7 +156,6 @@ def _install(
         check_proven(state)
     if number is not None:
         check_boot(state, number, retry_bad=options.retry_bad)
-    if number is not None:
         plan = () if options.download_only else plan_known(state, number)
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
@@ -186,7 +185,7 @@ def _build(
     options, choice = order.options, order.choice
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
-    room = _room(opened.store.fd)
+    room = room_of(opened.store.fd)
     olds = trees_at_hand(opened.store, state, stack) if provision.uses_packs else []
     wanted = provision.wanted(
         olds, room=room.free_bytes, keep=options.download_only, rehearse=options.dry_run
@@ -231,8 +230,8 @@ def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list
     changes = list(delta)
     looks = foresight.below(seed.root_fd, [change.field for change in changes])
     if repository.is_near:
-        entries = wanted_content(changes, delta.staying)
-        paths = [object_path(entry.sha256) for entry in entries]
+        wanted = (change.new for change in changes if change.new and wants_content(change))
+        paths = [object_path(content_digest(line).decode()) for line in wanted]
         looks += foresight.contents(repository.source.open, paths)
     return looks
 
@@ -249,7 +248,7 @@ def leave_spare(opened: Session, before: StoreState, number: TreeNumber) -> Tree
     fallen = falling_out(before, number)
     if fallen is not None:
         try:
-            refuse_in_use(opened.store.path, tree_name(before.settings.os_name, fallen))
+            refuse_in_use(opened.store.path, before.name_of(fallen))
         except Busy as busy:
             reporter.warn(f"{busy}: it stays where it is")
             fallen = None
@@ -273,9 +272,3 @@ def device_names(configured: str) -> frozenset[str]:
     with suppress(OSError), open("/proc/device-tree/compatible", "rb") as file:
         names.update(name.decode("ascii", "replace") for name in file.read().split(b"\0") if name)
     return frozenset(names)
-
-
-def _room(fd: int) -> Room:
-    found = os.fstatvfs(fd)
-    # btrfs does not count inodes and says 0.
-    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)

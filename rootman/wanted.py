@@ -12,7 +12,7 @@ from rootman.delta import Group, Needs, complete_groups, join_drift, vet
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HARDLINK, HEADER, path_field
 from rootman.seal import is_shared
-from rootman.textstream import CHUNK, Hashed, decompress
+from rootman.textstream import CHUNK, Hashed, compress, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
@@ -167,16 +167,8 @@ class Totals(totals.Totals):
 
 def pack_manifest(stream: Iterable[bytes]) -> tuple[CompressedManifest, Totals]:
     """Compress a manifest that was just made, line by line, into memory."""
-    import zstandard
-
-    hasher = hashlib.sha256()
-    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
     packed: list[bytes] = []
     sums = Totals()
-    for line in stream:
-        hasher.update(line)
-        packed.append(compressor.compress(line))
-        sums.add(line)
-    packed.append(compressor.flush())
-    file = io.BytesIO(b"".join(packed))
-    return CompressedManifest(file, hasher.hexdigest()), sums
+    made = Hashed(totals.counted(stream, sums))
+    compress(made, packed.append)
+    return CompressedManifest(io.BytesIO(b"".join(packed)), made.digest), sums

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rootman.composition import composed, merged
 from rootman.errors import InvalidManifest
 from rootman.objects import verified_content
-from rootman.textstream import Hashed
-from rootman.totals import Totals
+from rootman.textstream import Hashed, compress
+from rootman.totals import Totals, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rootman.release import Bundle
     from rootman.wanted import CompressedManifest
-
-_LEVEL: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +36,6 @@ class Whole:
     size: int
 
 
-def compress(stream: Iterable[bytes], write: Callable[[bytes], object]) -> None:
-    """Give a manifest, compressed, to ``write``."""
-    import zstandard
-
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
-    for data in stream:
-        if packed := compressor.compress(data):
-            write(packed)
-    write(compressor.flush())
-
-
 def put_together(base: Part, others: Sequence[Part], write: Callable[[bytes], object]) -> Whole:
     """Give the manifest of the tree that has these parts, compressed, to ``write`` (BU-5).
 
@@ -58,7 +45,7 @@ def put_together(base: Part, others: Sequence[Part], write: Callable[[bytes], ob
         OSError: one cannot be read or written.
     """
     sums = Totals()
-    more = _added(merged([_verified(part) for part in others]), sums)
+    more = counted(merged([_verified(part) for part in others]), sums)
     made = Hashed(composed(_verified(base), more))
     compress(made, write)
     for part in others:
@@ -75,12 +62,6 @@ def _verified(part: Part) -> Iterator[bytes]:
     yield from verified_content(part.manifest.stream(), what, bundle.manifest, bundle.manifest_size)
 
 
-def _added(lines: Iterator[bytes], sums: Totals) -> Iterator[bytes]:
-    for line in lines:
-        sums.add(line)
-        yield line
-
-
 def check_part(part: Part) -> None:
     """See to it that the lines of a bundle other than base add up to what its release says.
 
@@ -90,8 +71,8 @@ def check_part(part: Part) -> None:
     stream = part.manifest.verified()
     sums = Totals()
     with stream.verifying(part.bundle.manifest, f"manifest {part.bundle.manifest}"):
-        for line in merged([stream]):
-            sums.add(line)
+        for _ in counted(merged([stream]), sums):
+            pass
     for what, found, said in (
         ("manifest_size", stream.size, part.bundle.manifest_size),
         ("entries", sums.entries, part.bundle.entries),

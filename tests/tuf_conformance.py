@@ -24,7 +24,7 @@ from rootman.errors import InvalidInput, RootmanError, SystemFailure
 from rootman.repo import layout
 from rootman.repo.anchor import read_root
 from rootman.repo.refresh import refresh
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 from rootman.trust import METADATA_FILES, ROOT_FILE, Trust
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 10  # seconds
 
 
-class SuiteSource:
+class SuiteSource(Alone):
     """What the suite serves; metadata and targets have each a URL of their own."""
 
     def __init__(self, metadata: str, targets: str = "") -> None:
@@ -50,10 +50,6 @@ class SuiteSource:
     @property
     def is_complete(self) -> bool:
         return True
-
-    @property
-    def copies(self) -> tuple[SuiteSource]:
-        return (self,)
 
     def name_of(self, path: str) -> str:
         folder, _, name = path.partition("/")

@@ -88,20 +88,3 @@ def _candidates(
 def age(tree: str) -> tuple[int, ...]:
     """Return what trees are ordered by: version and revision."""
     return tuple(int(number) for number in tree.split(".")[1:])
-
-
-def of_version(trees: Collection[str], version: str) -> frozenset[str]:
-    """Return the trees of a version: ``olpc.7`` itself, and ``olpc.7.1``."""
-    return frozenset(one for one in trees if one == version or one.startswith(f"{version}."))
-
-
-def choose_of_version(
-    boot: BootState, links: Links, trees: Collection[str], version: str
-) -> Choice:
-    """Return what boots where the loader has loaded the kernel of a version (BT-9)."""
-    known = of_version(trees, version)
-    seen = Links(
-        links.current if links.current in known else "",
-        links.previous if links.previous in known else "",
-    )
-    return choose(boot, seen, known)

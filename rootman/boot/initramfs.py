@@ -7,12 +7,12 @@ administrator may; ``update-initramfs`` takes them from there.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import NotFound
-from rootman.execute import explained, write_file
+from rootman.execute import explained
+from rootman.smallfiles import replace_file
 
 if TYPE_CHECKING:
     from rootman.fsops import Fs
@@ -55,12 +55,7 @@ def _write(fs: Fs, path: str, data: bytes, mode: int) -> bool:
     try:
         if _is_there(folder, data, mode):
             return False
-        with suppress(FileNotFoundError):
-            fs.unlink(_NEW, dir_fd=folder)
-        write_file(fs, _NEW, data, dir_fd=folder)
-        fs.chmod(_NEW, mode, dir_fd=folder)
-        fs.rename(_NEW, _NAME, source_fd=folder, target_fd=folder)
-        fs.fsync(folder)
+        replace_file(fs, _NAME, data, new=_NEW, dir_fd=folder, mode=mode)
     finally:
         os.close(folder)
     return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from rootman.boot.marking import begin_boot
 from rootman.boot.superblock import SIZE, Filesystem, parse_superblock
 from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
-from rootman.execute import explained, write_file
+from rootman.execute import explained
 from rootman.session import read_state
-from rootman.store import DEFAULT_ROOTFS, open_below
+from rootman.smallfiles import read_file, replace_file
+from rootman.store import DEFAULT_ROOTFS
 from rootman.usage import mounts, place_of
 
 if TYPE_CHECKING:
@@ -147,27 +147,14 @@ def _mode_of(fragment: bytes) -> str:
 def _write(fs: Fs, grub: int, fragment: bytes) -> list[str]:
     """Write what is not there yet; the fragment is there before anything sources it."""
     wanted = [(FRAGMENT, fragment)]
-    custom = _read(grub, CUSTOM) or b""
+    custom = read_file(CUSTOM, _LIMIT, dir_fd=grub) or b""
     if _LINE not in custom:
         end = b"" if custom.endswith(b"\n") or not custom else b"\n"
         wanted.append((CUSTOM, custom + end + _LINE))
-    written = [name for name, data in wanted if _read(grub, name) != data]
+    written = [name for name, data in wanted if read_file(name, _LIMIT, dir_fd=grub) != data]
     for name, data in wanted:
         if name not in written:
             continue
-        new = _NEW.format(name)
-        with suppress(FileNotFoundError):
-            fs.unlink(new, dir_fd=grub)
-        write_file(fs, new, data, dir_fd=grub)
-        fs.rename(new, name, source_fd=grub, target_fd=grub)
-        fs.fsync(grub)
+        replace_file(fs, name, data, new=_NEW.format(name), dir_fd=grub)
         fs.freeze_thaw(grub)  # GRUB replays no journal (S3)
     return written
-
-
-def _read(folder: int, name: str) -> bytes | None:
-    try:
-        with open_below(name, folder) as file:
-            return file.read(_LIMIT)
-    except FileNotFoundError:
-        return None

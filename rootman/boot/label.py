@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.errors import InvalidInput, NotFound, Refused
-from rootman.execute import explained, write_file
+from rootman.execute import explained
 from rootman.fsops import opened
-from rootman.store import DEFAULT_ROOTFS, open_below
+from rootman.smallfiles import read_file, replace_file
+from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,14 +80,8 @@ def write_label(
     with explained(f"{tree}: writing the label"), _boot_folder(tree) as folder:
         label = _complete(tree, folder, name, linux=linux, initrd=initrd, args=args)
         data = label.serialise()
-        if _read(folder) == data:
-            return label
-        with suppress(FileNotFoundError):
-            fs.unlink(_NEW, dir_fd=folder)
-        write_file(fs, _NEW, data, dir_fd=folder)
-        fs.chmod(_NEW, 0o644, dir_fd=folder)
-        fs.rename(_NEW, FILE, source_fd=folder, target_fd=folder)
-        fs.fsync(folder)
+        if read_file(FILE, _LIMIT, dir_fd=folder) != data:
+            replace_file(fs, FILE, data, new=_NEW, dir_fd=folder, mode=0o644)
     return label
 
 
@@ -112,7 +107,7 @@ def check_label(tree_fd: int, name: str, origin: str) -> None:
     """
     try:
         with opened(FOLDER, dir_fd=tree_fd) as folder:
-            data = _read(folder)
+            data = read_file(FILE, _LIMIT, dir_fd=folder)
     except OSError:
         return  # no directory to be opened without following a symlink: no label
     found = _TREE.search(data) if data is not None else None
@@ -170,11 +165,3 @@ def _age(name: str) -> list[tuple[int, str]]:
     """Return what kernels are ordered by: numbers as numbers, the rest as text."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
-
-
-def _read(folder: int) -> bytes | None:
-    try:
-        with open_below(FILE, folder) as file:
-            return file.read(_LIMIT)
-    except FileNotFoundError:
-        return None

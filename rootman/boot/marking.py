@@ -40,9 +40,7 @@ def begin_boot(opened: Session) -> Marked:
         RootmanError: it could not be written.
     """
     state = read_state(opened)
-    plan = plan_boot_init(state)
-    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return Marked("", bool(plan), next_tree(read_state(opened)))
+    return _carry_out(opened, state, plan_boot_init(state), "")
 
 
 def mark(
@@ -60,9 +58,7 @@ def mark(
     state = read_state(opened)
     if number is None:
         number = require_booted(state.settings.os_name)
-    plan = planner(state, number)
-    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return Marked(state.name_of(number), bool(plan), next_tree(read_state(opened)))
+    return _carry_out(opened, state, planner(state, number), state.name_of(number))
 
 
 def choose_for(
@@ -78,15 +74,14 @@ def choose_for(
         RootmanError: it could not be written.
     """
     state = read_state(opened)
-    plan = planner(state, number)
-    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
     name = "" if number is None else state.name_of(number)
-    return Marked(name, bool(plan), next_tree(read_state(opened)))
+    return _carry_out(opened, state, planner(state, number), name)
 
 
-def next_tree(state: StoreState) -> str:
-    """Return the name of the tree that boots next, "" where there is none."""
-    return _choose(state)[0]
+def _carry_out(opened: Session, state: StoreState, plan: Plan, name: str) -> Marked:
+    """Carry out what is planned for the tree ``name``."""
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    return Marked(name, bool(plan), _choose(read_state(opened))[0])
 
 
 def _choose(state: StoreState) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.block import BLOCK_SIZE, serialise_block
+from rootman.smallfiles import put_file
 from rootman.store import BOOT_BLOCK
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ def write_boot(fs: Fs, store: Store, boot: BootState) -> None:
 
 
 def _replace(fs: Fs, store: Store, data: bytes) -> None:
-    from rootman.execute import write_file  # which imports this module
-
-    write_file(fs, _NEW, data, dir_fd=store.staging)
-    fs.rename(_NEW, BOOT_BLOCK, source_fd=store.staging, target_fd=store.boot)
+    put_file(fs, BOOT_BLOCK, data, new=_NEW, staging=store.staging, dir_fd=store.boot)
     fs.fsync(store.boot)
     fs.freeze_thaw(store.fd)

@@ -24,7 +24,7 @@ from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.workshop import Workshop
 from rootman.repo import layout
-from rootman.textstream import Hashed
+from rootman.textstream import Hashed, compress
 from rootman.treedirs import TreeDirs, split
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rootman.packs.recipe import Source
 
 _READ_SIZE: Final = 1 << 16
-_LEVEL: Final = 3
 _IN_MEMORY: Final = 8 << 20  # bytes of a source
 
 
@@ -100,17 +99,15 @@ class Delivery:
             InvalidInput: the pack does not make it.
             OSError: it cannot be written, or the pack not be kept.
         """
-        import zstandard
-
         lines = revised(known_lines(old), self._open()[Role.MANIFEST], size)
         stream = Hashed(_gathered(lines))
-        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+
+        def write_and_keep(data: bytes) -> None:
+            write(data)
+            self._bytes.keep()
+
         with self._bytes.keeping():
-            for block in stream:
-                if data := compressor.compress(block):
-                    write(data)
-                    self._bytes.keep()
-        write(compressor.flush())
+            compress(stream, write_and_keep)
         stream.verify(self._new, "the manifest that the pack makes")
 
     def files(

@@ -6,12 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.errors import InvalidInput, NotFound, SystemFailure
+from rootman.errors import InvalidInput
 from rootman.execute import explained
 from rootman.names import CONTROL
 from rootman.repo.framework import Metadata, Root, Signed, exceptions
 from rootman.repo.refresh import check_root
 from rootman.repo.roots import PARTS
+from rootman.smallfiles import read_given
 from rootman.trust import METADATA_FILES, ROOT_FILE, TRUST, Trust, begin_trust, read_trust
 
 if TYPE_CHECKING:
@@ -57,13 +58,7 @@ def read_root(path: str) -> bytes:
         InvalidInput: it is not root metadata signed by its own keys.
         SystemFailure: it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_SIZE_LIMIT + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"{path}: no such file") from error
-    except OSError as error:
-        raise SystemFailure(f"{path}: {error.strerror}") from error
+    data = read_given(path, _SIZE_LIMIT + 1)
     if len(data) > _SIZE_LIMIT:
         raise InvalidInput(f"{path}: larger than {_SIZE_LIMIT} bytes")
     check_root(data, path)

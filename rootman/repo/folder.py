@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.repo import layout
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 from rootman.repo.versions import read_versions
 
 # Not blocked by a fifo that somebody put there.
@@ -17,7 +17,7 @@ _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class FolderSource:
+class FolderSource(Alone):
     """The files of the repository in the folder ``path``; the user said ``location``."""
 
     def __init__(self, path: str, location: str) -> None:
@@ -39,11 +39,6 @@ class FolderSource:
     def is_complete(self) -> bool:
         """Every manifest and object is there by itself."""
         return True
-
-    @property
-    def copies(self) -> tuple[FolderSource]:
-        """There is no other."""
-        return (self,)
 
     def name_of(self, path: str) -> str:
         """Return the full name of the file ``path``."""

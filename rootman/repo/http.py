@@ -15,7 +15,7 @@ from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput, Unreachable
 from rootman.repo import layout
 from rootman.repo.index import parse_index
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)"
 _GONE: Final = frozenset({404, 410})
 
 
-class HttpSource:
+class HttpSource(Alone):
     """The files of the repository at ``address``, by ``lanes`` requests at a time."""
 
     def __init__(self, address: Address, patience: Patience | None = None) -> None:
@@ -56,11 +56,6 @@ class HttpSource:
     def is_complete(self) -> bool:
         """Every manifest and object is there by itself."""
         return True
-
-    @property
-    def copies(self) -> tuple[HttpSource]:
-        """There is no other."""
-        return (self,)
 
     def name_of(self, path: str) -> str:
         """Return the URL of the file ``path``."""

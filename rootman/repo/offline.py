@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.repo import layout
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MEMBERS: Final = 10_000  # more than the metadata of a lifetime
 
 
-class OfflineSource:
+class OfflineSource(Alone):
     """The files of the repository that are in the file ``location``."""
 
     is_near = True
@@ -55,11 +55,6 @@ class OfflineSource:
                     raise InvalidInput(f"{self.location}: too many files for a release")
                 if member.isreg() and not member.issparse():
                     yield member.name, (member.offset_data, member.size)
-
-    @property
-    def copies(self) -> tuple[OfflineSource]:
-        """There is no other."""
-        return (self,)
 
     def name_of(self, path: str) -> str:
         """Return the full name of the file ``path``."""

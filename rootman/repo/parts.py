@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from rootman.bundles import BundleList, Parting, parse_list
-from rootman.errors import InvalidInput, NotFound, SystemFailure
+from rootman.errors import InvalidInput
 from rootman.manifest import HEADER
 from rootman.names import BASE
 from rootman.release import Bundle
 from rootman.repo.objects import LEVEL
+from rootman.smallfiles import read_given
 from rootman.totals import Totals
 
 if TYPE_CHECKING:
@@ -53,13 +54,7 @@ def read_list(path: str) -> BundleList:
         InvalidInput: it is no list.
         SystemFailure: it cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_LIST_LIMIT + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"{path}: no such file") from error
-    except OSError as error:
-        raise SystemFailure(f"{path}: {error.strerror}") from error
+    data = read_given(path, _LIST_LIMIT + 1)
     if len(data) > _LIST_LIMIT:
         raise InvalidInput(f"{path}: not a list: larger than {_LIST_LIMIT} bytes")
     return parse_list(data, path)

@@ -12,6 +12,7 @@ from rootman.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
 
 class Missing(InvalidInput):
@@ -90,3 +91,12 @@ class Source(Catalogue, Protocol):
 
     def close(self) -> None:
         """Give back what reading needed; safe to call twice."""
+
+
+class Alone:
+    """The base of a source whose files are nowhere else."""
+
+    @property
+    def copies(self) -> tuple[Self]:
+        """There is no other."""
+        return (self,)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.block import BLOCK_SIZE, BootState, parse_block, serialise_block
-from rootman.boot.choice import Links
+from rootman.boot.choice import Choice, Links, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 Case = tuple["Layout", BootState]
@@ -103,3 +103,20 @@ def read_block(path: Path) -> BootState:
     assert len(data) == BLOCK_SIZE
     assert boot is not None
     return boot
+
+
+def of_version(trees: Collection[str], version: str) -> frozenset[str]:
+    """Return the trees of a version: ``olpc.7`` itself, and ``olpc.7.1``."""
+    return frozenset(one for one in trees if one == version or one.startswith(f"{version}."))
+
+
+def choose_of_version(
+    boot: BootState, links: Links, trees: Collection[str], version: str
+) -> Choice:
+    """Return what boots where the loader has loaded the kernel of a version (BT-9)."""
+    known = of_version(trees, version)
+    seen = Links(
+        links.current if links.current in known else "",
+        links.previous if links.previous in known else "",
+    )
+    return choose(boot, seen, known)

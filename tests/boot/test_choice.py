@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rootman.boot.block import BootState
-from rootman.boot.choice import Choice, Links, choose, choose_of_version, of_version, settle
+from rootman.boot.choice import Choice, Links, choose, settle
 from tests.boot.grub import Image
 from tests.boot.shells import SHELLS, chosen_by_shell
-from tests.boot.states import ODD, cases, cases_without_links
+from tests.boot.states import ODD, cases, cases_without_links, choose_of_version, of_version
 
 if TYPE_CHECKING:
     from pathlib import Path

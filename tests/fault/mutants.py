@@ -143,7 +143,7 @@ def _name_before_record(patch: Patch) -> None:
         fs.syncfs(store.fd)
         fs.move(
             f"{stage}/{STAGE_ROOT}",
-            self._name(step.number),
+            self._state.name_of(step.number),
             source_fd=store.staging,
             target_fd=store.fd,
         )

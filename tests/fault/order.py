@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 STAGING: Final = ".rootman/staging/"
 TREES: Final = ".rootman/trees"
-_TREE: Final = re.compile(r"[a-z0-9_-]+\.([1-9][0-9]*)")
-_STAGE: Final = re.compile(r"(building|spare|retired|deleting|repair)\.([1-9][0-9]*)")
+_NUMBER: Final = r"[1-9][0-9]*(?:\.[1-9][0-9]*)?"
+_TREE: Final = re.compile(rf"[a-z0-9_-]+\.({_NUMBER})")
+_STAGE: Final = re.compile(rf"(building|spare|retired|deleting|repair)\.({_NUMBER})")
 _LINKS: Final = ("current", "previous")
 _SYNCS: Final = frozenset({"fsync", "syncfs", "freeze_thaw"})
 _RENAMES: Final = frozenset({"rename", "move"})
@@ -167,7 +168,7 @@ class _Checker:
         top, _, below = path.partition("/")
         tree = _TREE.fullmatch(top)
         allowed = _METADATA | ({event.op} if below else set())
-        if tree and int(tree[1]) == self.repairs and event.op in allowed:
+        if tree and tree[1] == str(self.repairs) and event.op in allowed:
             return
         if tree and (below or event.op != "move"):
             self._wrong("name gone before change", event)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from tests.builders import (
     snapshot,
     symlink,
 )
-from tests.commands import Machine
+from tests.commands import ROOTMAN, Machine
 from tests.filesystems import run
 
 if TYPE_CHECKING:
@@ -77,6 +78,35 @@ def test_install_and_upgrade_give_what_was_published(machine: Machine) -> None:
     assert differences(before, snapshot(machine.tree(1))) == []
     assert rsync_differences(machine.source(1), machine.tree(1)) == ""
     assert rsync_differences(machine.source(2), machine.tree(2)) == ""
+
+
+def test_nothing_keeps_the_filesystem_busy_once_a_command_has_ended(machine: Machine) -> None:
+    """It can be unmounted at once: who stands by to thaw it has ended, too."""
+    machine.publish(1, OLD)
+    machine.publish(2, NEW)
+    for arguments in (
+        ("init",),
+        ("upgrade", machine.release(1)),
+        ("upgrade", machine.repo),
+        ("rollback",),
+        ("publish", machine.source(2), machine.home / "other", "--version", "1"),
+    ):
+        command = (sys.executable, "-c", _REAPER, ROOTMAN, "--rootfs", machine.store, *arguments)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+
+
+# Whoever is left by a process that has ended is a child of this one.
+_REAPER = """
+import ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+code = subprocess.call(sys.argv[1:])
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    sys.exit(code)
+sys.exit("somebody is left")
+"""
 
 
 def test_the_umask_decides_no_mode(machine: Machine) -> None:

@@ -13,10 +13,19 @@ from rootman import foresight
 from rootman.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
 FIELDS = [b"./dir/%d" % number for number in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """See to it that who looked has ended with the context, and was waited for."""
+    before = set(psutil.Process().children())
+    yield
+    assert set(psutil.Process().children()) <= before
 
 
 @pytest.fixture
@@ -43,7 +52,6 @@ def test_places_that_are_not_there_or_lead_out_are_passed_over(tree: Path) -> No
         os.close(fd)
 
     assert {path: path.lstat() for path in tree.rglob("*")} == before
-    assert psutil.Process().children() == []
 
 
 def test_content_that_cannot_be_read_is_the_work_s_to_find() -> None:
@@ -72,10 +80,7 @@ def test_whoever_looks_may_be_killed() -> None:
     with foresight.looking([killed, killed]):
         pass
 
-    assert psutil.Process().children() == []
-
 
 def test_an_error_of_the_work_is_what_counts() -> None:
     with pytest.raises(InvalidInput, match="the work"), foresight.looking([lambda: b""] * 2):
         raise InvalidInput("the work")
-    assert psutil.Process().children() == []

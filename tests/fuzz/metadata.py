@@ -26,7 +26,7 @@ from rootman.repo.framework import (
 )
 from rootman.repo.metadata import SIGNED_AT
 from rootman.repo.refresh import check_root, refresh
-from rootman.repo.source import Missing
+from rootman.repo.source import Alone, Missing
 from rootman.repo.trusted import SignedCatalogue
 from rootman.trust import ROOT_FILE, Trust
 
@@ -77,7 +77,7 @@ SEEDS: Final = [
 ]
 
 
-class _Files:
+class _Files(Alone):
     """A source of metadata."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -91,10 +91,6 @@ class _Files:
     @property
     def is_complete(self) -> bool:
         return True
-
-    @property
-    def copies(self) -> tuple[_Files]:
-        return (self,)
 
     def name_of(self, path: str) -> str:
         return f"repo/{path}"

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from tests.fault.order import Event
 
-_STAGE: Final = r"staging/(?:building|deleting|retired|spare)\.[0-9]+"
+_NUMBER: Final = r"[0-9]+(?:\.[0-9]+)?"
+_STAGE: Final = rf"staging/(?:building|deleting|retired|spare)\.{_NUMBER}"
 _INSIDE: Final = re.compile(rf"({_STAGE}/(?:root|seal))(/.*)?", re.DOTALL)
-_REMOVED: Final = re.compile(rf"{_STAGE}(?:/meta)?|trees/[0-9]+|staging/link")
+_REMOVED: Final = re.compile(rf"{_STAGE}(?:/meta)?|trees/{_NUMBER}|staging/link")
 _SYNCED: Final = {".": ".", ".rootman/trees": "trees", ".rootman/staging": "staging"}
 
 

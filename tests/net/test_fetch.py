@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import signal
 import ssl
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.loopfs
 
-BIG = os.urandom(900_000)
+BIG = random.Random(5).randbytes(900_000)
 ONE: Tree = {"etc/conf": file("conf"), "bin/tool": file("tool", 0o755), "empty": file("")}
 TWO: Tree = {
     **ONE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rootman.comparison import Change, compare
@@ -15,6 +15,8 @@ from rootman.manifest import HEADER
 _MANIFESTS = st.dictionaries(
     st.sampled_from([f"./{name}" for name in "abcdefghij"]), st.sampled_from(["0644", "0755"])
 )
+# The end of one path is another: ``./a./b`` goes on as ``./b``.
+_ALIKE = {"./a./b": "0644", "./b": "0644"}
 
 
 def manifest(modes: dict[str, str]) -> list[bytes]:
@@ -27,6 +29,8 @@ def edits(one: dict[str, str], other: dict[str, str]) -> list[Change]:
 
 
 @given(_MANIFESTS, _MANIFESTS, st.integers(1, 64))
+@example(_ALIKE, {"./a./b": "0644"}, 1_000)
+@example(_ALIKE, {"./b": "0644"}, 1_000)
 def test_edited(one: dict[str, str], other: dict[str, str], size: int) -> None:
     """ST-19: the manifest is had again, however the stream is cut."""
     base = b"".join(manifest(one))

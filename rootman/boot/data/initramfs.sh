@@ -154,7 +154,9 @@ rootman_forget_overlays() {
     done
 }
 
-# The guard runs from the tree, which is its root, with what it needs to see there (BT-44).
+# The guard runs from the tree, which is its root, with what it needs to see there. It keeps
+# that for itself: here it is unmounted again, or the system would do so at shutdown (BT-44).
+# The tree stays: by it the system makes the filesystem read-only then, after all else.
 rootman_mount_guard() {
     mkdir -p "$rootman_run/guarded"
     if [ ! -d "$rootman_root$rootman_home" ]; then
@@ -163,11 +165,12 @@ rootman_mount_guard() {
     fi
     mount -o remount,bind,ro "$rootman_root" && rootman_furnish "$rootman_root" &&
         rootman_start_guard "$rootman_root" &&
-        mount -o move "$rootman_root$rootman_run/guarded" "$1" && return 0
+        mount -o move "$rootman_root$rootman_run/guarded" "$1"
+    rootman_code=$?
     for rootman_path in dev proc run sys "${rootman_home#/}"; do
-        umount "$rootman_root/$rootman_path" 2>/dev/null
+        umount -l "$rootman_root/$rootman_path" 2>/dev/null
     done
-    return 1
+    return "$rootman_code"
 }
 
 rootman_is_mounted() {
