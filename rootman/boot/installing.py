@@ -59,7 +59,7 @@ def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> In
         path = _checked(place.inner or "/")
         state = read_state(opened)
         with explained(folder):
-            mode = mode or _mode_of(_read(grub, FRAGMENT) or b"")
+            mode = mode or _mode_of(read_file(FRAGMENT, _LIMIT, dir_fd=grub) or b"")
         fragment = _fragment(state.settings.os_name, path, found, mode)
         warnings = tuple(
             f"{tree.name} has no boot/rootman.cfg: GRUB cannot load it"
