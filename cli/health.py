@@ -55,7 +55,8 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
     rootman --help lists the others.
     """
     from rootman.boot.health import act as do
-    from rootman.boot.health import examine, reboot
+    from rootman.boot.health import examine
+    from rootman.boot.restart import restart
 
     health = examine(
         folders or None,
@@ -72,7 +73,7 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
     elif verdict is not None:
         emit((_VERDICTS[verdict],))
     if verdict in ("try again", "fall back"):
-        reboot()
+        restart("reboot")
     return 0 if health.is_healthy else UNHEALTHY
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rootman.boot.checks import TIMEOUT, Result, find_checks, run_check
-from rootman.errors import Refused, SystemFailure
+from rootman.errors import Refused
 from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from rootman.boot.verdict import Verdict
     from rootman.session import Session
-
-_REBOOT: Final = ("systemctl", "reboot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +73,3 @@ def act(opened: Session, health: Health) -> Verdict:
         except Refused:
             return "stay"  # there is nothing to fall back to
     return verdict
-
-
-def reboot() -> None:
-    """Have this machine boot again.
-
-    Raises:
-        SystemFailure: it would not.
-    """
-    try:
-        subprocess.run(_REBOOT, check=True, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemFailure(f"this machine cannot be rebooted: {error}") from error

@@ -32,6 +32,7 @@ _INITRD: Final = "initrd.img-"
 # What GRUB takes in double quotes as it is.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._/=,:@%+~-]*")
 _TREE: Final = re.compile(rb"^set rootman_tree=(.*)$", re.MULTILINE)
+_VALUE: Final = re.compile(r'^set rootman_(tree|linux|initrd|args)="?([^"\n]*)"?$', re.MULTILINE)
 _LIMIT: Final = 1 << 16
 
 
@@ -83,6 +84,22 @@ def write_label(
         if read_file(FILE, _LIMIT, dir_fd=folder) != data:
             replace_file(fs, FILE, data, new=_NEW, dir_fd=folder, mode=0o644)
     return label
+
+
+def read_label(tree: str) -> Label | None:
+    """Return the label of the directory ``tree``, None where it has none that names a kernel.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with _boot_folder(tree) as folder:
+        data = read_file(FILE, _LIMIT, dir_fd=folder)
+    found = dict(_VALUE.findall(data.decode("ascii", "replace"))) if data is not None else {}
+    if not found.get("linux"):
+        return None
+    return Label(
+        found.get("tree", ""), found["linux"], found.get("initrd", ""), found.get("args", "")
+    )
 
 
 def find_faults(tree: str) -> list[str]:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from rootman.boot.block import BootState
-from rootman.boot.choice import choose
 from rootman.boot.planning import plan_boot_init
 from rootman.boot.running import booted_name, require_booted
 from rootman.boot.trial import standing
 from rootman.execute import Executor
 from rootman.session import read_state
-from rootman.switching import links_of
+from rootman.switching import choose_next
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,13 +80,7 @@ def choose_for(
 def _carry_out(opened: Session, state: StoreState, plan: Plan, name: str) -> Marked:
     """Carry out what is planned for the tree ``name``."""
     Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return Marked(name, bool(plan), _choose(read_state(opened))[0])
-
-
-def _choose(state: StoreState) -> tuple[str, str]:
-    names = {tree.name for tree in state.trees if tree.seal is not None}
-    choice = choose(state.boot or BootState(), links_of(state), names)
-    return choice.tree, choice.reason or ""
+    return Marked(name, bool(plan), choose_next(read_state(opened)).tree)
 
 
 class TreeBoot(TypedDict):
@@ -118,12 +111,12 @@ class BootOverview(TypedDict):
 def boot_overview(state: StoreState) -> BootOverview:
     """Return what is known about how this store boots."""
     boot = state.boot or BootState()
-    tree, reason = _choose(state)
+    choice = choose_next(state)
     return {
         "set_up": state.boot is not None,
         "booted": booted_name(),
-        "next": tree,
-        "reason": reason,
+        "next": choice.tree,
+        "reason": choice.reason or "",
         "once": boot.once,
         "rescue": boot.rescue,
         "bad": list(boot.bad),
