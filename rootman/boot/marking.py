@@ -11,6 +11,7 @@ from rootman.boot.running import booted_name, require_booted
 from rootman.boot.trial import standing
 from rootman.execute import Executor
 from rootman.session import read_state
+from rootman.steps import Publish
 from rootman.switching import choose_next
 
 if TYPE_CHECKING:
@@ -75,6 +76,18 @@ def choose_for(
     state = read_state(opened)
     name = "" if number is None else state.name_of(number)
     return _carry_out(opened, state, planner(state, number), name)
+
+
+def finish(opened: Session) -> Marked:
+    """Leave the store so that a loader finds it as it is; return what boots next.
+
+    What was interrupted was finished or undone when it was opened. A root filesystem that
+    is in use to the end is not unmounted, and GRUB does not replay what its journal has (S3).
+
+    Raises:
+        RootmanError: it could not be written.
+    """
+    return _carry_out(opened, read_state(opened), (Publish(),), "")
 
 
 def _carry_out(opened: Session, state: StoreState, plan: Plan, name: str) -> Marked:

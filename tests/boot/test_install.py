@@ -208,6 +208,29 @@ def test_grub_goes_on_to_a_kernel_that_it_can_read(make_fs: MakeFs, tmp_path: Pa
     assert "rootman.tree=olpc.1" in loaded[0]
 
 
+def test_before_the_machine_goes_down_all_is_where_grub_finds_it(
+    make_fs: MakeFs, tmp_path: Path
+) -> None:
+    """BT-62: what an upgrade began that was cut off, and what would be in the journal alone."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = device(filesystem)
+    (machine.store / ".rootman/staging/building.3").mkdir()
+
+    done = machine.attempt("boot", "finish")
+    (filesystem.path / "grub" / "new").write_text("content")
+    machine.run("boot", "finish")
+
+    copy = tmp_path / "disk"
+    subprocess.run(("cp", "--sparse=always", filesystem.image, copy), check=True)
+    read = subprocess.run(
+        ("grub-fstest", copy, "cat", "(loop0)/grub/new"), check=True, capture_output=True
+    )
+    assert (done.code, done.out) == (0, "olpc.2 boots next\n")
+    assert "an earlier command was interrupted" in done.err
+    assert os.listdir(machine.store / ".rootman/staging") == ["spare.2"]
+    assert read.stdout == b"content"
+
+
 def test_installing_again_changes_nothing(make_fs: MakeFs) -> None:
     """BT-14: and what else is in custom.cfg stays."""
     filesystem = make_fs("ext4", size_mib=64)
