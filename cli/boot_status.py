@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -45,9 +45,17 @@ def _lines(found: BootOverview) -> list[str]:
     lines += table([("  ", one["name"], _state(one)) for one in reversed(found["trees"])])
     gone = set(found["bad"]) - {one["name"] for one in found["trees"]}
     lines += [f"bad, and not here any more: {', '.join(sorted(gone))}"] if gone else []
+    lines += [f"first boot: {_FIRST[found['first_boot']]}"] if found["first_boot"] else []
     lines += [f"in the next boot, once: {found['once']}"] if found["once"] else []
     lines += [f"when no other is left: {found['rescue']}"] if found["rescue"] else []
     return lines
+
+
+_FIRST: Final = {
+    "due": "to be tested (rootman health --act)",
+    "rebooting": "passed, to be proved by another boot",
+    "passed": "passed",
+}
 
 
 def _reason(reason: str) -> str:

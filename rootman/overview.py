@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypedDict
 
-from rootman.boot.running import booted_name
+from rootman.boot.first import is_due
+from rootman.boot.running import booted_name, kernel_command_line
 from rootman.boot.trial import standing
 from rootman.errors import RootmanError
 from rootman.names import BASE, CURRENT, StageKind
@@ -173,6 +174,13 @@ def _trial(state: StoreState) -> list[str]:
     return [line]
 
 
+def _first_boot(state: StoreState) -> list[str]:
+    """Tell of a first boot that was not tested, or did not pass."""
+    if not is_due(state.settings.first_boot, kernel_command_line()):
+        return []
+    return ["this first boot has not passed its test (hint: rootman health says why)"]
+
+
 def _problems(state: StoreState) -> list[str]:
     """Return what is wrong with the store, each with what to do about it."""
     newest = state.newest
@@ -187,7 +195,7 @@ def _problems(state: StoreState) -> list[str]:
         found.append(f"{problem} (hint: {hint})")
     if state.current is None and newest is not None and not found:
         found.append(f"no tree is current (hint: {way_out})")
-    found += _trial(state)
+    found += [*_first_boot(state), *_trial(state)]
     for tree in state.trees:
         if tree.seal is None and tree.number == state.current:
             found.append(f"{tree.name} is current and rootman did not make it (hint: {way_out})")

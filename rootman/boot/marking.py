@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 from rootman.boot.block import BootState
-from rootman.boot.planning import plan_boot_init
-from rootman.boot.running import booted_name, require_booted
+from rootman.boot.first import is_due
+from rootman.boot.planning import plan_boot_init, plan_first
+from rootman.boot.running import booted_name, kernel_command_line, require_booted
 from rootman.boot.trial import standing
 from rootman.execute import Executor
 from rootman.session import read_state
@@ -17,6 +18,7 @@ from rootman.switching import choose_next
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rootman.boot.first import Trial
     from rootman.boot.trial import Standing
     from rootman.names import TreeNumber
     from rootman.session import Session
@@ -78,6 +80,20 @@ def choose_for(
     return _carry_out(opened, state, planner(state, number), name)
 
 
+def pass_first_boot(opened: Session, number: TreeNumber, command_line: str) -> Trial | None:
+    """Keep that the booted tree has passed the test of a first boot, if it is one (BT-63).
+
+    Return what is kept of that from now on, None where nothing changed.
+
+    Raises:
+        RootmanError: it could not be written.
+    """
+    state = read_state(opened)
+    if not _carry_out(opened, state, plan_first(state, number, command_line), "").changed:
+        return None
+    return read_state(opened).settings.first_boot
+
+
 def finish(opened: Session) -> Marked:
     """Leave the store so that a loader finds it as it is; return what boots next.
 
@@ -108,7 +124,8 @@ class BootOverview(TypedDict):
     """What ``rootman boot status`` shows; names of trees are "" for none.
 
     ``set_up`` says whether there is a boot state at all, ``next`` and ``reason`` what boots
-    next and why, ``bad`` what failed, also of trees that are not here any more.
+    next and why, ``bad`` what failed, also of trees that are not here any more. ``first_boot``
+    is ``due``, or what came of its test, "" where nobody asked for one.
     """
 
     set_up: bool
@@ -118,6 +135,7 @@ class BootOverview(TypedDict):
     once: str
     rescue: str
     bad: list[str]
+    first_boot: str
     trees: list[TreeBoot]
 
 
@@ -125,6 +143,7 @@ def boot_overview(state: StoreState) -> BootOverview:
     """Return what is known about how this store boots."""
     boot = state.boot or BootState()
     choice = choose_next(state)
+    trial = state.settings.first_boot
     return {
         "set_up": state.boot is not None,
         "booted": booted_name(),
@@ -133,6 +152,7 @@ def boot_overview(state: StoreState) -> BootOverview:
         "once": boot.once,
         "rescue": boot.rescue,
         "bad": list(boot.bad),
+        "first_boot": "due" if is_due(trial, kernel_command_line()) else trial,
         "trees": [
             {
                 "name": one.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.commands import Machine
+from tests.commands import ROOTMAN, Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ done
 mount --bind "$home/cmdline" /proc/cmdline &&
     mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /sys/kernel || exit 99
 [ ! -e "$home/systemd" ] || mkdir -p /run/systemd/system
+[ ! -e "$home/booted" ] || { mkdir /run/rootman && cp "$home/booted" /run/rootman; }
 [ ! -e "$home/can-kexec" ] || echo 0 >/sys/kernel/kexec_loaded
 PATH=$home/bin:$PATH
 export PATH
@@ -43,6 +44,7 @@ class Stage:
         self.has("systemd", "can-kexec")
         self.program("reboot")
         self.program("systemctl")
+        (self._home / "bin/rootman").symlink_to(ROOTMAN)
         # A process of its own ends with all that it started (``system``).
         runner = ("unshare", "--mount", "--pid", "--fork", "sh", "-c", _SETTING, "sh")
         self.machine = Machine(home, (*runner, str(self._home)))
@@ -50,6 +52,10 @@ class Stage:
     def says(self, command_line: str) -> None:
         """Have the kernel that runs been given a command line."""
         (self._home / "cmdline").write_text(f"{command_line}\n")
+
+    def booted(self, tree: str, mode: str) -> None:
+        """Have an initramfs brought up a tree."""
+        (self._home / "booted").write_text(f"{tree}\nof the loader\n{mode}\n")
 
     def has(self, *names: str) -> None:
         """Have it just these: ``systemd``, ``can-kexec``."""

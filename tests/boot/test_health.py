@@ -14,6 +14,7 @@ from rootman.boot.block import BootState, serialise_block
 from rootman.boot.checks import Check, find_checks, run_check
 from rootman.boot.health import Health, act, examine
 from rootman.boot.verdict import decide
+from tests.boot.shells import DATA
 from tests.boot.states import read_block
 from tests.builders import file
 from tests.commands import ROOTMAN, Machine
@@ -113,10 +114,14 @@ def test_later_directories_replace_and_take_away(
     (tmp_path / "etc/required.d/20-store.sh").symlink_to("/dev/null")
     (tmp_path / "etc/required.d/40-lost").symlink_to("/nowhere")
 
-    names = [one.path.rpartition("/")[2] for one in find_checks("required")]
+    found = {one.path.rpartition("/")[2]: one.path for one in find_checks("required")}
 
-    assert names == ["10-boot-complete.sh", "25-theirs", "30-mine", "40-lost"]
-    assert find_checks("required")[2].path == f"{etc}/required.d/30-mine"
+    assert list(found) == sorted(found)
+    assert found["10-boot-complete.sh"].startswith(f"{DATA}/health.d")
+    assert found["25-theirs"] == f"{green}/check/required.d/25-theirs"
+    assert found["30-mine"] == f"{etc}/required.d/30-mine"
+    assert "40-lost" in found
+    assert not {"20-store.sh", ".hidden", "30-mine~"} & found.keys()
     assert [one.path for one in find_checks("green")] == [f"{green}/green.d/10-told"]
 
 

@@ -53,6 +53,7 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
     for unit in UNITS:
         text = unit.read_text().replace("/usr/bin/rootman ", f"{sys.executable} ")
         (tmp_path / unit.name).write_text(text)
+        (tmp_path / unit.name).chmod(0o644)
 
     done = subprocess.run(
         ("systemd-analyze", "verify", "--man=no", *sorted(tmp_path.iterdir())),
