@@ -28,24 +28,29 @@ def command(rootfs: str, as_json: bool) -> None:
     from rootman.boot.marking import boot_overview
 
     with looking(rootfs, "boot status") as view:
-        found = boot_overview(view.state)
-        problems = [one for one in view.state.problems if one.startswith("the boot state")]
+        found = boot_overview(view.state, view.store.path)
     if as_json:
         emit_json(found)
     else:
-        emit(printable(line) for line in [*_lines(found), *(f"problem: {one}" for one in problems)])
+        emit(printable(line) for line in _lines(found))
 
 
 def _lines(found: BootOverview) -> list[str]:
     lines = [f"{found['next'] or 'no tree'} boots next{_reason(found['reason'])}"]
     if found["booted"]:
         lines.insert(0, f"{found['booted']} runs")
-    if not found["set_up"]:
-        return [*lines, "no attempts are counted here; to begin: rootman boot init"]
-    lines += table([("  ", one["name"], _state(one)) for one in reversed(found["trees"])])
+    if found["set_up"]:
+        lines += _known(found)
+    else:
+        lines.append("no attempts are counted here; to begin: rootman boot init")
+    lines += [f"first boot: {_FIRST[found['first_boot']]}"] if found["first_boot"] else []
+    return [*lines, *(f"problem: {one}" for one in found["problems"])]
+
+
+def _known(found: BootOverview) -> list[str]:
+    lines = table([("  ", one["name"], _state(one)) for one in reversed(found["trees"])])
     gone = set(found["bad"]) - {one["name"] for one in found["trees"]}
     lines += [f"bad, and not here any more: {', '.join(sorted(gone))}"] if gone else []
-    lines += [f"first boot: {_FIRST[found['first_boot']]}"] if found["first_boot"] else []
     lines += [f"in the next boot, once: {found['once']}"] if found["once"] else []
     lines += [f"when no other is left: {found['rescue']}"] if found["rescue"] else []
     return lines

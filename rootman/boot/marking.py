@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
+from rootman.boot.attention import boot_warnings
 from rootman.boot.block import BootState
 from rootman.boot.first import is_due
 from rootman.boot.planning import plan_boot_init, plan_first
@@ -125,7 +126,8 @@ class BootOverview(TypedDict):
 
     ``set_up`` says whether there is a boot state at all, ``next`` and ``reason`` what boots
     next and why, ``bad`` what failed, also of trees that are not here any more. ``first_boot``
-    is ``due``, or what came of its test, "" where nobody asked for one.
+    is ``due``, or what came of its test, "" where nobody asked for one. Each of the ``problems``
+    is one line with its way out.
     """
 
     set_up: bool
@@ -136,11 +138,12 @@ class BootOverview(TypedDict):
     rescue: str
     bad: list[str]
     first_boot: str
+    problems: list[str]
     trees: list[TreeBoot]
 
 
-def boot_overview(state: StoreState) -> BootOverview:
-    """Return what is known about how this store boots."""
+def boot_overview(state: StoreState, store: str) -> BootOverview:
+    """Return what is known about how the store at the path ``store`` boots."""
     boot = state.boot or BootState()
     choice = choose_next(state)
     trial = state.settings.first_boot
@@ -153,6 +156,14 @@ def boot_overview(state: StoreState) -> BootOverview:
         "rescue": boot.rescue,
         "bad": list(boot.bad),
         "first_boot": "due" if is_due(trial, kernel_command_line()) else trial,
+        "problems": [
+            *(
+                f"{one} (hint: rootman boot init)"
+                for one in state.problems
+                if one.startswith("the boot state")
+            ),
+            *boot_warnings(state, store),
+        ],
         "trees": [
             {
                 "name": one.name,
