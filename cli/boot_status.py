@@ -48,7 +48,7 @@ def _lines(found: BootOverview) -> list[str]:
 
 
 def _known(found: BootOverview) -> list[str]:
-    lines = table([("  ", one["name"], _state(one)) for one in reversed(found["trees"])])
+    lines = table([_row(found, one) for one in reversed(found["trees"])])
     gone = set(found["bad"]) - {one["name"] for one in found["trees"]}
     lines += [f"bad, and not here any more: {', '.join(sorted(gone))}"] if gone else []
     lines += [f"in the next boot, once: {found['once']}"] if found["once"] else []
@@ -65,6 +65,12 @@ _FIRST: Final = {
 
 def _reason(reason: str) -> str:
     return {"": "", "last resort": ": every tree is bad"}.get(reason, f" ({reason})")
+
+
+def _row(found: BootOverview, tree: TreeBoot) -> tuple[str, str, str]:
+    named = (("current", found["current"]), ("previous", found["previous"]))
+    marks = [mark for mark, name in (*named, ("runs", found["booted"])) if name == tree["name"]]
+    return f"  {tree['name']}", _state(tree), ", ".join(marks)
 
 
 def _state(tree: TreeBoot) -> str:

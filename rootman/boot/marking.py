@@ -14,7 +14,7 @@ from rootman.boot.trial import standing
 from rootman.execute import Executor
 from rootman.session import read_state
 from rootman.steps import Publish
-from rootman.switching import choose_next
+from rootman.switching import choose_next, links_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,14 +124,16 @@ class TreeBoot(TypedDict):
 class BootOverview(TypedDict):
     """What ``rootman boot status`` shows; names of trees are "" for none.
 
-    ``set_up`` says whether there is a boot state at all, ``next`` and ``reason`` what boots
-    next and why, ``bad`` what failed, also of trees that are not here any more. ``first_boot``
-    is ``due``, or what came of its test, "" where nobody asked for one. Each of the ``problems``
-    is one line with its way out.
+    ``set_up`` says whether there is a boot state at all, ``current`` and ``previous`` where the
+    links lead, ``next`` and ``reason`` what boots next and why, ``bad`` what failed, also of
+    trees that are not here any more. ``first_boot`` is ``due``, or what came of its test, "" where
+    nobody asked for one. Each of the ``problems`` is one line with its way out.
     """
 
     set_up: bool
     booted: str
+    current: str
+    previous: str
     next: str
     reason: str
     once: str
@@ -146,10 +148,13 @@ def boot_overview(state: StoreState, store: str) -> BootOverview:
     """Return what is known about how the store at the path ``store`` boots."""
     boot = state.boot or BootState()
     choice = choose_next(state)
+    links = links_of(state)
     trial = state.settings.first_boot
     return {
         "set_up": state.boot is not None,
         "booted": booted_name(),
+        "current": links.current,
+        "previous": links.previous,
         "next": choice.tree,
         "reason": choice.reason or "",
         "once": boot.once,

@@ -54,6 +54,19 @@ def test_an_upgraded_version_is_on_trial_until_it_is_good(machine: Machine) -> N
     assert read_block(block(machine)) == BootState()
 
 
+def test_what_boots_is_shown(machine: Machine) -> None:
+    """BT-12."""
+    upgrade(machine, 3)
+
+    lines = machine.run("boot", "status").lines
+
+    assert lines[:3] == [
+        "olpc.3 boots next (current)",
+        "  olpc.3  on trial, attempts left: 3  current",
+        "  olpc.2  good                        previous",
+    ]
+
+
 def test_without_a_boot_state_all_is_as_ever(tmp_on_ext4: Path) -> None:
     """BT-10."""
     machine = Machine(tmp_on_ext4)
