@@ -254,6 +254,7 @@ def test_the_network_is_reached_where_one_server_is() -> None:
         assert reaches(there).out == f"{there} can be reached\n"
         assert reaches(f"http://{there}/repo").code == 0
         assert reaches("https://127.0.0.1:1", "nonsense:x", there).code == 0
+    assert reaches("https://").out == "https://: no host\n"
     gone = reaches(f"http://{there}/repo")
     assert (gone.code, gone.err) == (1, "")
     assert "Connection refused" in gone.out

@@ -19,6 +19,8 @@ while True:
     for text in sys.argv[2:]:
         try:
             parts = urlsplit(text if "://" in text else f"//{text}")
+            if not parts.hostname:
+                raise ValueError("no host")
             port = parts.port or {"http": 80}.get(parts.scheme, 443)
             socket.create_connection((parts.hostname, port), timeout=5).close()
         except (OSError, ValueError) as error:
