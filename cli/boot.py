@@ -15,6 +15,7 @@ SUBCOMMANDS: Final[Mapping[str, str]] = {
     "status": "Show what boots next, what is on trial and what failed.",
     "init": "Begin to count attempts to boot a new version.",
     "install-grub": "Have GRUB choose the version, count attempts and fall back.",
+    "install-entries": "Keep the menu of systemd-boot or extlinux, with kernels of its own.",
     "install-initramfs": "Have an initramfs bring up the tree that is booted.",
     "label": "Have a tree name itself and its kernel to GRUB.",
     "mark-good": "Say that a version has passed its checks.",

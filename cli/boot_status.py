@@ -29,7 +29,7 @@ def command(rootfs: str, as_json: bool) -> None:
 
     with looking(rootfs, "boot status") as view:
         found = boot_overview(view.state)
-        problems = [one for one in view.state.problems if one.startswith("the boot state")]
+        problems = [one for one in view.state.problems if one.startswith("the boot ")]
     if as_json:
         emit_json(found)
     else:

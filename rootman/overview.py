@@ -184,6 +184,8 @@ def _problems(state: StoreState) -> list[str]:
             hint = "move it out of the way"
         if problem.startswith("the boot state"):
             hint = "rootman boot init"
+        if problem.startswith("the boot menu") and state.settings.loader is not None:
+            hint = state.settings.loader.hint
         found.append(f"{problem} (hint: {hint})")
     if state.current is None and newest is not None and not found:
         found.append(f"no tree is current (hint: {way_out})")

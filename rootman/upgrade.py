@@ -34,7 +34,7 @@ from rootman.repo.layout import object_path
 from rootman.room import room_of
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
-from rootman.switching import plan_known
+from rootman.switching import plan_known, then_menu
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
@@ -156,7 +156,7 @@ def _install(
         check_proven(state)
     if number is not None:
         check_boot(state, number, retry_bad=options.retry_bad)
-        plan = () if options.download_only else plan_known(state, number)
+        plan = () if options.download_only else then_menu(state, plan_known(state, number))
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)

@@ -52,7 +52,7 @@ def install_grub(opened: Session, folder: str) -> Installed:
         grub = _open_grub(folder)
     try:
         place = place_of(os.path.realpath(opened.store.path), mounts())
-        found = _filesystem(place)
+        found = _for_grub(filesystem_of(place))
         path = _checked(place.inner)
         state = read_state(opened)
         fragment = _fragment(state.settings.os_name, path, found)
@@ -81,16 +81,24 @@ def _has_label(opened: Session, tree: str) -> bool:
     return os.path.exists(os.path.join(opened.store.path, tree, "boot", FRAGMENT))
 
 
-def _filesystem(place: Place) -> Filesystem:
-    """Return what the store is on, if GRUB can do its part there."""
+def filesystem_of(place: Place) -> Filesystem:
+    """Return what the store is on.
+
+    Raises:
+        SystemFailure: its device cannot be read.
+    """
     try:
         with open(place.source, "rb") as file:
-            found = parse_superblock(file.read(SIZE))
+            return parse_superblock(file.read(SIZE))
     except OSError as error:
         raise SystemFailure(
             f"{place.path} is on {place.source}, which cannot be read: {error.strerror}",
             hint="be root, with the store on a disk",
         ) from error
+
+
+def _for_grub(found: Filesystem) -> Filesystem:
+    """Return what the store is on, if GRUB can do its part there."""
     if found.unreadable:
         raise Refused(
             f"GRUB cannot read this {found.kind}: it has {', '.join(found.unreadable)}",

@@ -30,6 +30,7 @@ _INITRD: Final = "initrd.img-"
 # What GRUB takes in double quotes as it is.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._/=,:@%+~-]*")
 _TREE: Final = re.compile(rb"^set rootman_tree=(.*)$", re.MULTILINE)
+_VALUE: Final = re.compile(rb'^set rootman_([a-z]+)="?([^"\n]*)"?$', re.MULTILINE)
 _LIMIT: Final = 1 << 16
 
 
@@ -83,19 +84,33 @@ def write_label(
     return label
 
 
+def read_label(tree_fd: int) -> Label | None:
+    """Return the label of the tree that is open, None where it has none by which it boots."""
+    data = _read(tree_fd)
+    values = {key.decode(): value.decode("ascii", "replace") for key, value in _VALUE.findall(data)}
+    if not values.get("tree") or not values.get("linux"):
+        return None
+    label = Label(values["tree"], values["linux"], values.get("initrd", ""), values.get("args", ""))
+    plain = all(map(_PLAIN.fullmatch, (label.linux, label.initrd, label.args)))
+    return label if plain else None
+
+
+def _read(tree_fd: int) -> bytes:
+    """Return the content of the label, nothing where there is none."""
+    try:
+        with opened(FOLDER, dir_fd=tree_fd) as folder:
+            return read_file(FILE, _LIMIT, dir_fd=folder) or b""
+    except OSError:
+        return b""  # no directory to be opened without following a symlink: no label
+
+
 def check_label(tree_fd: int, name: str, origin: str) -> None:
     """Refuse a tree that names itself otherwise than it is about to be called (BT-8).
 
     Raises:
         InvalidInput: its label names another tree.
-        OSError: it cannot be read.
     """
-    try:
-        with opened(FOLDER, dir_fd=tree_fd) as folder:
-            data = read_file(FILE, _LIMIT, dir_fd=folder)
-    except OSError:
-        return  # no directory to be opened without following a symlink: no label
-    found = _TREE.search(data) if data is not None else None
+    found = _TREE.search(_read(tree_fd))
     if found is not None and found[1] != name.encode():
         label = found[1].decode("ascii", "backslashreplace")
         version = name.rpartition(".")[2]
