@@ -13,7 +13,7 @@ from rootman.boot.loader import EXTLINUX, SYSTEMD_BOOT, Loader
 from rootman.boot.menu import FOLDER, order_in
 from rootman.boot.menufiles import CONF, TOKEN, menu_folder
 from rootman.boot.planning import plan_boot_init
-from rootman.errors import InvalidInput, NotFound, Refused
+from rootman.errors import NotFound, Refused
 from rootman.execute import Executor, explained
 from rootman.fsops import opened as opened_below
 from rootman.session import read_state
@@ -60,7 +60,7 @@ def install_entries(opened: Session, path: str, kind: str | None) -> Installed:
             loader = _loader(opened, path, kind, folder)
             _refuse_others(folder, loader)
             _prepare(opened.fs, folder, loader)
-            warnings = _configure(opened.fs, folder) if kind == SYSTEMD_BOOT else ()
+            warnings = _configure(opened.fs, folder, path) if kind == SYSTEMD_BOOT else ()
         finally:
             os.close(folder)
     state = read_state(opened)
@@ -97,12 +97,8 @@ def _kind_in(path: str) -> str:
 def _loader(opened: Session, path: str, kind: str, folder: int) -> Loader:
     known = mounts()
     place = place_of(path, known)
-    prefix = "" if place.inner == "/" else place.inner
-    if kind == SYSTEMD_BOOT and prefix:
-        raise InvalidInput(
-            f"{path} is not the root of its filesystem, where systemd-boot looks",
-            hint="name the mount point of the EFI or XBOOTLDR partition",
-        )
+    # What is not a filesystem of its own is a copy of one that is to be: its paths are as there.
+    prefix = "" if kind == SYSTEMD_BOOT else place.inner.rstrip("/")
     store = place_of(os.path.realpath(opened.store.path), known)
     found = filesystem_of(store)
     if not found.uuid:
@@ -165,17 +161,20 @@ def _prepare(fs: Fs, folder: int, loader: Loader) -> None:
     fs.fsync(folder)
 
 
-def _configure(fs: Fs, folder: int) -> tuple[str, ...]:
+def _configure(fs: Fs, folder: int, path: str) -> tuple[str, ...]:
     """Have systemd-boot take our entries before others, where nobody has said otherwise."""
+    is_root = place_of(path, mounts()).inner in ("", "/")
+    warning = f"{path} is not the root of its filesystem, where systemd-boot looks"
+    warnings = () if is_root else (warning,)
     with opened_below("loader", dir_fd=folder) as loader:
         data = read_file(_LOADER_CONF, _LIMIT, dir_fd=loader)
         if data is None:
             text = f"{_DEFAULT}\ntimeout 0\n"
             replace_file(fs, _LOADER_CONF, text.encode(), new=_NEW, dir_fd=loader)
-            return ()
+            return warnings
     if _DEFAULT.encode() in data.split(b"\n"):
-        return ()
-    return (f"loader/{_LOADER_CONF} does not say {_DEFAULT!r}: another entry may boot",)
+        return warnings
+    return (*warnings, f"loader/{_LOADER_CONF} does not say {_DEFAULT!r}: another entry may boot")
 
 
 def _installed(opened: Session, kind: str, warnings: tuple[str, ...]) -> Installed:
