@@ -205,6 +205,7 @@ def kernels_in(text: str) -> dict[str, tuple[str, str]]:
     return {
         found[1]: (_first(_LINUX, found[2]), _first(_INITRD, found[2]))
         for found in _SECTION.finditer(text)
+        if _LINUX.search(found[2]) is not None
     }
 
 

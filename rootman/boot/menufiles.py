@@ -104,13 +104,15 @@ class MenuFiles:
     def found(self) -> tuple[str, ...]:
         """Return what the menu has: entries by their names, or trees in their order."""
         if self.loader.kind == SYSTEMD_BOOT:
-            names = (name for name in os.listdir(self.menu) if parse_entry(name) is not None)
-            return tuple(sorted(names))
+            # What a power cut left without its content is none (BT-21).
+            return tuple(name for name, text in self.texts().items() if kernels_in(text))
         return order_in(self._read(CONF)) or ()
 
     def texts(self) -> dict[str, str]:
-        """Return the files of the menu that are ours, by their names."""
-        names = self.found() if self.loader.kind == SYSTEMD_BOOT else (CONF,)
+        """Return the files of the menu that are ours by their names, whatever is in them."""
+        names = [CONF]
+        if self.loader.kind == SYSTEMD_BOOT:
+            names = sorted(name for name in os.listdir(self.menu) if parse_entry(name) is not None)
         return {name: self._read(name) for name in names}
 
     def _read(self, name: str) -> str:
@@ -203,7 +205,7 @@ class MenuWriter:
             else:
                 self._write(entry.name, (text.encode(),), self._files.menu)
                 kept.add(entry.name)
-        rest = [name for name in self._files.found() if name not in kept]
+        rest = [name for name in self._files.texts() if name not in kept]
         for name in sorted(rest, key=_rank, reverse=True):
             self._fs.unlink(name, dir_fd=self._files.menu)
             self._publish(self._files.menu)

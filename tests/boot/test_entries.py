@@ -77,7 +77,7 @@ class Menu:
     def default(self) -> str:
         """The tree that the loader boots by itself."""
         if (self.root / "loader").exists():
-            return choose_entry(self.names)[0]
+            return choose_entry(self.names)[0] if self.names else ""
         lines = (self.root / "extlinux/extlinux.conf").read_text().splitlines()
         return next(line.split()[1] for line in lines if line.startswith("DEFAULT "))
 
@@ -108,10 +108,8 @@ def violations(home: Path, store: Path) -> list[str]:
             wrong.append(f"{name} is in the menu and not complete")
             continue
         for path, source in ((linux, "vmlinuz"), (initrd, "initrd")):
-            if (
-                not path.exists()
-                or path.read_bytes() != (store / name / "boot" / source).read_bytes()
-            ):
+            whole = (store / name / "boot" / source).read_bytes()
+            if not path.is_file() or path.read_bytes() != whole:
                 wrong.append(f"{path.name} is not the {source} of {name}")
     if menu.default not in menu.kernels():
         wrong.append("nothing is the default")
@@ -447,7 +445,7 @@ UPDATE_ENTRIES: Final = MenuWriter._update_entries
     ("method", "mistake", "said"),
     [
         ("_write", write_in_place, "is not the initrd of olpc.3"),
-        ("_update_entries", remove_first, "olpc.1 boots"),
+        ("_update_entries", remove_first, "nothing is the default"),
     ],
 )
 def test_mistakes_are_found(

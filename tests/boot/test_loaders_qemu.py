@@ -1,0 +1,99 @@
+"""systemd-boot for real: a UEFI, a FAT that Linux writes and the firmware renames in, our entries.
+
+And the disks that a power cut leaves of that FAT, as Linux writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.boot.esp import as_disk, as_firmware, count_flushes, cut_power, make_esp, read_esp
+from tests.boot.qemu import Machine
+from tests.boot.system import KERNEL_ARGS, booted, copy_disk, kernel_of, make_system, opened
+from tests.boot.test_entries import Menu
+from tests.filesystems import remove, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.qemu, pytest.mark.debian, pytest.mark.loopfs]
+
+CUTS: Final = 40
+MOUNT: Final = "modprobe vfat && mount -t vfat /dev/{} /boot"
+# A machine in the mode ro boots in half of the time.
+READ_ONLY: Final = "sed -i 's/root=UUID/rootman.mode=ro &/' /rootfs/.rootman/state.json"
+
+
+@pytest.fixture(scope="module")
+def home(scratch: Path) -> Iterator[Path]:
+    path = scratch / "loaders"
+    path.mkdir()
+    yield path
+    remove(path)
+
+
+def install(disk: Path, esp: Path, log: Path) -> int:
+    """Boot version 1 by a kernel of the firmware, have the menu kept, and upgrade to version 3.
+
+    Return how often the FAT had been flushed before the upgrade.
+    """
+    with opened(disk) as root:
+        linux, initrd = kernel_of(root / "rootfs/olpc.1", disk.parent)
+    append = f"{KERNEL_ARGS} root=/dev/vdb1 rootman.tree=olpc.1 rootman.mode=ro"
+    options = ("-kernel", str(linux), "-initrd", str(initrd), "-append", append)
+    # With its writes logged, the FAT is the first disk.
+    with Machine(esp, *as_disk(disk), *options, log=log) as machine:
+        booted(machine)
+        machine.run(MOUNT.format("vda"))
+        machine.run("rootman boot install-entries /boot")
+        machine.run(READ_ONLY)
+        flushes = count_flushes(log)
+        machine.run("rootman upgrade /run/rootman/disk/3.rootman")
+        assert machine.run("ls /boot/loader/entries").split() == [
+            "rootman-olpc.1-2.conf", "rootman-olpc.3-1+3.conf",
+        ]  # fmt: skip
+    return flushes
+
+
+def test_systemd_boot_counts_and_falls_back(home: Path) -> None:
+    """BT-20 BT-22 BT-23: version 3 panics. BT-21: what a power cut leaves boots 1 or 3."""
+    disk, esp, log = home / "disk", home / "esp", home / "log"
+    copy_disk(make_system(home), disk)
+    make_esp(esp)
+    copy_disk(esp, home / "esp.before")
+
+    flushes = install(disk, esp, log)
+
+    found = set()
+    for seed in range(CUTS):
+        what = cut_power(home / "esp.before", log, home / "cut", Random(seed), first=flushes)
+        read_esp(home / "cut", home / "read")
+        menu = Menu(home / "read")
+        found.add(menu.default)
+        for files in menu.kernels().values():
+            for path in files:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                assert path.name.startswith(digest[:32]), what
+    assert found == {"olpc.1", "olpc.3"}
+
+    # Two of its attempts are over.
+    entries = "::/loader/entries/rootman-olpc.3-1"
+    run("mmove", "-i", str(esp), f"{entries}+3.conf", f"{entries}+1-2.conf")
+    with Machine(disk, *as_disk(esp), *as_firmware(home)) as machine:
+        assert booted(machine) == ("olpc.1", "of the loader", "ro")
+        assert machine.boots == 2
+        assert machine.said.count("rootman: olpc.3 (of the loader), ro\n") == 1
+        machine.run(MOUNT.format("vdb"))
+        assert "rootman-olpc.3-1+0-3.conf" in machine.run("ls /boot/loader/entries")
+        status = machine.run("rootman boot status")
+        assert "olpc.3 failed, and another tree boots" in status
+        assert "olpc.3  bad\n" in status
+        assert machine.run("readlink /rootfs/current") == "olpc.1\n"
+        assert machine.run("ls /boot/loader/entries").split() == [
+            "rootman-olpc.1-1.conf", "rootman-olpc.3-2+0.conf",
+        ]  # fmt: skip
