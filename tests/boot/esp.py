@@ -81,7 +81,8 @@ def count_flushes(log: Path) -> int:
 def cut_power(before: Path, log: Path, after: Path, random: Random, *, first: int) -> str:
     """Make ``after`` of the FAT ``before`` by a cut at a random moment; say which that was.
 
-    It is not before flush number ``first``. A sector is written or not: a FAT has no larger unit, and no journal.
+    It is not before flush number ``first``. A sector is written or not: a FAT has no larger
+    unit, and no journal.
     """
     writes = list(read_log(log))
     flushes = [number for number, write in enumerate(writes) if write.flushed]
