@@ -173,7 +173,7 @@ def _add_rootman(tree: Path) -> None:
     (tree / "rootfs").mkdir()
     install_initramfs(RealFs(), str(tree))
     release = next((tree / "usr/lib/modules").iterdir()).name
-    with _proc_in(tree):
+    with proc_in(tree):
         for command in (
             ("depmod", release),
             ("python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages"),
@@ -183,7 +183,8 @@ def _add_rootman(tree: Path) -> None:
 
 
 @contextmanager
-def _proc_in(tree: Path) -> Iterator[None]:
+def proc_in(tree: Path) -> Iterator[None]:
+    """Have /proc in a tree for what is run there."""
     run("mount", "-t", "proc", "proc", str(tree / "proc"))
     try:
         yield

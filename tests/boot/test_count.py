@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rootman.boot.block import BootState, serialise_block
+from rootman.boot.initramfs import install_initramfs
+from rootman.fsops import RealFs
 from tests.boot.shells import SHELLS
 from tests.boot.states import read_block
 from tests.boot.test_initramfs import Device
@@ -63,6 +65,23 @@ def test_without_the_option_a_named_tree_is_not_counted(device: Device) -> None:
 
     assert device.booted[0] == "olpc.2"
     assert read_block(block) == BootState("olpc.2", 0)
+
+
+def test_a_module_for_dracut(tmp_path: Path) -> None:
+    """BT-50: where there is no initramfs-tools, or it is asked for."""
+    home = tmp_path / "usr/lib/dracut/modules.d"
+    home.mkdir(parents=True)
+
+    written = install_initramfs(RealFs(), str(tmp_path))
+
+    assert sorted(path.removeprefix(f"{home}/90rootman/") for path in written) == [
+        "bring-up.sh", "module-setup.sh", "rootman.sh",
+    ]  # fmt: skip
+    assert install_initramfs(RealFs(), str(tmp_path)) == ()
+    assert (home / "90rootman/module-setup.sh").stat().st_mode & 0o777 == 0o755
+    (tmp_path / "etc/initramfs-tools/hooks").mkdir(parents=True)
+    assert all("initramfs-tools" in one for one in install_initramfs(RealFs(), str(tmp_path)))
+    assert install_initramfs(RealFs(), str(tmp_path), "dracut") == ()
 
 
 def test_without_a_boot_state_nothing_is_counted(device: Device) -> None:

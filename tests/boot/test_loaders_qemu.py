@@ -1,6 +1,6 @@
-"""systemd-boot for real: a UEFI, a FAT that Linux writes and the firmware renames in, our entries.
+"""Loaders for real: systemd-boot in a UEFI, on a FAT that Linux and the firmware write.
 
-And the disks that a power cut leaves of that FAT, as Linux writes it.
+And the disks that a power cut leaves of that FAT, as Linux writes it; and an initrd of dracut.
 """
 
 from __future__ import annotations
@@ -11,10 +11,23 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from rootman.boot.initramfs import install_initramfs
+from rootman.fsops import RealFs
 from tests.boot.esp import as_disk, as_firmware, count_flushes, cut_power, make_esp, read_esp
 from tests.boot.qemu import Machine
-from tests.boot.system import KERNEL_ARGS, booted, copy_disk, kernel_of, make_system, opened
+from tests.boot.system import (
+    KERNEL_ARGS,
+    ROOT,
+    booted,
+    copy_disk,
+    kernel_of,
+    make_system,
+    on_host,
+    opened,
+    proc_in,
+)
 from tests.boot.test_entries import Menu
+from tests.debian_trees import booting_tree
 from tests.filesystems import remove, run
 
 if TYPE_CHECKING:
@@ -35,6 +48,11 @@ def home(scratch: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     remove(path)
+
+
+@pytest.fixture(scope="module")
+def system(home: Path) -> Path:
+    return make_system(home)
 
 
 def install(disk: Path, esp: Path, log: Path) -> int:
@@ -60,10 +78,10 @@ def install(disk: Path, esp: Path, log: Path) -> int:
     return flushes
 
 
-def test_systemd_boot_counts_and_falls_back(home: Path) -> None:
+def test_systemd_boot_counts_and_falls_back(system: Path, home: Path) -> None:
     """BT-20 BT-22 BT-23: version 3 panics. BT-21: what a power cut leaves boots 1 or 3."""
     disk, esp, log = home / "disk", home / "esp", home / "log"
-    copy_disk(make_system(home), disk)
+    copy_disk(system, disk)
     make_esp(esp)
     copy_disk(esp, home / "esp.before")
 
@@ -97,3 +115,31 @@ def test_systemd_boot_counts_and_falls_back(home: Path) -> None:
         assert machine.run("ls /boot/loader/entries").split() == [
             "rootman-olpc.1-1.conf", "rootman-olpc.3-2+0.conf",
         ]  # fmt: skip
+
+
+def make_initrd(tree: Path) -> Path:
+    """Make an initrd with dracut in a copy of the Debian that boots, which it is left in."""
+    run("cp", "-a", str(booting_tree()), str(tree))
+    install_initramfs(RealFs(), str(tree), "dracut")
+    release = next((tree / "usr/lib/modules").iterdir()).name
+    with proc_in(tree):
+        run("chroot", str(tree), "depmod", release)
+        run("chroot", str(tree), "dracut", "--no-hostonly", "--force", "/initrd", release)
+    return tree / "initrd"
+
+
+def test_an_initrd_of_dracut_chooses_counts_and_starts_the_guard(system: Path, home: Path) -> None:
+    """BT-50 BT-40 BT-44: with systemd in it; where the firmware knows but this kernel."""
+    disk = home / "disk.of.dracut"
+    copy_disk(system, disk)
+    with opened(disk) as root:
+        linux, _ = kernel_of(root / "rootfs/olpc.1", home)
+        on_host(root, "upgrade", root / "2.rootman")
+    append = f"{KERNEL_ARGS} root={ROOT} rootman.mode=guard"
+    initrd = make_initrd(home / "tree")
+    options = ("-kernel", str(linux), "-initrd", str(initrd), "-append", append)
+    with Machine(disk, *options) as machine:
+        assert booted(machine) == ("olpc.2", "current", "guard")
+        assert "on trial, attempts left: 2" in machine.run("rootman boot status")
+        machine.run("echo mine >>/etc/passwd && rm /etc/group")
+        machine.run("test -e /rootfs/olpc.1/etc/group")
