@@ -16,6 +16,7 @@ SUBCOMMANDS: Final[Mapping[str, str]] = {
     "init": "Begin to count attempts to boot a new version.",
     "install-grub": "Have GRUB choose the version, count attempts and fall back.",
     "install-entries": "Keep the menu of systemd-boot or extlinux, with kernels of its own.",
+    "install-uboot": "Have U-Boot choose the version, count attempts and fall back.",
     "install-initramfs": "Have an initramfs bring up the tree that is booted.",
     "label": "Have a tree name itself and its kernel to GRUB.",
     "mark-good": "Say that a version has passed its checks.",

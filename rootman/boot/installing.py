@@ -53,7 +53,7 @@ def install_grub(opened: Session, folder: str) -> Installed:
     try:
         place = place_of(os.path.realpath(opened.store.path), mounts())
         found = _for_grub(filesystem_of(place))
-        path = _checked(place.inner)
+        path = checked_path(place.inner)
         state = read_state(opened)
         fragment = _fragment(state.settings.os_name, path, found)
         warnings = tuple(
@@ -112,14 +112,16 @@ def _for_grub(found: Filesystem) -> Filesystem:
     return found
 
 
-def _checked(path: str) -> str:
+def checked_path(path: str) -> str:
     """Return the path of the store as a loader sees it, from the root of its filesystem.
 
     Raises:
-        InvalidInput: GRUB could not be told of such a path.
+        InvalidInput: a loader could not be told of such a path.
     """
     if _PATH.fullmatch(path) is None:
-        raise InvalidInput(f"{path!r} cannot be written for GRUB", hint="use letters, digits, ._-")
+        raise InvalidInput(
+            f"{path!r} cannot be written for a loader", hint="use letters, digits, ._-"
+        )
     return path
 
 

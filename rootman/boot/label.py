@@ -1,5 +1,7 @@
 """The label of a tree: ``boot/rootman.cfg``, by which a tree names itself to GRUB (BT-8).
 
+And ``boot/rootman.env``, which says the same to U-Boot.
+
 GRUB follows a link and cannot read it, so that the tree has to say what it is, and what of it
 is to be loaded. The label is part of the tree: it is written before the tree is published.
 """
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "boot"
 FILE: Final = "rootman.cfg"
+# The same for U-Boot, which reads variables.
+ENVIRONMENT: Final = "rootman.env"
 _NEW: Final = ".rootman.cfg.new"
 _KERNEL: Final = "vmlinuz-"
 _INITRD: Final = "initrd.img-"
@@ -60,11 +64,20 @@ class Label:
         lines += [f'set rootman_args="{self.args}"'] if self.args else []
         return "".join(f"{line}\n" for line in lines).encode()
 
+    def serialise_variables(self) -> bytes:
+        """Return the content of the file for U-Boot, which cannot cut a name into its parts."""
+        number = self.tree.partition(".")[2]
+        lines = [f"rootman_tree={self.tree}", f"rootman_number={number}"]
+        lines += [f"rootman_linux={self.linux}"]
+        lines += [f"rootman_initrd={self.initrd}"] if self.initrd else []
+        lines += [f"rootman_args={self.args}"] if self.args else []
+        return "".join(f"{line}\n" for line in lines).encode()
+
 
 def write_label(
-    fs: Fs, tree: str, name: str, *, linux: str | None, initrd: str | None, args: str
+    fs: Fs, tree: str, title: str, *, linux: str | None, initrd: str | None, args: str
 ) -> Label:
-    """Write the label ``name`` into the directory ``tree``; what is so already stays.
+    """Write the label ``title`` into the directory ``tree``; what is so already stays.
 
     Without ``linux`` it is the newest ``/boot/vmlinuz-*``, and without ``initrd`` the one that
     belongs to it, if there is one.
@@ -77,10 +90,13 @@ def write_label(
     """
     _refuse_store(tree)
     with explained(f"{tree}: writing the label"), _boot_folder(tree) as folder:
-        label = _complete(tree, folder, name, linux=linux, initrd=initrd, args=args)
-        data = label.serialise()
-        if read_file(FILE, _LIMIT, dir_fd=folder) != data:
-            replace_file(fs, FILE, data, new=_NEW, dir_fd=folder, mode=0o644)
+        label = _complete(tree, folder, title, linux=linux, initrd=initrd, args=args)
+        for name, data in (
+            (FILE, label.serialise()),
+            (ENVIRONMENT, label.serialise_variables()),
+        ):
+            if read_file(name, _LIMIT, dir_fd=folder) != data:
+                replace_file(fs, name, data, new=_NEW, dir_fd=folder, mode=0o644)
     return label
 
 

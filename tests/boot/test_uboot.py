@@ -15,14 +15,17 @@ from rootman.boot.block import BootState
 from rootman.boot.choice import Choice, Links, choose, settle
 from rootman.boot.uboot import script_image, script_in
 from tests.boot.states import ODD, Layout, cases
-from tests.boot.uboot import DATA, Image
+from tests.boot.uboot import DATA, Image, run_uboot
+from tests.builders import build, directory, file
+from tests.commands import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.boot.states import Case
+    from tests.conftest import MakeFs
 
-pytestmark = pytest.mark.loaders
+pytestmark = [pytest.mark.loopfs, pytest.mark.loaders]
 
 STORES = [*cases("olpc.2", "olpc.7"), *ODD]
 REVISIONS = [
@@ -92,3 +95,41 @@ def test_the_image_of_a_script_is_what_mkimage_makes(tmp_path: Path) -> None:
     assert (tmp_path / "image").read_bytes() == script_image(text)
     assert script_in(script_image(text)) == text
     assert script_in(b"DEFAULT mine") is None
+
+
+def test_u_boot_boots_a_store(make_fs: MakeFs, tmp_path: Path) -> None:
+    """BT-30 BT-8: from the disk as it is after the command, with the attempt counted there."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = Machine(filesystem.path)
+    machine.run("init")
+    for version in (1, 2):
+        source = machine.source(version)
+        build(source, {"boot": directory(), "boot/vmlinuz-1": file(f"{version}")})
+        machine.run("boot", "label", source, "--version", version, "--args", "quiet a=b")
+        machine.run("publish", source, machine.repo, "--version", version)
+    machine.run("upgrade", machine.release(1))
+    (filesystem.path / "boot").mkdir()
+
+    assert "written" in machine.run("boot", "install-uboot", filesystem.path / "boot").out
+    machine.run("upgrade", machine.release(2))
+    assert "as it is to be" in machine.run("boot", "install-uboot", filesystem.path / "boot").out
+    said, state = run_uboot(filesystem.image, tmp_path, "store/.rootman/boot/grubenv")
+
+    assert "rootman: rootman.tree=olpc.2 current\n" in said
+    assert state == BootState("olpc.2", 2)
+    # There is no kernel in it, and that is said.
+    assert "rootman: no tree in /store can be loaded" in said
+
+
+def test_what_u_boot_cannot_do_is_refused(make_fs: MakeFs, tmp_path: Path) -> None:
+    """BT-30."""
+    filesystem = make_fs("xfs", size_mib=320)
+    machine = Machine(filesystem.path)
+    machine.run("init")
+    (filesystem.path / "boot").mkdir()
+    command = ("boot", "install-uboot", filesystem.path / "boot")
+
+    assert "it is on xfs" in machine.refused(*command, code=4)
+    (filesystem.path / "boot/boot.scr").write_text("mine")
+    assert "is not rootman's" in machine.refused(*command, code=4)
+    assert "no such directory" in machine.refused(*command[:2], tmp_path / "none", code=8)

@@ -122,7 +122,7 @@ rootman_count_here() {
     rootman_tree=$2
     rootman_changed=
     rootman_read_block
-    [ "$rootman_tree" != "$rootman_pending" ] || rootman_settle
+    rootman_settle
     rootman_count
     [ -z "$rootman_changed" ] || rootman_write_block
     rootman_is_not_bad "$rootman_tree"
