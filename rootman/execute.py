@@ -218,7 +218,7 @@ class Executor:
         write_boot(self._fs, self._store, step.boot)
 
     def _keep_kernel(self, step: KeepKernel) -> None:
-        from rootman.boot.menufiles import keep_kernel
+        from rootman.boot.menuwriter import keep_kernel
 
         stage = f"{StageName(StageKind.BUILDING, step.number)}/{STAGE_ROOT}"
         with opened(stage, dir_fd=self._store.staging) as root:
@@ -226,7 +226,7 @@ class Executor:
             keep_kernel(self._fs, self._store, self._state.settings, name, root)
 
     def _update_menu(self, step: UpdateMenu) -> None:
-        from rootman.boot.menufiles import update_menu
+        from rootman.boot.menuwriter import update_menu
 
         try:
             with explained(str(step)):

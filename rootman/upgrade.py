@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rootman import VERSION, foresight
+from rootman.boot.menufiles import check_kernel_room
 from rootman.building import Building
 from rootman.choice import choose
 from rootman.delta import wants_content
@@ -195,6 +196,7 @@ def _build(
     check_room(
         delta.needs, seed, room, directories=directories, manifest_size=wanted.whole.manifest_size
     )
+    check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
         plan = plan_download(order.release.version, delta.needs)
     else:

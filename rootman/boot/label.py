@@ -20,7 +20,7 @@ from rootman.fsops import opened
 from rootman.smallfiles import read_file, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rootman.fsops import Fs
 
@@ -159,18 +159,27 @@ def _complete(
     tree: str, folder: int, name: str, *, linux: str | None, initrd: str | None, args: str
 ) -> Label:
     if linux is None:
-        kernels = [one for one in os.listdir(folder) if one.startswith(_KERNEL)]
-        if not kernels:
+        kernel = newest_kernel(os.listdir(folder))
+        if not kernel:
             raise NotFound(f"{tree}/{FOLDER} has no {_KERNEL}*", hint="name it: --linux PATH")
-        linux = f"/{FOLDER}/{max(kernels, key=_age)}"
+        linux = f"/{FOLDER}/{kernel}"
     if initrd is None:
-        release = os.path.basename(linux).removeprefix(_KERNEL)
-        initrd = f"/{FOLDER}/{_INITRD}{release}"
+        initrd = f"/{FOLDER}/{initrd_of(os.path.basename(linux))}"
         initrd = initrd if os.path.lexists(_inside(tree, initrd)) else ""
     for path in filter(None, (linux, initrd)):
         if not os.path.lexists(_inside(tree, path)):
             raise NotFound(f"{tree} has no {path}")
     return Label(name, f"/{linux.lstrip('/')}", initrd and f"/{initrd.lstrip('/')}", args)
+
+
+def newest_kernel(names: Iterable[str]) -> str:
+    """Return which of the names in a tree's ``boot`` is its newest kernel, "" for none."""
+    return max((one for one in names if one.startswith(_KERNEL)), key=_age, default="")
+
+
+def initrd_of(kernel: str) -> str:
+    """Return how the initrd of a kernel is called, by its name."""
+    return f"{_INITRD}{kernel.removeprefix(_KERNEL)}"
 
 
 def _inside(tree: str, path: str) -> str:

@@ -1,6 +1,6 @@
 """A loader that has a menu of its own, on a filesystem of its own. Pure.
 
-What the menu says is ``menu``; how it is written is ``menufiles``.
+What the menu says is ``menu``; how it is written is ``menuwriter``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 systemd-boot takes the first entry of its menu that has attempts left; the name of an entry has
 the tree, its place in the order, and a counter that the loader counts down (BT-22). extlinux
-takes what one line of its one file says (BT-24). Out of scope: reading and writing (``menufiles``).
+takes what one line of its one file says (BT-24). Out of scope: reading and
+writing it (``menufiles``, ``menuwriter``).
 """
 
 from __future__ import annotations

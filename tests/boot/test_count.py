@@ -25,36 +25,34 @@ def device(tmp_on_ext4: Path, request: pytest.FixtureRequest) -> Device:
     return Device(tmp_on_ext4, request.param)
 
 
-@pytest.mark.parametrize(
-    ("before", "tree", "why", "after"),
-    [
-        (BootState("olpc.2", 2), "olpc.2", "of the loader", BootState("olpc.2", 1)),
-        (BootState("olpc.2", 1), "olpc.2", "of the loader", BootState("olpc.2", 0)),
-        # The last attempt is over: what the loader has loaded is not what boots.
-        (BootState("olpc.2", 0), "olpc.1", "previous", BootState(bad=("olpc.2",))),
-        (BootState(bad=("olpc.2",)), "olpc.1", "previous", BootState(bad=("olpc.2",))),
-        # Another tree boots, so its trial is over (BT-7).
-        (BootState("olpc.1", 0), "olpc.2", "of the loader", BootState(bad=("olpc.1",))),
-        (BootState(), "olpc.2", "of the loader", BootState()),
-        # There is nothing else.
-        (
-            BootState(bad=("olpc.1", "olpc.2")),
-            "olpc.2", "last resort", BootState(bad=("olpc.1", "olpc.2")),
-        ),
-    ],
+# The boot state before, the tree that boots and why, the boot state afterwards.
+CASES = (
+    (BootState("olpc.2", 2), "olpc.2", "of the loader", BootState("olpc.2", 1)),
+    (BootState("olpc.2", 1), "olpc.2", "of the loader", BootState("olpc.2", 0)),
+    # The last attempt is over: what the loader has loaded is not what boots.
+    (BootState("olpc.2", 0), "olpc.1", "previous", BootState(bad=("olpc.2",))),
+    (BootState(bad=("olpc.2",)), "olpc.1", "previous", BootState(bad=("olpc.2",))),
+    # Another tree boots, so its trial is over (BT-7).
+    (BootState("olpc.1", 0), "olpc.2", "of the loader", BootState(bad=("olpc.1",))),
+    (BootState(), "olpc.2", "of the loader", BootState()),
+    # There is nothing else.
+    (
+        BootState(bad=("olpc.1", "olpc.2")),
+        "olpc.2", "last resort", BootState(bad=("olpc.1", "olpc.2")),
+    ),
 )  # fmt: skip
-def test_the_initramfs_counts_for_the_loader(
-    device: Device, before: BootState, tree: str, why: str, after: BootState
-) -> None:
+
+
+def test_the_initramfs_counts_for_the_loader(device: Device) -> None:
     """BT-25 BT-4: so that no tree is tried for ever."""
     block = device.lab.control / "boot/grubenv"
-    block.write_bytes(serialise_block(before))
-
-    said = device.boot(OPTIONS)
-
-    assert device.booted == [tree, why, "ro"]
-    assert read_block(block) == after
-    assert ("rootman: olpc.2 is bad; another is taken" in said.lines) == (why != "of the loader")
+    for before, tree, why, after in CASES:
+        block.write_bytes(serialise_block(before))
+        said = device.boot(OPTIONS)
+        assert device.booted == [tree, why, "ro"]
+        assert read_block(block) == after
+        is_other = why != "of the loader"
+        assert ("rootman: olpc.2 is bad; another is taken" in said.lines) == is_other
 
 
 def test_without_the_option_a_named_tree_is_not_counted(device: Device) -> None:
