@@ -1,4 +1,4 @@
-"""U-Boot chooses as the boot state says: its script in every state, by U-Boot on an ARM board.
+"""U-Boot chooses as the boot state says: its script in many states, by U-Boot on an ARM board.
 
 ``qemu-system-aarch64`` runs the U-Boot that Debian builds for it; all stores are on one disk.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.loopfs, pytest.mark.loaders]
 
-STORES = [*cases("olpc.2", "olpc.7"), *ODD]
+# An emulated board takes a moment for each, so a part of them that is always the same.
+STORES = [*Random(0).sample(cases("olpc.2", "olpc.7"), 240), *ODD]
 REVISIONS = [
     (Layout(frozenset({"olpc.2", "olpc.7", "olpc.7.1"}), links), boot)
     for links in (Links("olpc.7.1", "olpc.7"), Links("olpc.2", "olpc.7"), Links("olpc.7", "olpc.2"))
@@ -64,7 +66,10 @@ def test_of_several_trees_of_a_version_the_initramfs_chooses(memory: Path) -> No
             assert uboot.which == f"rootman.tree={boot.once or boot.rescue}"
             continue
         assert uboot.which in ("rootman.version=olpc.7", "rootman.tree=olpc.2")
-        fit = layout.trees - set(settle(boot).bad)
+        named = {layout.links.current, layout.links.previous, "olpc.7", "olpc.7.1"}
+        fit = named - set(settle(boot).bad)
+        assert (uboot.reason == "last") == (not fit)
+        fit = fit or named
         version = uboot.which.partition("=")[2]
         assert any(one == version or one.startswith(f"{version}.") for one in fit)
         assert uboot.after == settle(boot)
@@ -72,7 +77,7 @@ def test_of_several_trees_of_a_version_the_initramfs_chooses(memory: Path) -> No
 
 def test_where_the_boot_state_is_not_where_it_was_the_initramfs_counts(memory: Path) -> None:
     """BT-30 BT-25: nothing is written, and nothing boots once."""
-    some = [(layout, boot) for layout, boot in STORES if layout.trees and layout.links.current][::7]
+    some = [(layout, boot) for layout, boot in STORES if layout.trees and layout.links.current][::9]
     for (layout, boot), uboot in zip(some, Image(memory, some, lost=True).choose(), strict=True):
         choice = expected((layout, replace(boot, once="")))
         assert uboot.which == f"rootman.tree={choice.tree} rootman.count"
