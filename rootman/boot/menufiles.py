@@ -175,6 +175,8 @@ def look_at_menu(store: Store, state: StoreState, loader: Loader) -> Menu:
             found = files.found()
     except Refused as refusal:
         return Menu(problem=str(refusal))
+    except OSError as error:
+        return Menu(problem=f"the boot menu at {loader.path} cannot be read: {error.strerror}")
     sealed = (tree.name for tree in state.trees if tree.seal is not None)
     loadable = frozenset(name for name in sealed if _label(store, name) is not None)
     menu = Menu(found, loadable, booted_name())

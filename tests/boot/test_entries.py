@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,8 @@ from tests.boot.states import read_block
 from tests.boot.systemd_boot import boot_entry, choose_entry
 from tests.builders import directory, file
 from tests.commands import Machine
-from tests.fault.sweep import Trial, learn, report, suffer, sweep
+from tests.fault.faulty import Fault, Forked, Hasty, Outcome, attempt, interposed
+from tests.fault.sweep import Trial, learn, report, sweep
 from tests.stores import Lab
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
     from tests.builders import Tree
     from tests.conftest import MakeFs
-    from tests.fault.faulty import Mode
+    from tests.fault.faulty import Call, Mode
     from tests.fault.states import Known
 
     Command = Callable[[Lab, Fs], object]
@@ -378,6 +380,29 @@ def use(lab: Lab) -> Path:
     return lab.home / "efi"
 
 
+class FaultInBooting(Fault):
+    """A fault among the calls that have to do with what boots; the others are ``tests.fault``'s."""
+
+    def __call__(self, call: Call) -> None:
+        if concerns_booting(repr(call)):
+            super().__call__(call)
+
+
+def concerns_booting(call: str) -> bool:
+    return any(part in call for part in ("/efi", "/grubenv", "/current", "/previous", "state.json"))
+
+
+def suffer(lab: Lab, command: Command, mode: Mode, at: int) -> Outcome:
+    """Give the command with a fault at such a call number ``at``; return how it ended."""
+
+    def run() -> Outcome:
+        fault = FaultInBooting(mode, at)
+        kind, message, code = attempt(lambda: command(lab, interposed(Hasty(), fault)))
+        return Outcome(kind, fault.fired, message, code)
+
+    return (Forked(run).result() if mode == "kill" else run()) or Outcome("killed", fired="killed")
+
+
 def trial(command: Command, allowed: set[str], mode: Mode, lab: Lab, at: int) -> Trial:
     """Have one fault; look at the menu then, and when the next command has been given."""
     efi = use(lab)
@@ -409,7 +434,8 @@ def suffered(scratch: Path, kind: str, name: str, mode: Mode) -> str:
     trials = sweep(scratch, template, partial(trial, command, allowed, mode))
 
     assert len(trials) > 3
-    return report(template.told, trials)
+    calls = tuple(filter(concerns_booting, template.told.calls))
+    return report(replace(template.told, calls=calls), trials)
 
 
 @pytest.mark.parametrize(
