@@ -21,11 +21,11 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cry
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash dosfstools e2fsprogs groff-base \
 	grub-common grub-emu grub-pc-bin libarchive-tools libcap2-bin mmdebstrap mount mtools ovmf \
-	qemu-system-arm qemu-system-common qemu-system-x86 rsync \
-	shellcheck systemd-boot-efi u-boot-qemu u-boot-tools util-linux xfsprogs $(MODEL_PACKAGES)
+	qemu-system-arm qemu-system-common qemu-system-x86 rsync shellcheck systemd \
+	systemd-boot-efi u-boot-qemu u-boot-tools util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
-BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs mmdebstrap mount \
-	ostree rsync strace unionfs-fuse util-linux
+BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git grub-common grub-pc-bin \
+	mergerfs mmdebstrap mount ostree qemu-system-x86 rsync strace unionfs-fuse util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

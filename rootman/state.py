@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from rootman.boot.first import TRIALS
 from rootman.boot.loader import Loader
 from rootman.errors import InvalidInput
 from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rootman.boot.block import BootState
+    from rootman.boot.first import Trial
     from rootman.names import StageName
 
 FORMAT: Final = 1
@@ -90,20 +92,25 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the store's owner decided: the content of ``state.json``."""
+    """What is kept of the store as a whole: the content of ``state.json``.
+
+    All is what its owner decided but ``first_boot``, how far the test of that got.
+    """
 
     os_name: str
     pinned: frozenset[TreeNumber] = frozenset()
     compatible: str = ""
+    first_boot: Trial = ""
     loader: Loader | None = None  # one that has a menu of its own to be kept
 
     def serialise(self) -> bytes:
         """Return the content of ``state.json``."""
-        document = {
+        document: dict[str, object] = {
             "format": FORMAT,
             "name": self.os_name,
             "pinned": list(map(str, sorted(self.pinned))),
             "compatible": self.compatible,
+            **({"first_boot": self.first_boot} if self.first_boot else {}),
         }
         if self.loader is not None:
             document["loader"] = asdict(self.loader)
@@ -225,6 +232,7 @@ def parse_settings(data: bytes, origin: str) -> Settings:
             pinned=frozenset(map(_number, pinned)),
             compatible=_text(document["compatible"]),
             loader=_loader(document.get("loader")),
+            first_boot=_trial(document.get("first_boot", "")),
         )
     except (KeyError, TypeError, InvalidInput) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
@@ -266,6 +274,13 @@ def _number(value: object) -> TreeNumber:
     if number is None:
         raise TypeError(f"{value!r} is no tree's number")
     return number
+
+
+def _trial(value: object) -> Trial:
+    found = next((one for one in TRIALS if one == value), None)
+    if found is None:
+        raise TypeError(f"{value!r} is nothing that comes of a first boot")
+    return found
 
 
 def _parts(value: object) -> dict[str, str]:

@@ -18,6 +18,8 @@ from rootman.manifest import content_digest
 from rootman.names import BASE, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects
 from rootman.plan import (
+    NO_DOWNLOAD,
+    Download,
     check_boot,
     check_proven,
     check_release,
@@ -65,7 +67,8 @@ class UpgradeResult:
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
     the switch was durable. ``retired`` is the tree that became the spare,
-    ``fetched`` the bytes that came from the repository: of content, or of a pack.
+    ``fetched`` the bytes that came from the repository: of content, or of a pack,
+    ``download`` what was to come over a network.
     ``had`` are the names of the bundles besides base that were there before, ``has`` those
     that are there now, whether they were chosen or came with others.
     """
@@ -77,6 +80,7 @@ class UpgradeResult:
     seconds: float
     retired: TreeNumber | None = None
     fetched: int = 0
+    download: Download = NO_DOWNLOAD
     had: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
 
@@ -163,9 +167,8 @@ def _install(
         return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
-        plan, needs, fetched = _build(opened, repository, order, state, stack, number=number)
-    seconds = time.monotonic() - began
-    result = UpgradeResult(number, state.current, plan, needs, seconds, fetched=fetched)
+        built = _build(opened, repository, order, state, stack, number=number)
+    result = replace(built, seconds=time.monotonic() - began)
     if options.download_only:
         return result
     if options.dry_run:
@@ -181,8 +184,8 @@ def _build(
     stack: ExitStack,
     *,
     number: TreeNumber,
-) -> tuple[Plan, Needs, int]:
-    """Build what was ordered as ``number``; return how, what it took, and the bytes fetched."""
+) -> UpgradeResult:
+    """Build what was ordered as ``number``; return what it took, but for the time."""
     options, choice = order.options, order.choice
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
@@ -193,8 +196,14 @@ def _build(
     )
     seed, tree, delta = find_seed(opened, state, wanted, stack)
     directories = len(tree.digests) if tree else 0
+    download = provision.download(delta.needs)
     check_room(
-        delta.needs, seed, room, directories=directories, manifest_size=wanted.whole.manifest_size
+        delta.needs,
+        seed,
+        room,
+        download,
+        directories=directories,
+        manifest_size=wanted.whole.manifest_size,
     )
     check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
@@ -221,7 +230,15 @@ def _build(
     if not options.dry_run:
         stack.enter_context(foresight.looking(_places(repository, tree, delta)))
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
-    return plan, delta.needs, provision.fetched
+    return UpgradeResult(
+        number,
+        state.current,
+        plan,
+        delta.needs,
+        0,
+        fetched=provision.fetched,
+        download=download,
+    )
 
 
 def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list[foresight.Look]:

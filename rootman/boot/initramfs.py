@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Maker = Literal["initramfs-tools", "dracut"]
 
+# The modes in which its script brings up a tree (BT-42).
+MODES: Final = ("guard", "ro", "overlay", "rw")
 # Where each has its directory, and below that the files: mode, and what each is put together from.
 _FOLDERS: Final[Mapping[Maker, str]] = {
     "initramfs-tools": "etc/initramfs-tools",

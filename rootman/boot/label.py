@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from rootman.errors import InvalidInput, NotFound, Refused
 from rootman.execute import explained
 from rootman.fsops import opened
 from rootman.smallfiles import read_file, replace_file
+from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +36,7 @@ _INITRD: Final = "initrd.img-"
 # What GRUB takes in double quotes as it is.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._/=,:@%+~-]*")
 _TREE: Final = re.compile(rb"^set rootman_tree=(.*)$", re.MULTILINE)
-_VALUE: Final = re.compile(rb'^set rootman_([a-z]+)="?([^"\n]*)"?$', re.MULTILINE)
+_VALUE: Final = re.compile(r'^set rootman_(tree|linux|initrd|args)="?([^"\n]*)"?$', re.MULTILINE)
 _LIMIT: Final = 1 << 16
 
 
@@ -100,15 +102,33 @@ def write_label(
     return label
 
 
-def read_label(tree_fd: int) -> Label | None:
+def read_label(tree: str) -> Label | None:
+    """Return the label of the directory ``tree``, None where it has none that names a kernel.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with _boot_folder(tree) as folder:
+        data = read_file(FILE, _LIMIT, dir_fd=folder)
+    return _parse(data or b"")
+
+
+def label_in(tree_fd: int) -> Label | None:
     """Return the label of the tree that is open, None where it has none by which it boots."""
-    data = _read(tree_fd)
-    values = {key.decode(): value.decode("ascii", "replace") for key, value in _VALUE.findall(data)}
-    if not values.get("tree") or not values.get("linux"):
+    label = _parse(_read(tree_fd))
+    if label is None or not label.tree:
         return None
-    label = Label(values["tree"], values["linux"], values.get("initrd", ""), values.get("args", ""))
     plain = all(map(_PLAIN.fullmatch, (label.linux, label.initrd, label.args)))
     return label if plain else None
+
+
+def _parse(data: bytes) -> Label | None:
+    found = dict(_VALUE.findall(data.decode("ascii", "replace")))
+    if not found.get("linux"):
+        return None
+    return Label(
+        found.get("tree", ""), found["linux"], found.get("initrd", ""), found.get("args", "")
+    )
 
 
 def _read(tree_fd: int) -> bytes:
@@ -118,6 +138,19 @@ def _read(tree_fd: int) -> bytes:
             return read_file(FILE, _LIMIT, dir_fd=folder) or b""
     except OSError:
         return b""  # no directory to be opened without following a symlink: no label
+
+
+def find_faults(tree: str) -> list[str]:
+    """Return what a tree lacks to come up as it should; it boots all the same (BT-42)."""
+    home = DEFAULT_ROOTFS
+    try:
+        is_there = stat.S_ISDIR(os.lstat(_inside(tree, home)).st_mode)
+    except OSError:
+        is_there = False
+    if is_there:
+        return []
+    fault = f"{tree} has no directory {home}: no store will be there, and no guard comes up"
+    return [f"{fault} (hint: mkdir {_inside(tree, home)})"]
 
 
 def check_label(tree_fd: int, name: str, origin: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.label import FOLDER as LABEL_FOLDER
-from rootman.boot.label import initrd_of, newest_kernel, read_label
+from rootman.boot.label import initrd_of, label_in, newest_kernel
 from rootman.boot.loader import SYSTEMD_BOOT
 from rootman.boot.menu import (
     FOLDER,
@@ -185,7 +185,7 @@ def look_at_menu(store: Store, state: StoreState, loader: Loader) -> Menu:
 
 def _label(store: Store, tree: str) -> Label | None:
     with opened(tree, dir_fd=store.fd) as fd:
-        return read_label(fd)
+        return label_in(fd)
 
 
 def _size(name: str, dir_fd: int) -> int:

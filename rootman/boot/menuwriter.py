@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from rootman.boot.label import read_label
+from rootman.boot.label import label_in
 from rootman.boot.menu import (
     FOLDER,
     Kernel,
@@ -141,7 +141,7 @@ class MenuWriter:
     def _kernel(self, tree: str, known: dict[str, tuple[str, str]]) -> Kernel:
         """Return the files of a tree, copied where one is not there."""
         with opened(tree, dir_fd=self._store.fd) as root:
-            label = read_label(root)
+            label = label_in(root)
             if label is not None and tree in known:
                 linux, initrd = known[tree]
                 if all(map(self._has, filter(None, (linux, initrd)))):
@@ -155,7 +155,7 @@ class MenuWriter:
             return False
 
     def _copy(self, tree: str, root: int) -> Kernel:
-        label = read_label(root)
+        label = label_in(root)
         if label is None:
             raise InvalidInput(
                 f"{tree} does not say which kernel it boots",

@@ -34,7 +34,11 @@ rootman_options() {
         rootman.version=*) rootman_version=${rootman_word#*=} ;;
         rootman.count) rootman_counts=1 ;;
         rootman.mode=*) rootman_mode=${rootman_word#*=} ;;
-        rootman.store=*) rootman_folder=/${rootman_word#*=} ;;
+        rootman.store=*)
+            rootman_folder=${rootman_word#*=}
+            rootman_folder=/${rootman_folder#/}
+            rootman_folder=${rootman_folder%/}
+            ;;
         rootman.step) rootman_step=1 ;;
         rootman.debug) rootman_debug=1 ;;
         esac
