@@ -109,7 +109,7 @@ def test_systemd_boot_counts_and_falls_back(system: Path, home: Path) -> None:
         assert f"rootman-olpc.{ENDING}-1+0-3.conf" in machine.run("ls /boot/loader/entries")
         status = machine.run("rootman boot status")
         assert f"olpc.{ENDING} failed, and another tree boots" in status
-        assert f"olpc.{ENDING}  bad\n" in status
+        assert f"olpc.{ENDING}  bad " in status
         assert machine.run("readlink /rootfs/current") == "olpc.1\n"
         assert machine.run("ls /boot/loader/entries").split() == [
             "rootman-olpc.1-1.conf", f"rootman-olpc.{ENDING}-2+0.conf",
@@ -139,6 +139,6 @@ def test_an_initrd_of_dracut_chooses_counts_and_starts_the_guard(system: Path, h
     options = ("-kernel", str(linux), "-initrd", str(initrd), "-append", append)
     with Machine(disk, *options) as machine:
         assert booted(machine) == ("olpc.2", "current", "guard")
-        assert "on trial, attempts left: 2" in machine.run("rootman boot status")
+        assert "attempts left: 2" in machine.run("rootman boot status")
         machine.run("echo mine >>/etc/passwd && rm /etc/group")
         machine.run("test -e /rootfs/olpc.1/etc/group")
