@@ -19,10 +19,10 @@ RUNTIME_PACKAGES := python3 python3-venv python3-wheel python3-click python3-cry
 	python3-psutil python3-pyfuse3 python3-requests python3-urllib3 python3-xattr \
 	python3-zstandard
 DEMO_PACKAGES := e2fsprogs mount rsync util-linux
-TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash e2fsprogs groff-base \
-	grub-common grub-emu grub-pc-bin libarchive-tools libcap2-bin mmdebstrap mount \
-	qemu-system-common qemu-system-x86 rsync \
-	shellcheck systemd util-linux xfsprogs $(MODEL_PACKAGES)
+TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash dosfstools e2fsprogs groff-base \
+	grub-common grub-emu grub-pc-bin libarchive-tools libcap2-bin mmdebstrap mount mtools ovmf \
+	qemu-system-arm qemu-system-common qemu-system-x86 rsync shellcheck systemd \
+	systemd-boot-efi u-boot-qemu u-boot-tools util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
 BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git grub-common grub-pc-bin \
 	mergerfs mmdebstrap mount ostree qemu-system-x86 rsync strace unionfs-fuse util-linux

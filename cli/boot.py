@@ -15,8 +15,10 @@ SUBCOMMANDS: Final[Mapping[str, str]] = {
     "status": "Show what boots next, what is on trial and what failed.",
     "init": "Begin to count attempts to boot a new version.",
     "install-grub": "Have GRUB choose the version, count attempts and fall back.",
+    "install-entries": "Keep the menu of systemd-boot or extlinux, with kernels of its own.",
+    "install-uboot": "Have U-Boot choose the version, count attempts and fall back.",
     "install-initramfs": "Have an initramfs bring up the tree that is booted.",
-    "label": "Have a tree name itself and its kernel to GRUB.",
+    "label": "Have a tree name itself and its kernel to loaders.",
     "mark-good": "Say that a version has passed its checks.",
     "mark-bad": "Say that a version failed.",
     "choose": "Have the next boot take a version, once.",
@@ -44,7 +46,7 @@ def command() -> None:
     \b
       rootman boot install-initramfs --root /build/root
       rootman boot label /build/root --version 7         before it is published
-      rootman boot install-grub
+      rootman boot install-grub                          or install-entries, install-uboot
       rootman boot status
       rootman boot mark-good                             once it runs as it should
 

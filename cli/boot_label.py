@@ -19,12 +19,13 @@ from rootman.names import DEFAULT_OS, tree_name
 def command(
     tree: str, version: int, name: str, linux: str | None, initrd: str | None, args: str
 ) -> None:
-    """Have a tree name itself and its kernel to GRUB.
+    """Have a tree name itself and its kernel to loaders.
 
-    GRUB follows the links of a store and cannot read them, so each tree says what it is
-    and what to load, in its boot/rootman.cfg. To be done where the tree is built, before
-    it is published; `rootman publish` refuses a tree that says it is another version. A
-    tree without a directory /rootfs, where it is to see its store, is warned of.
+    GRUB and U-Boot follow the links of a store and cannot read them, so each tree says what
+    it is and what to load, in its boot/rootman.cfg and boot/rootman.env. To be done where
+    the tree is built, before it is published; `rootman publish` refuses a tree that says it
+    is another version. A tree without a directory /rootfs, where it is to see its store, is
+    warned of.
 
     \b
       rootman boot label /build/root --version 7

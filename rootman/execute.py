@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman import links, retirement
 from rootman.boot.record import write_boot
-from rootman.errors import NoSpace, SystemFailure
+from rootman.errors import NoSpace, RootmanError, SystemFailure
 from rootman.fsops import opened
 from rootman.names import CURRENT, PREVIOUS, StageKind, StageName
 from rootman.removal import empty_directory, remove_tree
@@ -29,6 +29,7 @@ from rootman.steps import (
     DropRecord,
     Exchange,
     Fetch,
+    KeepKernel,
     KeepRelease,
     PointCurrent,
     PointPrevious,
@@ -43,8 +44,9 @@ from rootman.steps import (
     Step,
     Sweep,
     TakeSpare,
+    UpdateMenu,
 )
-from rootman.store import OBJECTS, STAGE_ROOT, STAGE_SEAL, STATE_FILE, Store
+from rootman.store import OBJECTS, STAGE_ROOT, STAGE_SEAL, STATE_FILE, Store, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,6 +217,26 @@ class Executor:
     def _save_boot(self, step: SaveBoot) -> None:
         write_boot(self._fs, self._store, step.boot)
 
+    def _keep_kernel(self, step: KeepKernel) -> None:
+        from rootman.boot.menuwriter import keep_kernel
+
+        stage = f"{StageName(StageKind.BUILDING, step.number)}/{STAGE_ROOT}"
+        with opened(stage, dir_fd=self._store.staging) as root:
+            name = self._state.name_of(step.number)
+            keep_kernel(self._fs, self._store, self._state.settings, name, root)
+
+    def _update_menu(self, step: UpdateMenu) -> None:
+        from rootman.boot.menuwriter import update_menu
+
+        try:
+            with explained(str(step)):
+                update_menu(self._fs, self._store, scan(self._store), step.leaving)
+        except RootmanError as error:
+            if not step.recovering:
+                raise
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            self._reporter.warn(f"{error}{hint}")
+
 
 _METHODS: Final = {
     Publish: "_publish",
@@ -240,6 +262,8 @@ _METHODS: Final = {
     ClearObjects: "_clear_objects",
     SaveSettings: "_save_settings",
     SaveBoot: "_save_boot",
+    KeepKernel: "_keep_kernel",
+    UpdateMenu: "_update_menu",
 }
 
 

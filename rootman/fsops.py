@@ -34,6 +34,7 @@ _NO_FREEZE: Final = (
 
 _SYS_OPENAT2: Final = 437
 _RESOLVE: Final = 0x01 | 0x04 | 0x08  # NO_XDEV, NO_SYMLINKS, BENEATH
+_IN_ROOT: Final = 0x01 | 0x02 | 0x10  # NO_XDEV, NO_MAGICLINKS, IN_ROOT
 _RENAME_NOREPLACE: Final = 1
 _RENAME_EXCHANGE: Final = 2
 
@@ -51,6 +52,7 @@ class _OpenHow(ctypes.Structure):
 _HOW: Final = _OpenHow(_DIRECTORY, 0, _RESOLVE)
 _HOW_POINTER: Final = ctypes.byref(_HOW)
 _HOW_SIZE: Final = ctypes.sizeof(_HOW)
+_INSIDE: Final = _OpenHow(os.O_RDONLY | os.O_CLOEXEC, 0, _IN_ROOT)
 
 
 def check(result: int, *names: Name) -> int:
@@ -73,6 +75,19 @@ def open_dir(path: Name, *, dir_fd: int) -> int:
     """
     return check(
         _libc.syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), _HOW_POINTER, _HOW_SIZE), path
+    )
+
+
+def open_inside(path: str, *, dir_fd: int) -> int:
+    """Open the file ``path`` for reading as it is found where ``dir_fd`` is the root directory.
+
+    A symlink is followed, and leads to where it would lead there.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    return check(
+        _libc.syscall(_SYS_OPENAT2, dir_fd, path.encode(), ctypes.byref(_INSIDE), _HOW_SIZE), path
     )
 
 

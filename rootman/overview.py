@@ -172,6 +172,8 @@ def _problems(state: StoreState, path: str) -> list[str]:
             hint = "move it out of the way"
         if problem.startswith("the boot state"):
             hint = "rootman boot init"
+        if problem.startswith("the boot menu") and state.settings.loader is not None:
+            hint = state.settings.loader.hint
         found.append(f"{problem} (hint: {hint})")
     is_told = any(one.startswith(CURRENT) for one in state.problems)
     if state.current is None and newest is not None and not is_told:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from rootman.boot.menu import is_settled, told_boot
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
 from rootman.names import LINKS, StageKind, TreeNumber, tree_name
 from rootman.steps import (
@@ -20,25 +21,30 @@ from rootman.steps import (
     Discard,
     DropRecord,
     Fetch,
+    KeepKernel,
     KeepRelease,
     Plan,
     Publish,
     Record,
     Retire,
     RollForward,
+    SaveBoot,
     SaveSettings,
     SealTree,
     StartEmpty,
     Step,
     Sweep,
     TakeSpare,
+    UpdateMenu,
 )
 from rootman.switching import (
+    check_menu,
     finish_switch,
     follow_the_loader,
     plan_known,
     plan_switch,
     plan_trial,
+    then_menu,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +96,13 @@ NO_DOWNLOAD: Final = Download()
 
 def plan_recovery(state: StoreState) -> Plan:
     """Return what finishes or undoes an interrupted command (S4)."""
-    steps: list[Step] = [Sweep(name) for name in state.litter]
+    steps: list[Step] = []
+    is_shown = is_settled(state)
+    boot = told_boot(state)
+    if boot is not None and boot != state.boot:
+        steps.append(SaveBoot(boot))
+        state = replace(state, boot=boot)
+    steps += [Sweep(name) for name in state.litter]
     steps += [DropRecord(number) for number in state.orphans]
     spare = _best_spare(state)
     is_switched = False
@@ -109,6 +121,8 @@ def plan_recovery(state: StoreState) -> Plan:
             steps.append(Discard(stage.name))
     if state.has_failed and not is_switched:
         steps += follow_the_loader(state)
+    if state.menu is not None and not state.menu.problem and (steps or not is_shown):
+        steps.append(UpdateMenu(recovering=True))
     # Killed, not cut off from its power, a command may have died before it made durable
     # what this builds on, or removes.
     return (Publish(), *steps) if steps else ()
@@ -191,7 +205,7 @@ def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool =
     if target == state.current:
         raise Refused(f"{state.name_of(target)} is current already: nothing to roll back")
     check_boot(state, target, retry_bad=retry_bad)
-    return plan_known(state, target)
+    return then_menu(state, plan_known(state, target))
 
 
 def _refuse_obstacles(state: StoreState, *names: str) -> None:
@@ -346,11 +360,22 @@ def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs
         start,
         Apply(number, changes),
         Record(number),
+        *_keep_kernel(state, number),
         SealTree(number),
-        *plan_trial(state, number),
+        *then_menu(state, plan_trial(state, number)),
         CloseStage(number),
         ClearObjects(),
     )
+
+
+def _keep_kernel(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the step that a loader with kernels of its own needs before a tree is sealed.
+
+    Raises:
+        Refused: they are not where they were.
+    """
+    check_menu(state)
+    return () if state.menu is None else (KeepKernel(number),)
 
 
 def plan_download(version: int, needs: Needs) -> Plan:
@@ -364,6 +389,7 @@ def plan_adoption(state: StoreState, number: TreeNumber) -> Plan:
     Raises:
         Refused: there is a tree of that version, or something else has its name or a link's.
     """
+    check_menu(state)
     _refuse_obstacles(state, *LINKS, state.name_of(number))
     for tree in state.of_version(number.version):
         raise Refused(f"{tree.name} is here already", hint="use another --version")
@@ -376,6 +402,7 @@ def plan_adoption(state: StoreState, number: TreeNumber) -> Plan:
     return (
         *steps,
         *(plan_switch(state, number) if state.current is None else ()),
+        *((UpdateMenu(),) if state.menu is not None else ()),
         CloseStage(number),
     )
 
@@ -394,7 +421,8 @@ def plan_spare(state: StoreState, fallen: TreeNumber | None) -> Plan:
         return ()
     stale = [Discard(one.name) for one in state.stages if one.name.kind is StageKind.SPARE]
     if fallen is not None:
-        return (*stale, Retire(fallen), RollForward(fallen, state.current))
+        steps = (Retire(fallen), RollForward(fallen, state.current))
+        return (*stale, *_take_leave(state, (fallen,)), *steps)
     return (*stale, CloneSpare(state.current))
 
 
@@ -412,7 +440,23 @@ def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) ->
             hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
             raise Refused(f"{state.name_of(number)} is {reason}: not deleted", hint=hint)
     victims = sorted(set(numbers)) or _superfluous(state, keep)
-    return (*(DeleteTree(number) for number in victims), ClearObjects())
+    return (
+        *_take_leave(state, victims),
+        *(DeleteTree(number) for number in victims),
+        ClearObjects(),
+    )
+
+
+def _take_leave(state: StoreState, numbers: Collection[TreeNumber]) -> Plan:
+    """Return the step that has a loader forget trees before they are gone.
+
+    Raises:
+        Refused: it could not be told.
+    """
+    if state.menu is None or not numbers:
+        return ()
+    check_menu(state)
+    return (UpdateMenu(frozenset(numbers)),)
 
 
 def _superfluous(state: StoreState, keep: int) -> list[TreeNumber]:

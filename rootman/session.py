@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from rootman.errors import Busy, NoSpace, RootmanError, SystemFailure
@@ -76,22 +76,29 @@ def recover(opened: Session) -> Plan:
         state = scan(opened.store)
     plan = plan_recovery(state)
     if plan:
-        opened.reporter.warn(f"{_cause(state)}: {'; '.join(told(plan))}")
+        if steps := told(plan):
+            opened.reporter.warn(f"{_cause(state)}: {'; '.join(steps)}")
         Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
     return plan
 
 
 def _cause(state: StoreState) -> str:
-    if state.has_failed and state.current is not None:
+    from rootman.boot.menu import told_boot
+
+    if state.current is not None and replace(state, boot=told_boot(state)).has_failed:
         return f"{state.name_of(state.current)} failed, and another tree boots"
     return "an earlier command was interrupted"
 
 
 def told(plan: Plan) -> tuple[str, ...]:
-    """Return what a recovery did or would do, in the words for its user."""
-    from rootman.steps import Publish
+    """Return what a recovery did or would do, in the words for its user.
 
-    return tuple(str(step) for step in plan if not isinstance(step, Publish))
+    What it only read back from a loader, and told it, is nothing to tell.
+    """
+    from rootman.steps import Publish, SaveBoot, UpdateMenu
+
+    steps = [step for step in plan if not isinstance(step, Publish | UpdateMenu)]
+    return tuple(map(str, steps)) if any(not isinstance(one, SaveBoot) for one in steps) else ()
 
 
 def recover_quietly(opened: Session) -> None:
@@ -156,7 +163,7 @@ def _settle(store: Store, state: StoreState, make_fs: Callable[[], Fs], reporter
         return View(store, state, "in progress", (str(busy),))
     except (SystemFailure, NoSpace):
         return View(store, state, "not possible", told(plan))
-    return View(store, state, "done" if done else "none", told(done))
+    return View(store, state, "done" if told(done) else "none", told(done))
 
 
 @contextmanager

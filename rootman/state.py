@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.boot.first import TRIALS
+from rootman.boot.loader import Loader
 from rootman.errors import InvalidInput
 from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
 
@@ -100,17 +101,37 @@ class Settings:
     pinned: frozenset[TreeNumber] = frozenset()
     compatible: str = ""
     first_boot: Trial = ""
+    loader: Loader | None = None  # one that has a menu of its own to be kept
 
     def serialise(self) -> bytes:
         """Return the content of ``state.json``."""
-        document = {
+        document: dict[str, object] = {
             "format": FORMAT,
             "name": self.os_name,
             "pinned": list(map(str, sorted(self.pinned))),
             "compatible": self.compatible,
             **({"first_boot": self.first_boot} if self.first_boot else {}),
         }
+        if self.loader is not None:
+            document["loader"] = asdict(self.loader)
         return (json.dumps(document, sort_keys=True) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """What the loader that has a menu of its own finds there, and what it can load.
+
+    ``found`` are its entries, by their names, ``loadable`` the trees with a kernel for it,
+    ``booted`` what this machine runs, "" where that is not known. ``problem`` says why nothing
+    is known of the menu, which is then left alone. ``is_settled`` says that nothing has to be
+    read back from it, or written there.
+    """
+
+    found: tuple[str, ...] = ()
+    loadable: frozenset[str] = frozenset()
+    booted: str = ""
+    problem: str = ""
+    is_settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +150,7 @@ class StoreState:
     obstacles: frozenset[str] = frozenset()
     boot: BootState | None = None  # None where no boot loader was ever set up
     is_boot_damaged: bool = False
+    menu: Menu | None = None  # None where no loader has one
 
     def tree(self, number: TreeNumber | None) -> Tree | None:
         """Return the sealed or unsealed tree ``number``, None where there is none."""
@@ -149,7 +171,8 @@ class StoreState:
         spares = [one for one in self.stages if one.name.kind.value == "spare"]
         whole = all(one.has_root and one.has_meta for one in spares)
         alone = len(self.stages) == len(spares) <= 1
-        return whole and alone and not (self.orphans or self.litter or self.has_failed)
+        told = self.menu is None or self.menu.is_settled
+        return whole and alone and told and not (self.orphans or self.litter or self.has_failed)
 
     @property
     def has_failed(self) -> bool:
@@ -208,10 +231,20 @@ def parse_settings(data: bytes, origin: str) -> Settings:
             os_name=check_os_name(_text(document["name"])),
             pinned=frozenset(map(_number, pinned)),
             compatible=_text(document["compatible"]),
+            loader=_loader(document.get("loader")),
             first_boot=_trial(document.get("first_boot", "")),
         )
     except (KeyError, TypeError, InvalidInput) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
+
+
+def _loader(value: object) -> Loader | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError("loader is not an object")
+    fields = {key: _text(value[key]) for key in ("kind", "path", "token", "prefix", "root")}
+    return Loader(**fields)
 
 
 def _document(data: bytes, origin: str) -> dict[str, object]:

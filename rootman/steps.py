@@ -253,6 +253,31 @@ class SaveBoot:
         return f"put {self.boot.pending} on trial, for {self.boot.tries} attempts to boot"
 
 
+@dataclass(frozen=True, slots=True)
+class KeepKernel:
+    """Have the kernel of the staged tree where the loader finds it, before the tree is sealed."""
+
+    number: TreeNumber
+
+    def __str__(self) -> str:
+        return f"copy the kernel of version {self.number} to where the loader finds it"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateMenu:
+    """Make the menu of the loader what the links and the boot state say.
+
+    ``leaving`` are trees that are about to be deleted. In a recovery a failure is told, and
+    does not end it: what is to be done about it may be another command.
+    """
+
+    leaving: frozenset[TreeNumber] = frozenset()
+    recovering: bool = False
+
+    def __str__(self) -> str:
+        return "update the menu of the loader"
+
+
 Step = (
     Publish
     | Discard
@@ -277,5 +302,7 @@ Step = (
     | ClearObjects
     | SaveSettings
     | SaveBoot
+    | KeepKernel
+    | UpdateMenu
 )
 Plan = tuple[Step, ...]

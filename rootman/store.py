@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.boot.block import BLOCK_SIZE, BootState, parse_block
@@ -29,6 +30,7 @@ from rootman.state import Settings, Stage, StoreState, Tree, parse_seal, parse_s
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rootman.boot.loader import Loader
     from rootman.names import TreeNumber
 
 DEFAULT_ROOTFS: Final = "/rootfs"
@@ -166,7 +168,7 @@ def scan(store: Store) -> StoreState:
     links = [_link(store, settings, name, numbers, problems) for name in (CURRENT, PREVIOUS)]
     boot, is_boot_damaged = _boot(store, problems)
     staged = os.listdir(store.staging)
-    return StoreState(
+    state = StoreState(
         settings=settings,
         trees=trees,
         current=links[0],
@@ -179,6 +181,15 @@ def scan(store: Store) -> StoreState:
         boot=boot,
         is_boot_damaged=is_boot_damaged,
     )
+    return state if settings.loader is None else _with_menu(store, state, settings.loader)
+
+
+def _with_menu(store: Store, state: StoreState, loader: Loader) -> StoreState:
+    from rootman.boot.menufiles import look_at_menu  # few loaders have one
+
+    menu = look_at_menu(store, state, loader)
+    problems = (*state.problems, menu.problem) if menu.problem else state.problems
+    return replace(state, menu=menu, problems=problems)
 
 
 def _boot(store: Store, problems: list[str]) -> tuple[BootState | None, bool]:

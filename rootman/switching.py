@@ -8,14 +8,37 @@ from typing import TYPE_CHECKING
 from rootman.boot import trial
 from rootman.boot.block import BootState
 from rootman.boot.choice import Links, choose
+from rootman.errors import Refused
 from rootman.names import LINKS
-from rootman.steps import Exchange, PointCurrent, PointPrevious, SaveBoot
+from rootman.steps import Exchange, PointCurrent, PointPrevious, SaveBoot, UpdateMenu
 
 if TYPE_CHECKING:
     from rootman.boot.choice import Choice
     from rootman.names import TreeNumber
     from rootman.state import StoreState
     from rootman.steps import Plan
+
+
+def then_menu(state: StoreState, plan: Plan) -> Plan:
+    """Return the plan, and after it the update of the loader's menu, if it has one (BT-21).
+
+    Raises:
+        Refused: the menu is not there, and the loader would not know.
+    """
+    if state.menu is None or not plan:
+        return plan
+    check_menu(state)
+    return (*plan, UpdateMenu())
+
+
+def check_menu(state: StoreState) -> None:
+    """Refuse to go on where the loader could not be told.
+
+    Raises:
+        Refused: its menu is not there.
+    """
+    if state.menu is not None and state.menu.problem and state.settings.loader is not None:
+        raise Refused(state.menu.problem, hint=state.settings.loader.hint)
 
 
 def plan_switch(state: StoreState, number: TreeNumber) -> Plan:

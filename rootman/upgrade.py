@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rootman import VERSION, foresight
+from rootman.boot.menufiles import check_kernel_room
 from rootman.building import Building
 from rootman.choice import choose
 from rootman.delta import wants_content
@@ -36,7 +37,7 @@ from rootman.repo.layout import object_path
 from rootman.room import room_of
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
-from rootman.switching import plan_known
+from rootman.switching import plan_known, then_menu
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
@@ -160,7 +161,7 @@ def _install(
         check_proven(state)
     if number is not None:
         check_boot(state, number, retry_bad=options.retry_bad)
-        plan = () if options.download_only else plan_known(state, number)
+        plan = () if options.download_only else then_menu(state, plan_known(state, number))
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
@@ -204,6 +205,7 @@ def _build(
         directories=directories,
         manifest_size=wanted.whole.manifest_size,
     )
+    check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
         plan = plan_download(order.release.version, delta.needs)
     else:

@@ -59,7 +59,7 @@ _DOWNLOAD = (
 
 # What boots, with what rootman needs of Debian.
 _BOOTING = (
-    "busybox", "initramfs-tools", "linux-image-cloud-amd64", "python3-click",
+    "busybox", "dracut-core", "initramfs-tools", "linux-image-cloud-amd64", "python3-click",
     "python3-cryptography", "python3-psutil", "python3-pyfuse3", "python3-requests",
     "python3-urllib3", "python3-xattr", "python3-zstandard", "systemd-sysv",
 )  # fmt: skip
@@ -73,7 +73,7 @@ _UNUSED = (
 _PRUNE = (
     f'cd "$1" && rm -rf {" ".join(_UNUSED)} && cd usr/lib/modules/*/kernel && '
     "find drivers fs -name '*.ko' ! -path 'drivers/block/*' ! -path 'drivers/virtio/*' "
-    "! -path 'fs/fuse/*' ! -path 'fs/overlayfs/*' -delete"
+    "! -path 'fs/fat/*' ! -path 'fs/fuse/*' ! -path 'fs/nls/*' ! -path 'fs/overlayfs/*' -delete"
 )
 _BOOTING_OPTIONS = (f"--include={','.join(_BOOTING)}", f"--customize-hook={_PRUNE}")
 

@@ -49,11 +49,11 @@ def choose(boot: BootState, links: Links, trees: Collection[str]) -> Choice:
     once, boot = boot.once, replace(boot, once="")
     if once in trees:
         return Choice(once, "once", boot)
-    candidates = list(_candidates(boot, links, trees))
-    for tree, reason in candidates:
+    ordered = list(candidates(boot, links, trees))
+    for tree, reason in ordered:
         if tree not in boot.bad:
             return Choice(tree, reason, _counted(boot, tree))
-    for tree, _ in candidates:
+    for tree, _ in ordered:
         return Choice(tree, "last resort", boot)
     return Choice("", None, boot)
 
@@ -70,7 +70,7 @@ def _counted(boot: BootState, tree: str) -> BootState:
     return replace(boot, tries=boot.tries - 1) if tree == boot.pending else boot
 
 
-def _candidates(
+def candidates(
     boot: BootState, links: Links, trees: Collection[str]
 ) -> Iterator[tuple[str, Reason]]:
     """Give the trees in the order in which they are tried (BT-5)."""

@@ -55,8 +55,8 @@ def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> In
         grub = _open_grub(folder)
     try:
         place = place_of(os.path.realpath(opened.store.path), mounts())
-        found = _filesystem(place)
-        path = _checked(place.inner or "/")
+        found = _for_grub(filesystem_of(place))
+        path = checked_path(place.inner or "/")
         state = read_state(opened)
         with explained(folder):
             mode = mode or _mode_of(read_file(FRAGMENT, _LIMIT, dir_fd=grub) or b"")
@@ -86,16 +86,24 @@ def _has_label(opened: Session, tree: str) -> bool:
     return os.path.exists(os.path.join(opened.store.path, tree, "boot", FRAGMENT))
 
 
-def _filesystem(place: Place) -> Filesystem:
-    """Return what the store is on, if GRUB can do its part there."""
+def filesystem_of(place: Place) -> Filesystem:
+    """Return what the store is on.
+
+    Raises:
+        SystemFailure: its device cannot be read.
+    """
     try:
         with open(place.source, "rb") as file:
-            found = parse_superblock(file.read(SIZE))
+            return parse_superblock(file.read(SIZE))
     except OSError as error:
         raise SystemFailure(
             f"{place.path} is on {place.source}, which cannot be read: {error.strerror}",
             hint="be root, with the store on a disk",
         ) from error
+
+
+def _for_grub(found: Filesystem) -> Filesystem:
+    """Return what the store is on, if GRUB can do its part there."""
     if found.unreadable:
         raise Refused(
             f"GRUB cannot read this {found.kind}: it has {', '.join(found.unreadable)}",
@@ -109,14 +117,16 @@ def _filesystem(place: Place) -> Filesystem:
     return found
 
 
-def _checked(path: str) -> str:
+def checked_path(path: str) -> str:
     """Return the path of the store as a loader sees it, from the root of its filesystem.
 
     Raises:
-        InvalidInput: GRUB could not be told of such a path.
+        InvalidInput: a loader could not be told of such a path.
     """
     if _PATH.fullmatch(path) is None:
-        raise InvalidInput(f"{path!r} cannot be written for GRUB", hint="use letters, digits, ._-")
+        raise InvalidInput(
+            f"{path!r} cannot be written for a loader", hint="use letters, digits, ._-"
+        )
     return path
 
 

@@ -1,5 +1,7 @@
 """The label of a tree: ``boot/rootman.cfg``, by which a tree names itself to GRUB (BT-8).
 
+And ``boot/rootman.env``, which says the same to U-Boot.
+
 GRUB follows a link and cannot read it, so that the tree has to say what it is, and what of it
 is to be loaded. The label is part of the tree: it is written before the tree is published.
 """
@@ -20,12 +22,14 @@ from rootman.smallfiles import read_file, replace_file
 from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rootman.fsops import Fs
 
 FOLDER: Final = "boot"
 FILE: Final = "rootman.cfg"
+# The same for U-Boot, which reads variables.
+ENVIRONMENT: Final = "rootman.env"
 _NEW: Final = ".rootman.cfg.new"
 _KERNEL: Final = "vmlinuz-"
 _INITRD: Final = "initrd.img-"
@@ -62,11 +66,20 @@ class Label:
         lines += [f'set rootman_args="{self.args}"'] if self.args else []
         return "".join(f"{line}\n" for line in lines).encode()
 
+    def serialise_variables(self) -> bytes:
+        """Return the content of the file for U-Boot, which cannot cut a name into its parts."""
+        number = self.tree.partition(".")[2]
+        lines = [f"rootman_tree={self.tree}", f"rootman_number={number}"]
+        lines += [f"rootman_linux={self.linux}"]
+        lines += [f"rootman_initrd={self.initrd}"] if self.initrd else []
+        lines += [f"rootman_args={self.args}"] if self.args else []
+        return "".join(f"{line}\n" for line in lines).encode()
+
 
 def write_label(
-    fs: Fs, tree: str, name: str, *, linux: str | None, initrd: str | None, args: str
+    fs: Fs, tree: str, title: str, *, linux: str | None, initrd: str | None, args: str
 ) -> Label:
-    """Write the label ``name`` into the directory ``tree``; what is so already stays.
+    """Write the label ``title`` into the directory ``tree``; what is so already stays.
 
     Without ``linux`` it is the newest ``/boot/vmlinuz-*``, and without ``initrd`` the one that
     belongs to it, if there is one.
@@ -79,10 +92,13 @@ def write_label(
     """
     _refuse_store(tree)
     with explained(f"{tree}: writing the label"), _boot_folder(tree) as folder:
-        label = _complete(tree, folder, name, linux=linux, initrd=initrd, args=args)
-        data = label.serialise()
-        if read_file(FILE, _LIMIT, dir_fd=folder) != data:
-            replace_file(fs, FILE, data, new=_NEW, dir_fd=folder, mode=0o644)
+        label = _complete(tree, folder, title, linux=linux, initrd=initrd, args=args)
+        for name, data in (
+            (FILE, label.serialise()),
+            (ENVIRONMENT, label.serialise_variables()),
+        ):
+            if read_file(name, _LIMIT, dir_fd=folder) != data:
+                replace_file(fs, name, data, new=_NEW, dir_fd=folder, mode=0o644)
     return label
 
 
@@ -94,12 +110,34 @@ def read_label(tree: str) -> Label | None:
     """
     with _boot_folder(tree) as folder:
         data = read_file(FILE, _LIMIT, dir_fd=folder)
-    found = dict(_VALUE.findall(data.decode("ascii", "replace"))) if data is not None else {}
+    return _parse(data or b"")
+
+
+def label_in(tree_fd: int) -> Label | None:
+    """Return the label of the tree that is open, None where it has none by which it boots."""
+    label = _parse(_read(tree_fd))
+    if label is None or not label.tree:
+        return None
+    plain = all(map(_PLAIN.fullmatch, (label.linux, label.initrd, label.args)))
+    return label if plain else None
+
+
+def _parse(data: bytes) -> Label | None:
+    found = dict(_VALUE.findall(data.decode("ascii", "replace")))
     if not found.get("linux"):
         return None
     return Label(
         found.get("tree", ""), found["linux"], found.get("initrd", ""), found.get("args", "")
     )
+
+
+def _read(tree_fd: int) -> bytes:
+    """Return the content of the label, nothing where there is none."""
+    try:
+        with opened(FOLDER, dir_fd=tree_fd) as folder:
+            return read_file(FILE, _LIMIT, dir_fd=folder) or b""
+    except OSError:
+        return b""  # no directory to be opened without following a symlink: no label
 
 
 def find_faults(tree: str) -> list[str]:
@@ -120,14 +158,8 @@ def check_label(tree_fd: int, name: str, origin: str) -> None:
 
     Raises:
         InvalidInput: its label names another tree.
-        OSError: it cannot be read.
     """
-    try:
-        with opened(FOLDER, dir_fd=tree_fd) as folder:
-            data = read_file(FILE, _LIMIT, dir_fd=folder)
-    except OSError:
-        return  # no directory to be opened without following a symlink: no label
-    found = _TREE.search(data) if data is not None else None
+    found = _TREE.search(_read(tree_fd))
     if found is not None and found[1] != name.encode():
         label = found[1].decode("ascii", "backslashreplace")
         version = name.rpartition(".")[2]
@@ -160,18 +192,27 @@ def _complete(
     tree: str, folder: int, name: str, *, linux: str | None, initrd: str | None, args: str
 ) -> Label:
     if linux is None:
-        kernels = [one for one in os.listdir(folder) if one.startswith(_KERNEL)]
-        if not kernels:
+        kernel = newest_kernel(os.listdir(folder))
+        if not kernel:
             raise NotFound(f"{tree}/{FOLDER} has no {_KERNEL}*", hint="name it: --linux PATH")
-        linux = f"/{FOLDER}/{max(kernels, key=_age)}"
+        linux = f"/{FOLDER}/{kernel}"
     if initrd is None:
-        release = os.path.basename(linux).removeprefix(_KERNEL)
-        initrd = f"/{FOLDER}/{_INITRD}{release}"
+        initrd = f"/{FOLDER}/{initrd_of(os.path.basename(linux))}"
         initrd = initrd if os.path.lexists(_inside(tree, initrd)) else ""
     for path in filter(None, (linux, initrd)):
         if not os.path.lexists(_inside(tree, path)):
             raise NotFound(f"{tree} has no {path}")
     return Label(name, f"/{linux.lstrip('/')}", initrd and f"/{initrd.lstrip('/')}", args)
+
+
+def newest_kernel(names: Iterable[str]) -> str:
+    """Return which of the names in a tree's ``boot`` is its newest kernel, "" for none."""
+    return max((one for one in names if one.startswith(_KERNEL)), key=_age, default="")
+
+
+def initrd_of(kernel: str) -> str:
+    """Return how the initrd of a kernel is called, by its name."""
+    return f"{_INITRD}{kernel.removeprefix(_KERNEL)}"
 
 
 def _inside(tree: str, path: str) -> str:

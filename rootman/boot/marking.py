@@ -167,6 +167,11 @@ def boot_overview(state: StoreState, store: str) -> BootOverview:
                 for one in state.problems
                 if one.startswith("the boot state")
             ),
+            *(
+                f"{one} (hint: {state.settings.loader.hint})"
+                for one in state.problems
+                if one.startswith("the boot menu") and state.settings.loader is not None
+            ),
             *boot_warnings(state, store),
         ],
         "trees": [

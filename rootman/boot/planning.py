@@ -11,7 +11,7 @@ from rootman.boot.first import after_passing
 from rootman.errors import Refused
 from rootman.plan import plan_pin, require
 from rootman.steps import SaveBoot, SaveSettings
-from rootman.switching import follow_the_loader
+from rootman.switching import follow_the_loader, then_menu
 
 if TYPE_CHECKING:
     from rootman.names import TreeNumber
@@ -35,7 +35,7 @@ def plan_good(state: StoreState, number: TreeNumber) -> Plan:
     require(state, number)
     if state.boot is None:
         return ()
-    return _save(state, trial.mark_good(state.boot, state.name_of(number)))
+    return then_menu(state, _save(state, trial.mark_good(state.boot, state.name_of(number))))
 
 
 def plan_first(state: StoreState, number: TreeNumber, command_line: str) -> Plan:
@@ -70,7 +70,8 @@ def plan_bad(state: StoreState, number: TreeNumber) -> Plan:
             hint="rootman upgrade brings another one",
         )
     after = replace(state, boot=boot)
-    return (*_save(state, boot), *(follow_the_loader(after) if after.has_failed else ()))
+    switch = follow_the_loader(after) if after.has_failed else ()
+    return then_menu(state, (*_save(state, boot), *switch))
 
 
 def plan_once(state: StoreState, number: TreeNumber | None) -> Plan:
@@ -78,12 +79,17 @@ def plan_once(state: StoreState, number: TreeNumber | None) -> Plan:
 
     Raises:
         NotFound: there is no such tree.
-        Refused: nothing was set up.
+        Refused: nothing was set up, or the loader cannot do it.
     """
     if number is not None:
         require(state, number)
     once = "" if number is None else state.name_of(number)
-    return _save(state, replace(require_boot(state), once=once))
+    loader = state.settings.loader
+    if once and loader is not None and not loader.counts:
+        raise Refused(
+            f"{loader.kind} cannot boot a tree once", hint=f"rootman rollback --to {number}"
+        )
+    return then_menu(state, _save(state, replace(require_boot(state), once=once)))
 
 
 def plan_rescue(state: StoreState, number: TreeNumber | None) -> Plan:
@@ -95,11 +101,10 @@ def plan_rescue(state: StoreState, number: TreeNumber | None) -> Plan:
     """
     boot = require_boot(state)
     if number is None:
-        return _save(state, replace(boot, rescue=""))
-    return (
-        *plan_pin(state, number, pinned=True),
-        *_save(state, replace(boot, rescue=state.name_of(number))),
-    )
+        return then_menu(state, _save(state, replace(boot, rescue="")))
+    pin = plan_pin(state, number, pinned=True)
+    save = _save(state, replace(boot, rescue=state.name_of(number)))
+    return then_menu(state, (*pin, *save))
 
 
 def require_boot(state: StoreState) -> BootState:

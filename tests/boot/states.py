@@ -88,12 +88,16 @@ def lay_out(store: Path, layout: Layout, boot: BootState) -> None:
 
 
 def label(tree: Path, name: str) -> None:
-    """Put a kernel into a tree, and what it says of itself to GRUB."""
+    """Put a kernel into a tree, and what it says of itself to GRUB and to U-Boot."""
     version = ".".join(name.split(".")[:2])
     (tree / "boot").mkdir(parents=True)
     (tree / "boot" / "vmlinuz").touch()
     text = f"set rootman_tree={version}\nset rootman_linux=/boot/vmlinuz\n"
     (tree / "boot" / "rootman.cfg").write_text(text)
+    (tree / "boot" / "rootman.env").write_text(
+        f"rootman_tree={version}\nrootman_number={version.partition('.')[2]}\n"
+        "rootman_linux=/boot/vmlinuz\n"
+    )
 
 
 def read_block(path: Path) -> BootState:

@@ -272,7 +272,7 @@ def _add_rootman(tree: Path) -> None:
     (units / "serial-getty@ttyS0.service").symlink_to("/dev/null")
     install_initramfs(RealFs(), str(tree))
     release = next((tree / "usr/lib/modules").iterdir()).name
-    with _proc_in(tree):
+    with proc_in(tree):
         for command in (
             ("depmod", release),
             ("systemctl", "enable", "--quiet", "rootman-health", "rootman-test"),
@@ -283,7 +283,8 @@ def _add_rootman(tree: Path) -> None:
 
 
 @contextmanager
-def _proc_in(tree: Path) -> Iterator[None]:
+def proc_in(tree: Path) -> Iterator[None]:
+    """Have /proc in a tree for what is run there."""
     run("mount", "-t", "proc", "proc", str(tree / "proc"))
     try:
         yield

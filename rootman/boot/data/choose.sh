@@ -115,6 +115,19 @@ rootman_count() {
     fi
 }
 
+# For a loader that does not count: an attempt less for the tree $2 of the store $1, whose kernel
+# it has loaded. Fails where that one is bad, or has none left (BT-25).
+rootman_count_here() {
+    rootman_store=$1
+    rootman_tree=$2
+    rootman_changed=
+    rootman_read_block
+    rootman_settle
+    rootman_count
+    [ -z "$rootman_changed" ] || rootman_write_block
+    rootman_is_not_bad "$rootman_tree"
+}
+
 # The name of the OS, which its trees are called by: state.json is one line (ST-13).
 rootman_os_name() {
     IFS= read -r rootman_os <"$rootman_store/.rootman/state.json"

@@ -23,6 +23,7 @@ rootman_say() {
 rootman_options() {
     rootman_asked=
     rootman_version=
+    rootman_counts=
     rootman_mode=guard
     rootman_folder=/rootfs
     rootman_step=
@@ -31,6 +32,7 @@ rootman_options() {
         case $rootman_word in
         rootman.tree=*) rootman_asked=${rootman_word#*=} ;;
         rootman.version=*) rootman_version=${rootman_word#*=} ;;
+        rootman.count) rootman_counts=1 ;;
         rootman.mode=*) rootman_mode=${rootman_word#*=} ;;
         rootman.store=*)
             rootman_folder=${rootman_word#*=}
@@ -87,6 +89,11 @@ rootman_take() {
     else
         rootman_tree=$rootman_asked
         rootman_why='of the loader'
+        if [ -n "$rootman_counts" ] && rootman_is_candidate "$rootman_tree" &&
+            ! rootman_count_here "$1" "$rootman_tree"; then
+            rootman_say "$rootman_tree is bad; another is taken"
+            rootman_tree=
+        fi
     fi
     ! rootman_is_candidate "$rootman_tree" || return 0
     [ -z "$rootman_tree" ] || rootman_say "there is no complete $rootman_tree; another is taken"
