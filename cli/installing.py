@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.render import emit, emit_json, numbered, size
+from cli.restarting import Again
 from rootman.names import tree_name
 
 if TYPE_CHECKING:
@@ -32,12 +33,22 @@ def source(
     return Repository.open(location, mirrors, vet=vet)
 
 
-def show(result: UpgradeResult, name: str, written: int, *, as_json: bool, dry_run: bool) -> None:
+def show(
+    result: UpgradeResult,
+    name: str,
+    written: int,
+    *,
+    as_json: bool,
+    dry_run: bool,
+    again: Again | None = None,
+) -> None:
     """Tell what was done, or would be, to people or to a script; ``written`` are bytes."""
+    again = again or Again(None)
     if as_json:
-        emit_json(_document(result, name, written, dry_run=dry_run))
+        emit_json({**_document(result, name, written, dry_run=dry_run), **again.document()})
     else:
-        emit(_rehearsed(result, name) if dry_run else _done(result, name, written))
+        lines = _rehearsed(result, name) if dry_run else _done(result, name, written)
+        emit([*lines, *again.lines()])
 
 
 def _document(

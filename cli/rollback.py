@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import NUMBER, as_json, changing
+from cli.options import NUMBER, as_json, changing, restarting
 from cli.render import emit, emit_json, numbered
+from cli.restarting import Again
 
 if TYPE_CHECKING:
+    from rootman.boot.restart import Way
     from rootman.names import TreeNumber
     from rootman.rollback import RollbackResult
 
@@ -17,29 +19,38 @@ if TYPE_CHECKING:
 @click.command
 @click.option("--to", type=NUMBER, metavar="N", help="Make this version current instead.")
 @click.option("--retry-bad", is_flag=True, help="Go to a version that failed here before, too.")
+@restarting
 @as_json
 @click.pass_obj
-def command(rootfs: str, to: TreeNumber | None, retry_bad: bool, as_json: bool) -> None:
+def command(
+    rootfs: str, to: TreeNumber | None, retry_bad: bool, way: Way | None, as_json: bool
+) -> None:
     """Go back to the previous version.
 
     `current` and `previous` change places, by one rename, so a second rollback
     returns to the start. With --to, any version of the store becomes current, and
     the one that was is previous. No tree is changed or deleted.
 
+    With --reboot or --kexec the machine boots it at once (rootman upgrade --help).
+
     \b
       rootman rollback
       rootman rollback --to 5
+      rootman rollback --reboot
 
     Exit codes: rootman --help lists them.
     """
     from rootman.rollback import rollback
 
+    again = Again(way)
     with changing(rootfs, "rollback") as opened:
         result = rollback(opened, to, retry_bad=retry_bad)
+        again.prepare(opened, changed=True)
     if as_json:
-        emit_json(_document(result))
+        emit_json({**_document(result), **again.document()})
     else:
-        emit(_lines(result))
+        emit([*_lines(result), *again.lines()])
+    again.perform()
 
 
 def _document(result: RollbackResult) -> dict[str, object]:

@@ -14,7 +14,8 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.planning import plan_bad, plan_good
+from rootman.boot.marking import finish
+from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
+    from rootman.state import StoreState
+    from rootman.steps import Plan
     from tests.fault.faulty import Call
     from tests.numbers import Number
     from tests.stores import Lab
@@ -103,6 +107,15 @@ def _counting(lab: Lab) -> None:
     """Have attempts counted from now on."""
     _two(lab)
     lab.boot_init()
+
+
+def _first_boot(state: StoreState, number: TreeNumber) -> Plan:
+    return plan_first(state, number, "rootman.firstboot=noreboot")
+
+
+def _finish(lab: Lab, fs: Fs) -> None:
+    with lab.session(fs) as opened:
+        finish(opened)
 
 
 def _on_trial(lab: Lab) -> None:
@@ -531,6 +544,20 @@ SCENARIOS: Final = (
         _on_trial,
         lambda lab, fs: lab.mark(plan_bad, 3, fs),
         (shape(3, 2, 2, 3), shape(2, 3, 2, 3)),
+        names("settled"),
+    ),
+    Scenario(
+        "a first boot passes its test",
+        _on_trial,
+        lambda lab, fs: lab.mark(_first_boot, 3, fs),
+        (shape(3, 2, 2, 3),),
+        names("settled", "litter"),
+    ),
+    Scenario(
+        "boot finish",
+        _two,
+        _finish,
+        (shape(2, 1, 1, 2),),
         names("settled"),
     ),
     Scenario(
