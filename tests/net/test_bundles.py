@@ -215,16 +215,16 @@ def test_downloaded_now_and_installed_later(lab: Lab) -> None:
     check(lab, 2, "editor", "spell")
 
 
-def test_a_rehearsal_fetches_manifests_and_keeps_nothing(lab: Lab) -> None:
-    """BU-8."""
+def test_a_rehearsal_takes_manifests_from_packs_and_keeps_nothing(lab: Lab) -> None:
+    """BU-8, HT-11."""
     before = snapshot(lab.store)
     with web_server(lab.repo) as server:
         done = Machine(lab.home).run(
             "bundle", "add", "editor", "--from", server.url, "--insecure", "--dry-run"
         )
-        manifests = {one for one in asked(server) if one.startswith("/manifests/")}
+        packs = {one for one in asked(server) if one.endswith("/empty.pack")}
     assert done.lines[-1] == "nothing was changed"
-    assert len(manifests) == 2
+    assert len(packs) == 2
     assert differences(published(snapshot(lab.store)), published(before)) == []
 
 
