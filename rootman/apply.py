@@ -20,7 +20,8 @@ from rootman.manifest import ROOT, field_path, parse_line
 from rootman.removal import remove_tree
 from rootman.seal import is_shared
 from rootman.survey import GONE, TYPES
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -30,6 +30,7 @@ from rootman.steps import (
     Exchange,
     Fetch,
     KeepRelease,
+    Merge,
     PointCurrent,
     PointPrevious,
     Publish,
@@ -136,6 +137,9 @@ class Executor:
     def _record(self, _: Record) -> None:
         self._built().record()
 
+    def _merge(self, _: Merge) -> None:
+        self._built().merge_configuration()
+
     def _seal_tree(self, step: SealTree) -> None:
         """Make durable, then name (S1): the record first, so that a name never lacks one."""
         fs, store = self._fs, self._store
@@ -228,6 +232,7 @@ _METHODS: Final = {
     StartEmpty: "_start_empty",
     Apply: "_apply",
     Record: "_record",
+    Merge: "_merge",
     SealTree: "_seal_tree",
     PointPrevious: "_point_previous",
     PointCurrent: "_point_current",

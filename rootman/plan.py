@@ -21,6 +21,7 @@ from rootman.steps import (
     DropRecord,
     Fetch,
     KeepRelease,
+    Merge,
     Plan,
     Publish,
     Record,
@@ -42,7 +43,7 @@ from rootman.switching import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from rootman.choice import Choice
     from rootman.delta import Needs
@@ -285,19 +286,27 @@ def next_number(state: StoreState, version: int) -> TreeNumber:
 
 
 def check_room(
-    needs: Needs, seed: Seed, room: Room, *, directories: int, manifest_size: int
+    needs: Needs,
+    seed: Seed,
+    room: Room,
+    *,
+    directories: int,
+    manifest_size: int,
+    local: Sequence[int] = (),
 ) -> None:
     """Refuse an upgrade for which bytes or inodes would not suffice.
 
     ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
-    bytes: the record of a tree takes less than half of that.
+    bytes: the record of a tree takes less than half of that. ``local`` has the size of each
+    entry of configuration that was changed here.
 
     Raises:
         NoSpace: it says how much is missing.
     """
     made = directories if seed.kind == "tree" else 0
     size = needs.fetch_bytes + needs.new_inodes * _BLOCK + made * _BLOCK + manifest_size // 2
-    inodes = needs.new_inodes + made + 16
+    size += sum(local) + len(local) * _BLOCK
+    inodes = needs.new_inodes + made + len(local) + 16
     hint = "rootman prune"
     if size > room.free_bytes:
         raise NoSpace(
@@ -307,8 +316,18 @@ def check_room(
         raise NoSpace(f"this needs {inodes} inodes and {room.free_inodes} are free", hint=hint)
 
 
-def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs) -> Plan:
-    """Return the steps from the seed to the new current tree, without the spare's."""
+def plan_upgrade(
+    state: StoreState,
+    number: TreeNumber,
+    seed: Seed,
+    needs: Needs,
+    *,
+    merged_from: TreeNumber | None = None,
+) -> Plan:
+    """Return the steps from the seed to the new current tree, without the spare's.
+
+    ``merged_from`` is the tree whose local changes of configuration are carried over.
+    """
     start: Step = StartEmpty(number)
     if seed.kind == "spare":
         start = TakeSpare(seed.number, number)
@@ -320,6 +339,7 @@ def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs
         start,
         Apply(number, changes),
         Record(number),
+        *((Merge(merged_from, number),) if merged_from is not None else ()),
         SealTree(number),
         *plan_trial(state, number),
         CloseStage(number),

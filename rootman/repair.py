@@ -28,9 +28,10 @@ from rootman.retirement import distrust_spares, drop_stage
 from rootman.seal import is_shared, pack_digests, pack_inodes
 from rootman.store import DIGESTS_FILE, INODES_FILE, scan
 from rootman.survey import digests_of, whole_groups
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
 from rootman.usage import unguarded
 from rootman.verify import open_tree, verify_tree
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -29,7 +29,8 @@ from rootman.removal import remove_tree
 from rootman.seal import SealRecord, is_shared, pack_stamps
 from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL, STAMPS_FILE
 from rootman.survey import Check, stamps_of
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

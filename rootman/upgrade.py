@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 from rootman import VERSION, foresight
 from rootman.building import Building
@@ -15,7 +16,7 @@ from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
 from rootman.names import BASE, TreeNumber, tree_name
-from rootman.objects import ObjectContent, Objects
+from rootman.objects import ObjectContent, Objects, verified_content
 from rootman.plan import (
     check_boot,
     check_proven,
@@ -35,11 +36,16 @@ from rootman.room import room_of
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
 from rootman.switching import plan_known
+from rootman.textstream import decompress
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
     from rootman.choice import Choice
     from rootman.delta import Needs
+    from rootman.manifest import Entry
+    from rootman.merge.configuration import ConfigMerge
+    from rootman.merge.planning import MergePlan
+    from rootman.provision import Wanted
     from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.session import Session
@@ -78,6 +84,7 @@ class UpgradeResult:
     fetched: int = 0
     had: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
+    merge: MergePlan | None = None
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -162,9 +169,9 @@ def _install(
         return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
-        plan, needs, fetched = _build(opened, repository, order, state, stack, number=number)
+        built = _build(opened, repository, order, state, stack, number=number)
     seconds = time.monotonic() - began
-    result = UpgradeResult(number, state.current, plan, needs, seconds, fetched=fetched)
+    result = replace(built, seconds=seconds)
     if options.download_only:
         return result
     if options.dry_run:
@@ -180,8 +187,8 @@ def _build(
     stack: ExitStack,
     *,
     number: TreeNumber,
-) -> tuple[Plan, Needs, int]:
-    """Build what was ordered as ``number``; return how, what it took, and the bytes fetched."""
+) -> UpgradeResult:
+    """Build what was ordered as ``number``; return how, and what it took."""
     options, choice = order.options, order.choice
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
@@ -192,13 +199,20 @@ def _build(
     )
     seed, tree, delta = find_seed(opened, state, wanted, stack)
     directories = len(tree.digests) if tree else 0
+    merge = _merge(opened, state, order.release, wanted, stack)
     check_room(
-        delta.needs, seed, room, directories=directories, manifest_size=wanted.whole.manifest_size
+        delta.needs,
+        seed,
+        room,
+        directories=directories,
+        manifest_size=wanted.whole.manifest_size,
+        local=merge.foresee() if merge is not None else (),
     )
     if options.download_only:
         plan = plan_download(order.release.version, delta.needs)
     else:
-        plan = plan_upgrade(state, number, seed, delta.needs)
+        merged_from = state.current if merge is not None else None
+        plan = plan_upgrade(state, number, seed, delta.needs, merged_from=merged_from)
     building = Building(
         opened.store,
         opened.fs,
@@ -215,11 +229,49 @@ def _build(
         parts=choice.manifests,
         bundles=choice.bundles,
         others=tuple(part.manifest for part in wanted.others),
+        merge=merge,
     )
-    if not options.dry_run:
+    if options.dry_run:
+        building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
+    else:
         stack.enter_context(foresight.looking(_places(repository, tree, delta)))
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
-    return plan, delta.needs, provision.fetched
+    return UpgradeResult(
+        number,
+        state.current,
+        plan,
+        delta.needs,
+        seconds=0,
+        fetched=provision.fetched,
+        merge=building.carried,
+    )
+
+
+def _merge(
+    opened: Session, state: StoreState, release: Release, wanted: Wanted, stack: ExitStack
+) -> ConfigMerge | None:
+    """Return the merge of the configuration of the tree that is current, None for none."""
+    if not release.config:
+        return None
+    from rootman.merge.configuration import open_merge
+
+    return open_merge(opened, state, release.config, wanted.manifest.stream, stack)
+
+
+def _obtain(repository: Repository, path: bytes, entry: Entry) -> bytes | None:
+    """Return the content of a small file of the release, None where it cannot be had."""
+    del path
+    found: list[bytes] = []
+
+    def read(source: BinaryIO) -> None:
+        what = f"object {entry.sha256}"
+        content = decompress(source, what)
+        found[:] = verified_content(content, what, entry.sha256, entry.size)
+
+    with suppress(RootmanError):
+        repository.obtain_object(entry.sha256, read)
+        return b"".join(found)
+    return None
 
 
 def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list[foresight.Look]:

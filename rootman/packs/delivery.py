@@ -25,7 +25,8 @@ from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.workshop import Workshop
 from rootman.repo import layout
 from rootman.textstream import Hashed, compress
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
