@@ -62,13 +62,17 @@ _MOST_EDITS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class SeedTree:
-    """A tree that another is made from: its seal record, open, its root, and its quick check."""
+    """A tree that another is made from: its seal record, open, its root, and its quick check.
+
+    ``kept`` are the inodes of paths that gave way to local configuration, by path fields.
+    """
 
     record: SealRecord
     root_fd: int
     entries: int
     digests: dict[str, bytes]
     check: Check
+    kept: dict[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -149,6 +153,7 @@ class Building:
                 entries=seed.entries,
                 moments=seed.check.moments,
                 skip=self.delta.drifted,
+                kept=seed.kept,
                 forks=self.forks,
             )
             self._stamps = stamps_of(target, seed.check.stamps.keys() - cloned.mixed)

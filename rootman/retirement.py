@@ -17,13 +17,15 @@ from rootman import foresight
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree, misplaced
 from rootman.comparison import Change, compare, known_lines
-from rootman.delta import note_other_inodes
+from rootman.delta import join_drift, note_other_inodes
 from rootman.directory import rewind
 from rootman.edits import compose, inverted
 from rootman.entries import make_file
 from rootman.fsops import opened
 from rootman.links import publish
 from rootman.manifest import HARDLINK, ROOT, field_path, line_path
+from rootman.merge.defaults import kept_among
+from rootman.merge.local import find_drift, sealed_config
 from rootman.names import StageKind, StageName, parse_stage_name
 from rootman.removal import remove_tree
 from rootman.seal import SealRecord, is_shared, pack_stamps
@@ -77,8 +79,9 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """Make the retired tree in ``stage`` a clone of the tree ``target``: the spare.
 
     Only what differs between the two manifests is touched, or is another inode of the
-    same; local changes that the retired tree had are found when the spare is checked,
-    because what changed, here too, does not keep its stamp.
+    same, or was changed in configuration, as much is in any tree; other local changes that
+    the retired tree had are found when the spare is checked, because what changed, here too,
+    does not keep its stamp.
 
     Raises:
         OSError, RootmanError: the stage is then of no use any more.
@@ -86,7 +89,7 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     with (
         opened(target.name, dir_fd=store.fd) as source,
         _record(store.trees, str(target.number)) as new,
-        closing(LinkedContent(fs, source, new.inodes())) as content,
+        closing(LinkedContent(fs, source, new)) as content,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
         foresight.looking(_places(old, new, root)),
@@ -96,10 +99,21 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         applier = Applier(fs, root, content, {})
         applier.apply(chain(_without_own_groups(changes), _again(new, noted)))
         stamps = old.stamps(old.digests())
-        for path in applier.touched:
+        for path in (*applier.touched, *_without_local_changes(fs, root, content, new)):
             stamps.pop(os.fsdecode(path or ROOT), None)
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target, stamps)
+
+
+def _without_local_changes(
+    fs: Fs, root: int, content: LinkedContent, record: SealRecord
+) -> Iterable[bytes]:
+    """Undo the local changes of configuration in a tree; return the directories it touched."""
+    config = sealed_config(record)
+    drift = find_drift(root, record, config) if config else []
+    applier = Applier(fs, root, content, {})
+    applier.apply(_without_own_groups(join_drift((), drift)))
+    return applier.touched
 
 
 def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:
@@ -173,7 +187,9 @@ def _clone_sealed(
     """Clone what is as sealed in ``source``, which may be in use already; return the stamps."""
     digests = record.digests()
     check = Check(source, record, digests, forks=forks, stamps=record.stamps(digests))
-    drifted = {one.field for one in check.drift()}
+    drift = check.drift()
+    kept = kept_among(record, drift)
+    drifted = {one.field for one in drift} - kept.keys()
     cloned = clone_tree(
         fs,
         source,
@@ -182,6 +198,7 @@ def _clone_sealed(
         entries=entries,
         moments=check.moments,
         skip=drifted,
+        kept=kept,
         forks=forks,
     )
     with TreeDirs(root) as dirs:

@@ -12,13 +12,17 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from rootman.seal import is_shared
+from rootman.store import open_below
 from rootman.treedirs import TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rootman.delta import Drift
     from rootman.fsops import Fs
+    from rootman.seal import SealRecord
 
 _SUFFIX: Final = ".default"
 _TAKEN: Final = (stat.S_IFREG, stat.S_IFLNK)
@@ -67,6 +71,22 @@ def is_kept(record_fd: int, inode: int) -> bool:
     return status.st_ino == inode
 
 
+def kept_among(record: SealRecord, drift: Iterable[Drift]) -> dict[bytes, int]:
+    """Return the inodes of those paths that are not as sealed but are kept, by their fields.
+
+    Raises:
+        InvalidInput: the record is damaged.
+    """
+    inodes = record.inodes()
+    return {
+        one.field: inodes[one.index]
+        for one in drift
+        if one.line is not None
+        and is_shared(one.line)
+        and is_kept(record.dir_fd, inodes[one.index])
+    }
+
+
 def link_default(fs: Fs, record_fd: int, inode: int, name: bytes, *, dir_fd: int) -> bool:
     """Give a kept default the ``name``; return whether there is one.
 
@@ -83,7 +103,5 @@ def read_default(record_fd: int, inode: int) -> bytes | None:
     """Return the content of a kept default, None where there is none."""
     if not is_kept(record_fd, inode):
         return None
-    from rootman.store import open_below
-
     with open_below(default_name(inode), record_fd) as file:
         return file.read()

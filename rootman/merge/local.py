@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Final
 from rootman.comparison import lines_within
 from rootman.fsops import opened
 from rootman.manifest import field_path, group_inode, line_path, parse_line, path_field
+from rootman.merge.paths import ConfigPaths
 from rootman.reading import other_filesystem, tree_failure
 from rootman.scanner import describe
+from rootman.store import RELEASE_FILE, open_below
 from rootman.survey import GONE, look_at, look_closer
 from rootman.treedirs import TreeDirs
 from rootman.walk import join, split
@@ -26,8 +28,8 @@ from rootman.walk import join, split
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rootman.delta import Drift
     from rootman.manifest import Entry
-    from rootman.merge.paths import ConfigPaths
     from rootman.seal import SealRecord
 
 _DIR: Final = stat.S_IFDIR
@@ -36,8 +38,26 @@ Changes = dict[bytes, os.stat_result | None]
 """What lstat says of each path that is not as sealed; None where nothing is."""
 
 
-def find_changes(root_fd: int, record: SealRecord, config: ConfigPaths) -> Changes:
-    """Return the configuration of the tree ``root_fd`` that is not as it was sealed.
+def sealed_config(record: SealRecord) -> ConfigPaths:
+    """Return the config paths of the release that a tree is of, none of a tree that is of none.
+
+    Raises:
+        InvalidInput: its record is damaged.
+    """
+    from rootman.release import parse_release
+
+    try:
+        with open_below(RELEASE_FILE, record.dir_fd) as file:
+            release = parse_release(file.read(), f"{record.origin}/{RELEASE_FILE}")
+    except FileNotFoundError:
+        return ConfigPaths(())
+    return ConfigPaths.of(release.config)
+
+
+def find_drift(root_fd: int, record: SealRecord, config: ConfigPaths) -> list[Drift]:
+    """Return where the configuration of the tree ``root_fd`` is not as sealed, in manifest order.
+
+    Of a directory that was not there, what is in it is not told.
 
     Raises:
         InvalidInput: the record is damaged, or something is mounted there.
@@ -49,19 +69,27 @@ def find_changes(root_fd: int, record: SealRecord, config: ConfigPaths) -> Chang
     wanted = [path for path in digests if path in parents or config.covers(os.fsencode(path))]
     changed = [path for path in wanted if not _is_as_sealed(root_fd, path, digests[path])]
     if not changed:
-        return {}
+        return []
     fields = [path_field(path) for path in config.paths]
     with record.manifest() as stream:
         lines = lines_within(stream, fields)
         drift = look_closer(root_fd, changed, lines, record.inodes())
+    return sorted(one for one in drift if config.covers(field_path(one.field)))
+
+
+def find_changes(root_fd: int, record: SealRecord, config: ConfigPaths) -> Changes:
+    """Return the configuration of the tree ``root_fd`` that is not as it was sealed.
+
+    Raises:
+        RootmanError: as for ``find_drift``.
+    """
     found: Changes = {}
     with TreeDirs(root_fd) as dirs:
-        for one in drift:
+        for one in find_drift(root_fd, record, config):
             path = field_path(one.field)
-            if config.covers(path):
-                found[path] = _status(dirs, path)
-                if one.line is None:
-                    found.update(_below(root_fd, path, found[path]))
+            found[path] = _status(dirs, path)
+            if one.line is None:
+                found.update(_below(root_fd, path, found[path]))
     return found
 
 
