@@ -52,13 +52,14 @@ def command(rootfs: str, old: TreeNumber, new: TreeNumber, as_json: bool) -> Non
             two.manifest() as theirs,
         ):
             found = path_differences(compare(ours, theirs))
-            emit(_document(before, after, found) if as_json else _lines(found))
+            emit(written(before, after, found) if as_json else listed(found))
 
 
 _LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
 
 
-def _lines(found: Iterable[PathDifference]) -> Iterator[str]:
+def listed(found: Iterable[PathDifference]) -> Iterator[str]:
+    """Yield a line for each difference, and one that sums up."""
     counts = dict.fromkeys(_LETTERS, 0)
     for one in found:
         counts[one.kind] += 1
@@ -67,7 +68,7 @@ def _lines(found: Iterable[PathDifference]) -> Iterator[str]:
     yield ", ".join(f"{number} {kind}" for kind, number in counts.items())
 
 
-def _document(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:
+def written(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:
     """Yield the document piece by piece: it may have as many differences as there are paths."""
     counts = dict.fromkeys(_LETTERS, 0)
     yield (

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from rootman.manifest import OF_THE_KERNEL, Entry, printable
+from rootman.manifest import OF_THE_KERNEL, Entry, encode, printable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -244,7 +244,7 @@ def _with_metadata(new: Entry, found: dict[bytes, Any], links: tuple[int, int]) 
         mode=mode,
         uid=found[b"uid"],
         gid=found[b"gid"],
-        xattrs=tuple(sorted(xattrs)),
+        xattrs=tuple(sorted(xattrs, key=lambda pair: encode(pair[0]))),
         nlink=links[0],
         inode=links[1],
     )

@@ -191,6 +191,14 @@ class Lines(Mapping[bytes, "Entry"]):
     def __len__(self) -> int:
         return len(self._lines)
 
+    def line(self, path: bytes) -> bytes:
+        """Return the line of ``path``.
+
+        Raises:
+            KeyError: it has none.
+        """
+        return self._lines[path][1]
+
     def number(self, path: bytes) -> int:
         """Return the number of the line of ``path``.
 
