@@ -148,9 +148,9 @@ class _Structure:
 
     def _give_way(self, path: bytes, local: Entry) -> None:
         """Put another thing in the place of a directory; all of it moves aside if it has news."""
-        base, inner = self.sides.base, self._below(path)
-        has_news = body(base.get(path)) != body(self.sides.new[path]) or any(
-            not is_same(base.get(one), self.sides.new[one]) for one in inner
+        inner = self._below(path)
+        has_news = not all(
+            is_same(self.sides.base.get(one), self.sides.new[one]) for one in (path, *inner)
         )
         told = ("not a directory here, changed by the release",) if has_news else ()
         self.decisions[path] = Decision(local, "local", "new" if has_news else None, told)
