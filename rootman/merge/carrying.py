@@ -220,7 +220,7 @@ class Carrier:
             self._fs.rename(name, target, source_fd=parent_fd, target_fd=parent_fd)
         elif _is_dir(there):
             remove_tree(self._fs, name, dir_fd=parent_fd)
-        elif one.entry is None:
+        elif one.entry is None or one.entry.type == "dir":
             self._fs.unlink(name, dir_fd=parent_fd)  # else it is replaced by a rename
 
     def _keep_all(self, path: bytes, status: os.stat_result) -> None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from rootman.comparison import lines_within
+from rootman.delta import is_directory
 from rootman.fsops import opened
 from rootman.manifest import field_path, group_inode, line_path, parse_line, path_field
 from rootman.merge.paths import ConfigPaths
@@ -57,7 +58,7 @@ def sealed_config(record: SealRecord) -> ConfigPaths:
 def find_drift(root_fd: int, record: SealRecord, config: ConfigPaths) -> list[Drift]:
     """Return where the configuration of the tree ``root_fd`` is not as sealed, in manifest order.
 
-    Of a directory that was not there, what is in it is not told.
+    Of a directory where there was none, what is in it is not told.
 
     Raises:
         InvalidInput: the record is damaged, or something is mounted there.
@@ -88,7 +89,7 @@ def find_changes(root_fd: int, record: SealRecord, config: ConfigPaths) -> Chang
         for one in find_drift(root_fd, record, config):
             path = field_path(one.field)
             found[path] = _status(dirs, path)
-            if one.line is None:
+            if one.line is None or not is_directory(one.line):
                 found.update(_below(root_fd, path, found[path]))
     return found
 
@@ -116,7 +117,7 @@ def _status(dirs: TreeDirs, path: bytes) -> os.stat_result | None:
 
 
 def _below(root_fd: int, path: bytes, status: os.stat_result | None) -> Changes:
-    """Return all that is below a directory that the release has not."""
+    """Return all that is below what the release has no directory for."""
     found: Changes = {}
     pending = [path] if status is not None and stat.S_IFMT(status.st_mode) == _DIR else []
     while pending:

@@ -133,8 +133,13 @@ class _Structure:
                 local = self.sides.local[path]
                 if local is None:
                     self._keep_what_is_needed(path, new)
-                elif local.type != _DIR:
+                elif self._is_other(path):
                     self._give_way(path, local)
+
+    def _is_other(self, path: bytes) -> bool:
+        """Return whether a path is to be something else than a directory."""
+        entry = self.decisions[path].entry
+        return entry is not None and entry.type != _DIR
 
     def _below(self, path: bytes) -> list[bytes]:
         """Return the paths of the release below ``path``."""

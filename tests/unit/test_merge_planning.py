@@ -289,12 +289,22 @@ def test_a_directory_that_only_has_other_metadata_gives_way() -> None:
     assert conflicts(plan) == {b"etc/d"}
 
 
+def test_a_directory_takes_the_place_of_what_nobody_changed() -> None:
+    """MG-3: a time alone is no change; other metadata are beside, with what they are of."""
+    touched, private = replace(entry(b"etc/d"), time_ns=5), entry(b"etc/d", mode=0o600)
+    base = tree(entry(b"etc/d"))
+
+    followed, _ = merge(base, tree(touched), WITH_INNER)
+    kept, _ = merge(base, tree(private), WITH_INNER)
+
+    assert followed == WITH_INNER
+    assert kept == {**WITH_INNER, **tree(replace(private, path=b"etc/d.rootman-old"))}
+
+
 def test_what_was_beside_gives_way_to_a_newer_default() -> None:
     """MG-7: with what is in it."""
-    old = [
-        replace(entry(b"", kind), path=path)
-        for kind, path in (("dir", b"etc/x.rootman-new"), ("file", b"etc/x.rootman-new/inner"))
-    ]  # type: ignore[misc]
+    beside_it = entry(b"etc/x.rootman-new", "dir")
+    old = [beside_it, entry(b"etc/x.rootman-new/inner")]
 
     result, plan = merge(tree(BASE), tree(EDITED, *old), tree(NEWER))
 
