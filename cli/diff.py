@@ -63,9 +63,14 @@ def listed(found: Iterable[PathDifference]) -> Iterator[str]:
     counts = dict.fromkeys(_LETTERS, 0)
     for one in found:
         counts[one.kind] += 1
-        what = f" ({', '.join(map(str, one.what))})" if one.what else ""
-        yield f"{_LETTERS[one.kind]} {path(one.path)}{what}"
+        yield listed_path(one)
     yield ", ".join(f"{number} {kind}" for kind, number in counts.items())
+
+
+def listed_path(one: PathDifference) -> str:
+    """Return the line for one difference."""
+    what = f" ({', '.join(map(str, one.what))})" if one.what else ""
+    return f"{_LETTERS[one.kind]} {path(one.path)}{what}"
 
 
 def written(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.diff import listed_path
 from cli.options import NUMBER, as_json, changing
-from cli.render import emit, emit_json, numbered
+from cli.render import difference, emit, emit_json, numbered
 
 if TYPE_CHECKING:
     from rootman.names import TreeNumber
@@ -24,7 +25,8 @@ def command(rootfs: str, to: TreeNumber | None, retry_bad: bool, as_json: bool) 
 
     `current` and `previous` change places, by one rename, so a second rollback
     returns to the start. With --to, any version of the store becomes current, and
-    the one that was is previous. No tree is changed or deleted.
+    the one that was is previous. No tree is changed or deleted. Configuration that was
+    changed in the version that is left, and is not in the other, is listed.
 
     \b
       rootman rollback
@@ -49,6 +51,7 @@ def _document(result: RollbackResult) -> dict[str, object]:
         **numbered("current", result.os_name, result.current),
         **numbered("previous", result.os_name, result.previous),
         "seconds": round(result.seconds, 3),
+        "left_behind": [difference(one) for one in result.left],
     }
 
 
@@ -57,5 +60,13 @@ def _lines(result: RollbackResult) -> list[str]:
     before = "nothing" if result.was is None else f"{name}.{result.was}"
     lines = [f"{before} -> {name}.{result.current}: current in {result.seconds:.2f} s"]
     if result.previous is not None:
+        lines += _left_behind(result)
         lines.append(f"to return to {name}.{result.previous}: rootman rollback")
     return lines
+
+
+def _left_behind(result: RollbackResult) -> list[str]:
+    if not result.left:
+        return []
+    title = f"configuration that was changed in {result.os_name}.{result.previous} and stays there:"
+    return [title, *(f"  {listed_path(one)}" for one in result.left)]

@@ -6,24 +6,31 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rootman.errors import RootmanError
 from rootman.execute import Executor, explained
 from rootman.plan import plan_rollback
 from rootman.store import scan
 
 if TYPE_CHECKING:
+    from rootman.difference import PathDifference
     from rootman.names import TreeNumber
     from rootman.session import Session
+    from rootman.state import Tree
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """The trees before and after, and the seconds until the switch was durable."""
+    """The trees before and after, and the seconds until the switch was durable.
+
+    ``left`` is the configuration that was changed in the tree before, and is not in that after.
+    """
 
     os_name: str
     was: TreeNumber | None
     current: TreeNumber | None
     previous: TreeNumber | None
     seconds: float
+    left: tuple[PathDifference, ...] = ()
 
 
 def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False) -> RollbackResult:
@@ -43,4 +50,19 @@ def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False)
     with explained(f"{opened.store.path}: reading the store"):
         after = scan(opened.store)
     name = state.settings.os_name
-    return RollbackResult(name, state.current, after.current, after.previous, seconds)
+    left = _left_behind(opened, state.sealed(state.current), after.sealed(after.current))
+    return RollbackResult(name, state.current, after.current, after.previous, seconds, left)
+
+
+def _left_behind(opened: Session, old: Tree | None, new: Tree | None) -> tuple[PathDifference, ...]:
+    """Return the local configuration that only ``old`` has; a rollback does not fail of that."""
+    from rootman.merge.difference import left_behind
+
+    if old is None or new is None:
+        return ()
+    try:
+        with explained(f"{old.name}: its configuration"):
+            return tuple(left_behind(opened.store, old, new))
+    except RootmanError as error:
+        opened.reporter.warn(f"what is left behind is not known: {error}")
+        return ()

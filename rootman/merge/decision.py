@@ -93,6 +93,18 @@ def is_same(one: Entry | None, other: Entry | None) -> bool:
     return body(one) == body(other) and metadata(one) == metadata(other)
 
 
+def has_change(base: Entry | None, local: Entry | None, other: Entry | None) -> bool:
+    """Return whether ``other`` has all that makes ``local`` differ from ``base``."""
+    if local is None or other is None:
+        return local is other
+    if body(local) not in (body(base), body(other)):
+        return False
+    before = metadata(base) if base is not None else {}
+    mine, its = metadata(local), metadata(other)
+    names = before.keys() | mine.keys()
+    return all(mine.get(one) in (before.get(one), its.get(one)) for one in names)
+
+
 def decide(
     base: Entry | None, local: Entry | None, new: Entry | None, merged: Merged | None = None
 ) -> Decision:

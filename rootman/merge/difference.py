@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rootman.difference import PathDifference, differing
 from rootman.errors import NotFound
 from rootman.manifest import format_line, parse_line, path_field
-from rootman.merge.decision import is_same
+from rootman.merge.decision import has_change, is_same
 from rootman.merge.local import Lines, describe_changes, find_changes, sealed_config
 from rootman.merge.paths import ConfigPaths
 from rootman.verify import open_tree
@@ -15,6 +15,7 @@ from rootman.verify import open_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rootman.manifest import Entry
     from rootman.state import Tree
     from rootman.store import Store
 
@@ -42,6 +43,29 @@ def differences_between(store: Store, old: Tree, new: Tree) -> Iterator[PathDiff
     both = (*_config(store, old).paths, *_config(store, new).paths)
     config = ConfigPaths.of([f"/{path.decode()}" for path in both])
     yield from _differences(*(_configuration(store, tree, config)[1] for tree in (old, new)))
+
+
+def left_behind(store: Store, old: Tree, new: Tree) -> list[PathDifference]:
+    """Return the local configuration of ``old`` that is not in ``new`` as it is there (MG-16).
+
+    Raises:
+        RootmanError, OSError: one of them cannot be read.
+    """
+    with open_tree(store, old) as (_, record):
+        config = sealed_config(record)
+    if not config:
+        return []
+    defaults, here = _configuration(store, old, config)
+    there = _configuration(store, new, config)[1]
+    return [
+        one
+        for one in _differences(defaults, here)
+        if not has_change(*(_parsed(side, one.path) for side in (defaults, here, there)))
+    ]
+
+
+def _parsed(lines: LinesByPath, path: bytes) -> Entry | None:
+    return parse_line(lines[path]) if path in lines else None
 
 
 def _config(store: Store, tree: Tree) -> ConfigPaths:
