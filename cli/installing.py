@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from cli.render import count, emit, emit_json, numbered, path, printable, size
+from cli.diff import left_behind
+from cli.render import count, difference, emit, emit_json, numbered, path, printable, size
 from rootman.names import tree_name
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _document(
         "fetch_objects": needs.fetch_objects if needs else 0,
         "fetch_bytes": needs.fetch_bytes if needs else 0,
         "fetched": result.fetched,
+        "left_behind": [difference(one) for one in result.left],
         "config": [_found(one) for one in result.merge.findings] if result.merge else [],
         "bytes_written": None if dry_run else written,
         "seconds": round(result.seconds, 3),
@@ -81,7 +83,7 @@ def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
         lines.append(f"  make {name}.{result.retired}, which no link names then, the spare")
     if result.needs is not None:
         lines += [_changes(result), f"{size(result.needs.fetch_bytes)} to fetch and to write"]
-    lines += _configuration(result)
+    lines += _configuration(result, name)
     lines.append("nothing was changed")
     return lines
 
@@ -96,7 +98,7 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
     else:
         fetched = f"{size(result.fetched)} fetched, {size(written)} written"
         lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
-    lines += _configuration(result)
+    lines += _configuration(result, name)
     if result.retired is not None:
         lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")
     if result.was is not None:
@@ -104,11 +106,11 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
     return lines
 
 
-def _configuration(result: UpgradeResult) -> list[str]:
+def _configuration(result: UpgradeResult, name: str) -> list[str]:
     """Return what became of the configuration that was changed here: all that is to be known."""
     findings = result.merge.findings if result.merge else ()
     if not findings:
-        return []
+        return left_behind(f"{name}.{result.was}", result.left)
     counts = Counter(one.kind for one in findings)
     kept, merged = counts["kept"], counts["merged"]
     sums = f"{count(kept, 'change')} kept, {merged} merged, {count(counts['conflict'], 'conflict')}"

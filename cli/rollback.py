@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.diff import listed_path
+from cli.diff import left_behind
 from cli.options import NUMBER, as_json, changing
 from cli.render import difference, emit, emit_json, numbered
 
@@ -60,13 +60,6 @@ def _lines(result: RollbackResult) -> list[str]:
     before = "nothing" if result.was is None else f"{name}.{result.was}"
     lines = [f"{before} -> {name}.{result.current}: current in {result.seconds:.2f} s"]
     if result.previous is not None:
-        lines += _left_behind(result)
+        lines += left_behind(f"{name}.{result.previous}", result.left)
         lines.append(f"to return to {name}.{result.previous}: rootman rollback")
     return lines
-
-
-def _left_behind(result: RollbackResult) -> list[str]:
-    if not result.left:
-        return []
-    title = f"configuration that was changed in {result.os_name}.{result.previous} and stays there:"
-    return [title, *(f"  {listed_path(one)}" for one in result.left)]

@@ -17,7 +17,7 @@ from rootman import foresight
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree, misplaced
 from rootman.comparison import Change, compare, known_lines
-from rootman.delta import join_drift, note_other_inodes
+from rootman.delta import is_directory, join_drift, note_other_inodes
 from rootman.directory import rewind
 from rootman.edits import compose, inverted
 from rootman.entries import make_file
@@ -37,6 +37,7 @@ from rootman.walk import split
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from rootman.delta import Drift
     from rootman.fsops import Fs
     from rootman.state import Tree
     from rootman.store import Store
@@ -79,9 +80,9 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """Make the retired tree in ``stage`` a clone of the tree ``target``: the spare.
 
     Only what differs between the two manifests is touched, or is another inode of the
-    same, or was changed in configuration, as much is in any tree; other local changes that
-    the retired tree had are found when the spare is checked, because what changed, here too,
-    does not keep its stamp.
+    same, or was changed in configuration, as something is in any tree; other local changes
+    that the retired tree had are found when the spare is checked, because what changed, here
+    too, does not keep its stamp.
 
     Raises:
         OSError, RootmanError: the stage is then of no use any more.
@@ -94,26 +95,31 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
         foresight.looking(_places(old, new, root)),
     ):
+        config = sealed_config(old)
+        local = find_drift(root, old, config) if config else []
         noted = array("Q")
         changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
         applier = Applier(fs, root, content, {})
+        applier.apply(_only_directories(local))
         applier.apply(chain(_without_own_groups(changes), _again(new, noted)))
+        if local:
+            left = join_drift((), find_drift(root, new, config))
+            applier.apply(_without_own_groups(left))
         stamps = old.stamps(old.digests())
-        for path in (*applier.touched, *_without_local_changes(fs, root, content, new)):
+        for path in applier.touched:
             stamps.pop(os.fsdecode(path or ROOT), None)
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target, stamps)
 
 
-def _without_local_changes(
-    fs: Fs, root: int, content: LinkedContent, record: SealRecord
-) -> Iterable[bytes]:
-    """Undo the local changes of configuration in a tree; return the directories it touched."""
-    config = sealed_config(record)
-    drift = find_drift(root, record, config) if config else []
-    applier = Applier(fs, root, content, {})
-    applier.apply(_without_own_groups(join_drift((), drift)))
-    return applier.touched
+def _only_directories(drift: Iterable[Drift]) -> Iterator[Change]:
+    """Yield changes that undo ``drift`` as far as directories go; of the rest nothing stays.
+
+    So all that comes has its place. What is then missing is linked in the end.
+    """
+    for one in drift:
+        line = one.line if one.line is not None and is_directory(one.line) else None
+        yield Change(one.field, one.line, line, one.index, one.index, untrusted=True)
 
 
 def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:

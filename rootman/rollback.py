@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rootman.errors import RootmanError
 from rootman.execute import Executor, explained
 from rootman.plan import plan_rollback
 from rootman.store import scan
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from rootman.difference import PathDifference
     from rootman.names import TreeNumber
     from rootman.session import Session
-    from rootman.state import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +47,8 @@ def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False)
     seconds = time.monotonic() - began
     with explained(f"{opened.store.path}: reading the store"):
         after = scan(opened.store)
+    from rootman.merge.difference import told_behind  # nothing before the switch needs it
+
     name = state.settings.os_name
-    left = _left_behind(opened, state.sealed(state.current), after.sealed(after.current))
+    left = told_behind(opened, state.sealed(state.current), after.sealed(after.current))
     return RollbackResult(name, state.current, after.current, after.previous, seconds, left)
-
-
-def _left_behind(opened: Session, old: Tree | None, new: Tree | None) -> tuple[PathDifference, ...]:
-    """Return the local configuration that only ``old`` has; a rollback does not fail of that."""
-    from rootman.merge.difference import left_behind
-
-    if old is None or new is None:
-        return ()
-    try:
-        with explained(f"{old.name}: its configuration"):
-            return tuple(left_behind(opened.store, old, new))
-    except RootmanError as error:
-        opened.reporter.warn(f"what is left behind is not known: {error}")
-        return ()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rootman.building import SeedTree
     from rootman.choice import Choice
     from rootman.delta import Needs
+    from rootman.difference import PathDifference
     from rootman.manifest import Entry
     from rootman.merge.configuration import ConfigMerge
     from rootman.merge.planning import MergePlan
@@ -85,6 +86,7 @@ class UpgradeResult:
     had: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
     merge: MergePlan | None = None
+    left: tuple[PathDifference, ...] = ()
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -166,7 +168,9 @@ def _install(
         plan = () if options.download_only else plan_known(state, number)
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-        return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        left = _told_behind(opened, state, number) if plan else ()
+        return UpgradeResult(number, state.current, plan, None, seconds, left=left)
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
         built = _build(opened, repository, order, state, stack, number=number)
@@ -256,6 +260,14 @@ def _merge(
     from rootman.merge.configuration import open_merge
 
     return open_merge(opened, state, release.config, wanted.manifest.stream, stack)
+
+
+def _told_behind(
+    opened: Session, state: StoreState, number: TreeNumber
+) -> tuple[PathDifference, ...]:
+    from rootman.merge.difference import told_behind
+
+    return told_behind(opened, state.sealed(state.current), state.sealed(number))
 
 
 def _obtain(repository: Repository, path: bytes, entry: Entry) -> bytes | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rootman.difference import PathDifference, differing
-from rootman.errors import NotFound
+from rootman.errors import NotFound, RootmanError
+from rootman.execute import explained
 from rootman.manifest import format_line, parse_line, path_field
 from rootman.merge.decision import has_change, is_same
 from rootman.merge.local import Lines, describe_changes, find_changes, sealed_config
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootman.manifest import Entry
+    from rootman.session import Session
     from rootman.state import Tree
     from rootman.store import Store
 
@@ -43,6 +45,18 @@ def differences_between(store: Store, old: Tree, new: Tree) -> Iterator[PathDiff
     both = (*_config(store, old).paths, *_config(store, new).paths)
     config = ConfigPaths.of([f"/{path.decode()}" for path in both])
     yield from _differences(*(_configuration(store, tree, config)[1] for tree in (old, new)))
+
+
+def told_behind(opened: Session, old: Tree | None, new: Tree | None) -> tuple[PathDifference, ...]:
+    """Return the local configuration that only ``old`` has; a switch does not fail of that."""
+    if old is None or new is None:
+        return ()
+    try:
+        with explained(f"{old.name}: its configuration"):
+            return tuple(left_behind(opened.store, old, new))
+    except RootmanError as error:
+        opened.reporter.warn(f"what is left behind is not known: {error}")
+        return ()
 
 
 def left_behind(store: Store, old: Tree, new: Tree) -> list[PathDifference]:

@@ -403,6 +403,7 @@ def test_the_spare_is_what_was_sealed(lab: Lab) -> None:
     result = lab.upgrade(3)
 
     assert files == []
+    assert lab.heard.warnings == []
     assert result.needs is not None
     assert result.needs.fetch_objects == 1
     assert lab.drift_of_spare(3) == []
