@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from rootman import plan, repair, retirement, upgrade
-from rootman.entries import set_metadata
+from rootman import repair, retirement
+from rootman.building import Building
+from rootman.entries import make_file, set_metadata
 from rootman.merge import carrying, configuration, decision, local, planning
-from rootman.steps import Merge, Record
+from rootman.seal import SealRecord, pack_digests
+from rootman.store import DIGESTS_FILE, STAGE_ROOT, STAGE_SEAL
+from rootman.survey import digests_of
 from rootman.walk import split
 from tests.fault.faulty import Hasty
 from tests.fs import test_merge, test_merge_store
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rootman.manifest import Entry
-    from rootman.steps import Plan
 
     Patch = pytest.MonkeyPatch
 
@@ -54,25 +56,19 @@ def _keep_no_defaults(patch: Patch) -> None:
 
 
 def _record_what_was_merged(patch: Patch) -> None:
-    """Take what was carried for what the release has."""
-    original = plan.plan_upgrade
+    """Take what was carried for what the release has: have the digests of the merged tree."""
+    original = Building.merge_configuration
 
-    def mutated(*arguments: Any, **more: Any) -> Plan:  # noqa: ANN401 - passed through
-        steps = list(original(*arguments, **more))
-        at = [type(step) for step in steps].index(Record)
-        if type(steps[at + 1]) is Merge:
-            steps[at : at + 2] = steps[at + 1], steps[at]
-        return tuple(steps)
+    def merge(self: Building) -> None:
+        original(self)
+        with self._below(STAGE_ROOT) as root, self._below(STAGE_SEAL) as record_fd:
+            paths = SealRecord(record_fd, "").digests()
+            there = [path for path in paths if os.path.isdir(f"/proc/self/fd/{root}/{path}")]
+            data = pack_digests({**paths, **digests_of(root, there, forks=1)[0]})
+            self.fs.unlink(DIGESTS_FILE, dir_fd=record_fd)
+            make_file(self.fs, iter([data]), DIGESTS_FILE.encode(), dir_fd=record_fd)
 
-    patch.setattr(upgrade, "plan_upgrade", mutated)
-    patch.setattr("rootman.building.Building.merge_configuration", _merge_before_the_record)
-
-
-def _merge_before_the_record(self: Any) -> None:  # noqa: ANN401
-    os.mkdir(self.store.path + f"/.rootman/staging/{self.stage}/scratch")
-    with self._below("root") as root, self._below("") as stage, self._below("scratch") as record:
-        self.carried, touched = self.merge.carry(self.fs, stage, root, record)
-    self._touched = sorted({*self._touched, *(os.fsdecode(one or b".") for one in touched)})
+    patch.setattr(Building, "merge_configuration", merge)
 
 
 def _prefer_the_release(patch: Patch) -> None:
