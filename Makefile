@@ -8,6 +8,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 # What pytest is given, for example: make test ARGS='tests/unit -x'
 ARGS ?=
+# Processes that run tests beside each other; most of them wait for a disk half the time.
+JOBS ?= $(shell expr $$(nproc) + 1)
 # Seconds that make fuzz and make soak go on.
 BUDGET ?= 600
 
@@ -37,7 +39,7 @@ demo: packages-demo $(VENV)/runtime ## build two Debian trees, install, upgrade,
 	@$(RUN) -m tests.demo
 
 test: packages-test lint ## run the linters, then every test (ARGS='tests/unit -x' for some)
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 soak: packages-test $(VENV)/tools ## power cuts by new seeds, to the first violation (BUDGET=seconds)
 	@$(RUN) -m tests.crash soak $(BUDGET)
