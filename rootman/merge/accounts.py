@@ -66,7 +66,7 @@ def merge_accounts(path: bytes, base: bytes, local: bytes, new: bytes) -> Accoun
 def _parse(text: bytes) -> dict[bytes, Line] | None:
     """Return the lines by their names, None where two have one or one has none."""
     found: dict[bytes, Line] = {}
-    for line in text.splitlines():
+    for line in text.removesuffix(_NEWLINE).split(_NEWLINE) if text else ():
         fields = line.split(b":")
         if not fields[0] or fields[0] in found:
             return None

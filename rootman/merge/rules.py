@@ -41,7 +41,7 @@ def parse_rules(data: bytes, origin: str) -> Rules:
 
     try:
         document = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{origin}: {error}") from error
     tables = document.get("config", [])
     if document.keys() - {"config"} or not isinstance(tables, list):

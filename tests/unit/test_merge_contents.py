@@ -188,6 +188,8 @@ def test_rules() -> None:
     [
         b"\xff",
         b"=",
+        b"a = " + b"[" * 100_000,
+        b"a = " + b"9" * 100_000,
         b"other = 1",
         b"config = 1",
         b"config = [1]",
