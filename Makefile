@@ -22,10 +22,10 @@ DEMO_PACKAGES := e2fsprogs mount rsync util-linux
 TEST_PACKAGES := acl attr bsdutils btrfs-progs busybox-static dash e2fsprogs groff-base \
 	grub-common grub-emu grub-pc-bin libarchive-tools libcap2-bin mmdebstrap mount \
 	qemu-system-common qemu-system-x86 rsync \
-	shellcheck util-linux xfsprogs $(MODEL_PACKAGES)
+	shellcheck systemd util-linux xfsprogs $(MODEL_PACKAGES)
 MODEL_PACKAGES := gcc libc6-dev spin
-BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git mergerfs mmdebstrap mount \
-	ostree rsync strace unionfs-fuse util-linux
+BENCH_PACKAGES := apache2-bin casync curl e2fsprogs fuse-overlayfs git grub-common grub-pc-bin \
+	mergerfs mmdebstrap mount ostree qemu-system-x86 rsync strace unionfs-fuse util-linux
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

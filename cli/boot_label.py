@@ -23,18 +23,23 @@ def command(
 
     GRUB follows the links of a store and cannot read them, so each tree says what it is
     and what to load, in its boot/rootman.cfg. To be done where the tree is built, before
-    it is published; `rootman publish` refuses a tree that says it is another version.
+    it is published; `rootman publish` refuses a tree that says it is another version. A
+    tree without a directory /rootfs, where it is to see its store, is warned of.
 
     \b
       rootman boot label /build/root --version 7
-      rootman boot label /build/root --version 7 --args "quiet console=ttyS0"
+      rootman boot label /build/root --version 7 --args "quiet rootman.mode=overlay"
 
     Exit codes: rootman --help lists them.
     """
-    from rootman.boot.label import write_label
+    from cli.progress import Progress
+    from rootman.boot.label import find_faults, write_label
     from rootman.names import check_os_name
 
     title = tree_name(check_os_name(name), version)
     label = write_label(real_fs(), tree, title, linux=linux, initrd=initrd, args=args)
+    with Progress("boot label") as reporter:
+        for fault in find_faults(tree):
+            reporter.warn(fault)
     initrds = f" with {label.initrd}" if label.initrd else ""
     emit((printable(f"{tree} says that it is {title} and boots {label.linux}{initrds}"),))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -28,21 +28,27 @@ def command(rootfs: str, as_json: bool) -> None:
     from rootman.boot.marking import boot_overview
 
     with looking(rootfs, "boot status") as view:
-        found = boot_overview(view.state)
-        problems = [one for one in view.state.problems if one.startswith("the boot state")]
+        found = boot_overview(view.state, view.store.path)
     if as_json:
         emit_json(found)
     else:
-        emit(printable(line) for line in [*_lines(found), *(f"problem: {one}" for one in problems)])
+        emit(printable(line) for line in _lines(found))
 
 
 def _lines(found: BootOverview) -> list[str]:
     lines = [f"{found['next'] or 'no tree'} boots next{_reason(found['reason'])}"]
     if found["booted"]:
         lines.insert(0, f"{found['booted']} runs")
-    if not found["set_up"]:
-        return [*lines, "no attempts are counted here; to begin: rootman boot init"]
-    lines += table([("  ", one["name"], _state(one)) for one in reversed(found["trees"])])
+    if found["set_up"]:
+        lines += _known(found)
+    else:
+        lines.append("no attempts are counted here; to begin: rootman boot init")
+    lines += [f"first boot: {_FIRST[found['first_boot']]}"] if found["first_boot"] else []
+    return [*lines, *(f"problem: {one}" for one in found["problems"])]
+
+
+def _known(found: BootOverview) -> list[str]:
+    lines = table([_row(found, one) for one in reversed(found["trees"])])
     gone = set(found["bad"]) - {one["name"] for one in found["trees"]}
     lines += [f"bad, and not here any more: {', '.join(sorted(gone))}"] if gone else []
     lines += [f"in the next boot, once: {found['once']}"] if found["once"] else []
@@ -50,8 +56,21 @@ def _lines(found: BootOverview) -> list[str]:
     return lines
 
 
+_FIRST: Final = {
+    "due": "to be tested (rootman health --act)",
+    "rebooting": "passed, to be proved by another boot",
+    "passed": "passed",
+}
+
+
 def _reason(reason: str) -> str:
     return {"": "", "last resort": ": every tree is bad"}.get(reason, f" ({reason})")
+
+
+def _row(found: BootOverview, tree: TreeBoot) -> tuple[str, str, str]:
+    named = (("current", found["current"]), ("previous", found["previous"]))
+    marks = [mark for mark, name in (*named, ("runs", found["booted"])) if name == tree["name"]]
+    return f"  {tree['name']}", _state(tree), ", ".join(marks)
 
 
 def _state(tree: TreeBoot) -> str:

@@ -32,7 +32,7 @@ def command(
 
     Such a file has the signatures of the repository, so a device accepts it from
     anybody. From `empty` it installs and upgrades any device; from a version it is
-    much smaller, and upgrades devices with that very version.
+    much smaller, and upgrades devices with that very version. Given again, it has both.
 
     \b
       rootman export /srv/repo -o olpc-7.rootman
@@ -45,7 +45,7 @@ def command(
 
     wanted = [one or None for one in origins]
     with Progress("export") as progress:
-        done = export(repository, version, wanted, output, fs=real_fs(), on_progress=progress.phase)
+        done = export(repository, version, wanted, output, fs=real_fs(), on_progress=progress.pack)
     if as_json:
         emit_json(
             {

@@ -45,7 +45,9 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
     Then the programs in green.d or red.d are run. With --act, which is for the unit
     rootman-health.service: a version on trial is marked good if all is well, else the
     machine reboots while attempts last, and then falls back. A version that is not on
-    trial is never rebooted.
+    trial is never rebooted. With rootman.firstboot on the kernel command line this tests the
+    first boot of a device, too: what came of it is kept, and the machine reboots once, to see
+    that it comes up again (rootman.firstboot=noreboot: it does not).
 
     \b
       rootman health
@@ -55,7 +57,8 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
     rootman --help lists the others.
     """
     from rootman.boot.health import act as do
-    from rootman.boot.health import examine, reboot
+    from rootman.boot.health import examine
+    from rootman.boot.restart import restart
 
     health = examine(
         folders or None,
@@ -71,13 +74,14 @@ def command(rootfs: str, act: bool, folders: tuple[str, ...], timeout: float, as
         emit_json(_document(health, verdict))
     elif verdict is not None:
         emit((_VERDICTS[verdict],))
-    if verdict in ("try again", "fall back"):
-        reboot()
+    if verdict in ("prove", "try again", "fall back"):
+        restart("reboot")
     return 0 if health.is_healthy else UNHEALTHY
 
 
 _VERDICTS: Final[dict[Verdict, str]] = {
     "mark good": "the booted version is good",
+    "prove": "the booted version passed its first boot: rebooting once, to see that it comes up",
     "try again": "the booted version is tried again: rebooting",
     "fall back": "the booted version is bad: rebooting into another one",
     "stay": "nothing is changed: the booted version is not on trial, or the last one",

@@ -61,7 +61,7 @@ def command(
     if as_json:
         emit_json(_document(rootfs, result))
     else:
-        emit(_lines(printable(rootfs), result))
+        emit(_lines(printable(rootfs), result, trust))
 
 
 def _document(rootfs: str, result: InitResult) -> dict[str, object]:
@@ -76,13 +76,15 @@ def _document(rootfs: str, result: InitResult) -> dict[str, object]:
     }
 
 
-def _lines(rootfs: str, result: InitResult) -> list[str]:
+def _lines(rootfs: str, result: InitResult, trust: str | None) -> list[str]:
     lines = [f"{rootfs}: a store of {result.os_name}"] if result.made else []
+    if trust is not None:
+        lines.append(f"{rootfs}: takes what is signed as {printable(trust)} says, and nothing else")
     if result.adopted is not None:
         line = f"{result.os_name}.{result.adopted} taken in, its files {result.files}"
         lines.append(line + ("; it is current" if result.current == result.adopted else ""))
     elif result.made:
         lines.append(f"to install: rootman --rootfs {rootfs} upgrade REPO")
-    else:
+    elif trust is None or result.compatible:
         lines.append(f"{rootfs}: this device is {result.compatible or 'of no named hardware'}")
     return lines

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from cli.diff import left_behind
 from cli.render import count, difference, emit, emit_json, numbered, path, printable, size
+from cli.restarting import Again
 from rootman.names import tree_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rootman.merge.planning import Finding
+    from rootman.plan import Download
     from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.upgrade import UpgradeResult
@@ -34,12 +36,22 @@ def source(
     return Repository.open(location, mirrors, vet=vet)
 
 
-def show(result: UpgradeResult, name: str, written: int, *, as_json: bool, dry_run: bool) -> None:
+def show(
+    result: UpgradeResult,
+    name: str,
+    written: int,
+    *,
+    as_json: bool,
+    dry_run: bool,
+    again: Again | None = None,
+) -> None:
     """Tell what was done, or would be, to people or to a script; ``written`` are bytes."""
+    again = again or Again(None)
     if as_json:
-        emit_json(_document(result, name, written, dry_run=dry_run))
+        emit_json({**_document(result, name, written, dry_run=dry_run), **again.document()})
     else:
-        emit(_rehearsed(result, name) if dry_run else _done(result, name, written))
+        lines = _rehearsed(result, name) if dry_run else _done(result, name, written)
+        emit([*lines, *again.lines()])
 
 
 def _document(
@@ -65,6 +77,8 @@ def _document(
         "restored": needs.restored if needs else 0,
         "fetch_objects": needs.fetch_objects if needs else 0,
         "fetch_bytes": needs.fetch_bytes if needs else 0,
+        "download_bytes": result.download.packs + result.download.apart,
+        "download_pack_bytes": result.download.packs,
         "fetched": result.fetched,
         "left_behind": [difference(one) for one in result.left],
         "config": [_found(one) for one in result.merge.findings] if result.merge else [],
@@ -82,10 +96,22 @@ def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
     if result.retired is not None:
         lines.append(f"  make {name}.{result.retired}, which no link names then, the spare")
     if result.needs is not None:
-        lines += [_changes(result), f"{size(result.needs.fetch_bytes)} to fetch and to write"]
+        lines += [_changes(result), _traffic(result.download, result.needs.fetch_bytes)]
     lines += _configuration(result, name)
     lines.append("nothing was changed")
     return lines
+
+
+def _traffic(download: Download, written: int) -> str:
+    """Return what is to come over a network, and how many bytes are to be written."""
+    parts = []
+    if download.packs:
+        parts.append(f"a pack of {size(download.packs)}")
+    if download.apart:
+        parts.append(f"objects of at most {size(download.apart)}")
+    if parts:
+        return f"{' and '.join(parts)} to download, {size(written)} to write"
+    return f"{size(written)} to fetch and to write"
 
 
 def _done(result: UpgradeResult, name: str, written: int) -> list[str]:

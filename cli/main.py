@@ -62,6 +62,7 @@ Exit codes:
   5  busy                     11  verify: damaged
                               12  check-update: there is a newer release
                               13  health: a required check failed
+                              14  it is done, but for the reboot
 """
 
 

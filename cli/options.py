@@ -10,7 +10,7 @@ import click
 from rootman.names import MAX_VERSION, TreeNumber, parse_tree_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from rootman.fsops import Fs
@@ -31,6 +31,19 @@ mirrors: Final = click.option(
 insecure: Final = click.option(
     "--insecure", is_flag=True, help="Take what is not signed by those whom the store trusts."
 )
+
+
+_reboot: Final = click.option(
+    "--reboot", "way", flag_value="reboot", help="Then reboot, if another version boots next."
+)
+_kexec: Final = click.option(
+    "--kexec", "way", flag_value="kexec", help="The same by kexec, without firmware and loader."
+)
+
+
+def restarting(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command be told to have the machine boot again, ``way``; the last one counts."""
+    return _reboot(_kexec(command))
 
 
 maybe_repository: Final = click.argument(

@@ -31,6 +31,7 @@ class Progress:
         self._command = command
         self._shown = False
         self._step = ""
+        self._began = 0.0
         self._next = 0.0
         self._fetching: tuple[float, int] | None = None  # when it began, and with how much
         self._width = _terminal_width()
@@ -73,14 +74,19 @@ class Progress:
         return lambda done: self._tick(lambda: f"{what}: {count(done, 'path')}")
 
     def phase(self, what: str, done: int) -> None:
-        """Tell how far a publish is: reading the tree, storing objects, or making a pack."""
-        if self._width:
-            if what == "scan":
-                self._tick(lambda: f"read the tree: {count(done, 'path')}")
-            elif what == "objects":
-                self._tick(lambda: f"store new content: {count(done, 'object')}")
-            else:
-                self._tick(lambda: f"pack {what}: {count(done, 'file')}")
+        """Tell how far a publish is: reading the tree, or storing objects."""
+        if what == "scan":
+            self._tick(lambda: f"read the tree: {count(done, 'path')}")
+        else:
+            self._tick(lambda: f"store new content: {count(done, 'object')}")
+
+    def pack(self, pack: str, phase: str, done: int, total: int) -> None:
+        """Tell how far the making of a pack is, and how long that took; that moves always."""
+        text = f"pack {pack}: {phase}"
+        if text != self._step:
+            self._step, self._began = text, time.monotonic()
+        part = done * 100 // max(total, 1)
+        self._tick(lambda: f"{text}: {part}%, {_clock(time.monotonic() - self._began)}")
 
     def warn(self, text: str) -> None:
         """Tell of something that does not stop the command."""
@@ -88,7 +94,7 @@ class Progress:
         self._write(printable(f"rootman: {self._command}: note: {text}") + "\n")
 
     def _tick(self, text: Callable[[], str]) -> None:
-        if time.monotonic() >= self._next:
+        if self._width and time.monotonic() >= self._next:
             self._show(text())
 
     def _show(self, text: str) -> None:
@@ -114,8 +120,12 @@ def _fetched(done: int, total: int, rate: float) -> str:
     text = f"{size(done)} of {size(total)}, {size(int(rate))}/s"
     if rate < 1:
         return text
-    minutes, seconds = divmod(int(max(total - done, 0) / rate), 60)
-    return f"{text}, {minutes}:{seconds:02} left"
+    return f"{text}, {_clock(max(total - done, 0) / rate)} left"
+
+
+def _clock(seconds: float) -> str:
+    """Return minutes and seconds."""
+    return "{}:{:02}".format(*divmod(int(seconds), 60))
 
 
 def _terminal_width() -> int:

@@ -167,7 +167,7 @@ def _make_packs(
     from rootman.repo.repository import Repository
 
     version = result.release.version
-    make = partial(make_packs, repository, version, fs=real_fs(), on_progress=progress.phase)
+    make = partial(make_packs, repository, version, fs=real_fs(), on_progress=progress.pack)
     if origins:
         return list(make([one or None for one in origins]))
     with Repository.open(repository) as opened:
@@ -242,7 +242,7 @@ def _lines(result: PublishResult, repository: str, packs: list[Pack]) -> list[st
     title = f"{release.name}.{release.version}"
     where = printable(repository)
     signed = _signed(result.outcome, repository) if result.outcome else []
-    more = [*signed, *(line(pack, release.version) for pack in packs if pack.made and pack.kept)]
+    more = [*signed, *(line(pack, release.version) for pack in packs if pack.made)]
     if result.already_published:
         return [f"{title} is published in {where} already, with this very content", *more]
     content = f"{count(base.entries, 'path')}, {size(base.size)}"

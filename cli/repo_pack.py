@@ -50,7 +50,7 @@ def command(repository: str, version: int | None, origins: tuple[int, ...], as_j
     wanted = [one or None for one in origins] or usual_origins(versions, target)
     with Progress("repo pack") as progress:
         packs = list(
-            make_packs(repository, target, wanted, fs=real_fs(), on_progress=progress.phase)
+            make_packs(repository, target, wanted, fs=real_fs(), on_progress=progress.pack)
         )
     if as_json:
         emit_json({"version": target, "packs": [document(one) for one in packs]})
@@ -75,6 +75,6 @@ def line(pack: Pack, version: int) -> str:
     of = "" if pack.bundle == "base" else f" of {pack.bundle}"
     way = f"pack{of} from {pack.old or 'nothing'} to {version}"
     if not pack.kept:
-        return f"{way}: not kept, with {size(pack.size)} no smaller than its objects"
+        return f"{way}: not kept, with {size(pack.size)} no smaller than what it stands for"
     known = "" if pack.made else ", there already"
     return f"{way}: {size(pack.size)} instead of {size(pack.instead)}{known}"

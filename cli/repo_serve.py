@@ -23,7 +23,7 @@ def command(repository: str, port: int, address: str) -> None:
 
     \b
       rootman repo serve /srv/repo
-      rootman upgrade --insecure http://127.0.0.1:8000
+      rootman upgrade http://127.0.0.1:8000             --insecure, where nothing is signed
 
     Exit codes: rootman --help lists them.
     """
@@ -31,6 +31,7 @@ def command(repository: str, port: int, address: str) -> None:
 
     with serving(repository, address, port) as server:
         emit((f"serving {printable(repository)} at {server.url}, until Ctrl-C",))
-        emit((f"to install from it: rootman upgrade --insecure {server.url}",))
+        trusted = "" if server.is_signed else "--insecure "
+        emit((f"to install from it: rootman upgrade {trusted}{server.url}",))
         with suppress(KeyboardInterrupt):  # as it was told to end
             server.serve_forever()

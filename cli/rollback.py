@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.diff import left_behind
-from cli.options import NUMBER, as_json, changing
+from cli.options import NUMBER, as_json, changing, restarting
 from cli.render import difference, emit, emit_json, numbered
+from cli.restarting import Again
 
 if TYPE_CHECKING:
+    from rootman.boot.restart import Way
     from rootman.names import TreeNumber
     from rootman.rollback import RollbackResult
 
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
 @click.command
 @click.option("--to", type=NUMBER, metavar="N", help="Make this version current instead.")
 @click.option("--retry-bad", is_flag=True, help="Go to a version that failed here before, too.")
+@restarting
 @as_json
 @click.pass_obj
-def command(rootfs: str, to: TreeNumber | None, retry_bad: bool, as_json: bool) -> None:
+def command(
+    rootfs: str, to: TreeNumber | None, retry_bad: bool, way: Way | None, as_json: bool
+) -> None:
     """Go back to the previous version.
 
     `current` and `previous` change places, by one rename, so a second rollback
@@ -28,20 +33,26 @@ def command(rootfs: str, to: TreeNumber | None, retry_bad: bool, as_json: bool) 
     the one that was is previous. No tree is changed or deleted. Configuration that was
     changed in the version that is left, and is not in the other, is listed.
 
+    With --reboot or --kexec the machine boots it at once (rootman upgrade --help).
+
     \b
       rootman rollback
       rootman rollback --to 5
+      rootman rollback --reboot
 
     Exit codes: rootman --help lists them.
     """
     from rootman.rollback import rollback
 
+    again = Again(way)
     with changing(rootfs, "rollback") as opened:
         result = rollback(opened, to, retry_bad=retry_bad)
+        again.prepare(opened, changed=True)
     if as_json:
-        emit_json(_document(result))
+        emit_json({**_document(result), **again.document()})
     else:
-        emit(_lines(result))
+        emit([*_lines(result), *again.lines()])
+    again.perform()
 
 
 def _document(result: RollbackResult) -> dict[str, object]:

@@ -28,7 +28,8 @@ def command(
 
     PATH is a whole path, or, without a slash at its beginning, a part of a name. Looked for
     it is in the version that is current: in all of its bundles with REPO, and without in
-    those that are here. Nothing is changed.
+    those that are here. Nothing is changed. To find nothing is an answer, too: it says so,
+    and exits with 0.
 
     \b
       rootman search /usr/bin/vim https://example.org/repo

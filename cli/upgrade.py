@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cli import installing
-from cli.options import as_json, insecure, mirrors, to_install
+from cli.options import as_json, insecure, mirrors, restarting, to_install
 from cli.render import emit
+from cli.restarting import Again
+
+if TYPE_CHECKING:
+    from rootman.boot.restart import Way
 
 
 @click.command
@@ -17,6 +23,7 @@ from cli.render import emit
 )
 @click.option("--retry-bad", is_flag=True, help="Take a release that failed here before, too.")
 @click.option("--download-only", is_flag=True, help="Fetch all that is needed; install it later.")
+@restarting
 @mirrors
 @insecure
 @as_json
@@ -28,6 +35,7 @@ def command(
     allow_downgrade: bool,
     retry_bad: bool,
     download_only: bool,
+    way: Way | None,
     mirrors: tuple[str, ...],
     insecure: bool,
     as_json: bool,
@@ -48,10 +56,17 @@ def command(
     of trust (rootman trust) takes only what is signed; others take no URL. Where the
     boot loader counts attempts (rootman boot), the new version is on trial first.
 
+    With --reboot the machine then reboots, unless the version that boots next runs already:
+    so this can be done each night. With --kexec it boots the new kernel at once, without
+    firmware and loader; that needs kexec-tools and systemd, and is counted as an attempt.
+    Where kexec is not possible at all nothing is begun; where only the last step fails, the
+    upgrade stands, and the exit code is 14.
+
     \b
       rootman upgrade /srv/repo --dry-run
       rootman upgrade /srv/repo
       rootman upgrade /srv/repo/releases/7.json
+      rootman upgrade https://example.org/repo --reboot
       rootman upgrade https://example.org/repo --download-only
       rootman upgrade olpc-7.rootman
       rootman upgrade                             what was downloaded
@@ -68,6 +83,10 @@ def command(
 
     if manifest is None and (mirrors or download_only):
         raise click.UsageError("say where from: MANIFEST", click.get_current_context())
+    if way and (dry_run or download_only):
+        what = f"--{way} is for what is installed"
+        raise click.UsageError(what, click.get_current_context())
+    again = Again(way)
     options = Options(allow_downgrade, dry_run, download_only, retry_bad)
     before = bytes_written()
     with ExitStack() as stack:
@@ -80,8 +99,10 @@ def command(
             )
         result = upgrade(opened, repository, options)
         name = repository.name
+        again.prepare(opened, changed=bool(result.plan))
     written = bytes_written() - before
     if download_only and not (as_json or dry_run):
         emit(installing.downloaded(result, name))
     else:
-        installing.show(result, name, written, as_json=as_json, dry_run=dry_run)
+        installing.show(result, name, written, as_json=as_json, dry_run=dry_run, again=again)
+    again.perform()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,11 @@ from rootman.manifest import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator
+
+LANES: Final = 8
+"""Requests for objects that are in flight at a time (HT-8)."""
+LARGE: Final = 1 << 18
+"""What came of an object with more bytes of content is kept until it is whole (HT-9)."""
 
 _DIR: Final = b"dir "
 
@@ -55,7 +61,8 @@ class Needs:
 
     ``fetch_objects`` and ``fetch_bytes`` count inodes whose content the seed does not
     have at the same path, each although others may want the same content;
-    ``new_inodes`` counts inodes that are made, ``restored`` paths of the seed that drifted.
+    ``new_inodes`` counts inodes that are made, ``restored`` paths of the seed that drifted,
+    ``largest`` has the sizes of the largest files to fetch, as many as come at a time.
     """
 
     added: int = 0
@@ -65,9 +72,11 @@ class Needs:
     fetch_objects: int = 0
     fetch_bytes: int = 0
     new_inodes: int = 0
-    # Content wanted at several paths, by the first 64 bits of its hash: 8 bytes each,
-    # because a first installation has as many as the tree has files.
+    largest: list[int] = field(default_factory=list)
+    # Content wanted, perhaps at several paths, by the first 64 bits of its hash, and its size:
+    # 8 bytes each, because a first installation has as many as the tree has files.
     _wanted: array[int] = field(default_factory=lambda: array("Q"))
+    _sizes: array[int] = field(default_factory=lambda: array("Q"))
     _groups: set[int] = field(default_factory=set)
 
     def count(self, change: Change, old: Entry | None, new: Entry | None) -> None:
@@ -89,11 +98,28 @@ class Needs:
             self.fetch_objects += 1
             self.fetch_bytes += new.size
             self._wanted.append(hash_prefix(new.sha256))
+            self._sizes.append(new.size)
+            if new.size > LARGE:
+                heappush(self.largest, new.size)
+                if len(self.largest) > LANES:
+                    heappop(self.largest)
 
     @property
     def contents(self) -> Collection[int]:
         """The hash prefixes of all content that is to be had."""
         return self._wanted
+
+    def unique_bytes(self, only: Container[int] | None = None) -> int:
+        """Return the bytes of all content that is to be had, each once.
+
+        Where hash prefixes are given, it is ``only`` theirs.
+        """
+        seen, size = set[int](), 0
+        for prefix, bytes_ in zip(self._wanted, self._sizes, strict=True):
+            if prefix not in seen and (only is None or prefix in only):
+                seen.add(prefix)
+                size += bytes_
+        return size
 
     def repeated(self) -> frozenset[int]:
         """Return the hash prefixes of content that several paths want."""

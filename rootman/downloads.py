@@ -7,16 +7,18 @@ that they are, after ``rootman upgrade --download-only``.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput, NoSpace, NotFound
 from rootman.objects import verified_content
+from rootman.partial import Partial
 from rootman.release import parse_release, serialise_repository
 from rootman.repo import layout
 from rootman.repo.source import Alone, Missing
 from rootman.store import open_below
-from rootman.textstream import decompress_alongside
+from rootman.textstream import Bounded, compressed_limit, decompress_alongside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from rootman.store import Store
 
 _RELEASE: Final = "release.json"
-# A compressed manifest is no larger than the plain one, but for the frames.
-_FRAMES: Final = 1 << 16
 
 
 def fetch_manifest(
@@ -49,12 +49,13 @@ def fetch_manifest(
     if (kept := _kept_manifest(objects, name, bundle)) is not None:
         return kept
     refuse_without_room(bundle, room)
-
-    def write(source: BinaryIO) -> None:
-        with objects.arriving(name) as fd:
-            copy_manifest(source, bundle, lambda data: fs.write(fd, data))
-
-    repository.obtain_manifest(bundle.manifest, write)
+    limit, what = compressed_limit(bundle.manifest_size), f"manifest {bundle.manifest}"
+    with closing(Partial(fs, objects, name, what=what, limit=limit)) as partial, partial.keeping():
+        partial.obtain(
+            lambda use, at: repository.obtain_manifest(bundle.manifest, use, at),
+            lambda source: copy_manifest(source, bundle, lambda _: partial.keep()),
+        )
+    objects.finish(name)
     return objects.open(name)
 
 
@@ -78,35 +79,10 @@ def copy_manifest(source: BinaryIO, bundle: Bundle, write: Callable[[bytes], obj
         InvalidInput: it is another.
     """
     what = f"manifest {bundle.manifest}"
-    tee = _Tee(source, write, bundle.manifest_size + _FRAMES, what)
+    tee = Bounded(source, compressed_limit(bundle.manifest_size), what, write)
     stream = decompress_alongside(tee, what)
     for _ in verified_content(stream, what, bundle.manifest, bundle.manifest_size):
         pass
-
-
-class _Tee:
-    """A reader that hands on what it reads, up to ``limit`` bytes."""
-
-    def __init__(
-        self, source: BinaryIO, write: Callable[[bytes], object], limit: int, what: str
-    ) -> None:
-        self._source = source
-        self._write = write
-        self._left = limit
-        self._what = what
-
-    def read(self, size: int, /) -> bytes:
-        """Read up to ``size`` bytes.
-
-        Raises:
-            InvalidInput: there were too many.
-        """
-        data = self._source.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise InvalidInput(f"{self._what}: more than its release says")
-        self._write(data)
-        return data
 
 
 def _kept_manifest(objects: Objects, name: str, bundle: Bundle) -> BinaryIO | None:

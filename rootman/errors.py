@@ -71,3 +71,9 @@ class Unreachable(RootmanError):
     """A server cannot be reached, or does not do its part."""
 
     exit_code = 9
+
+
+class NotRebooted(RootmanError):
+    """All is done but the reboot that was asked for."""
+
+    exit_code = 14

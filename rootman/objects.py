@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
@@ -23,7 +25,7 @@ from rootman.entries import (
 )
 from rootman.errors import InvalidInput, NotFound
 from rootman.store import open_below
-from rootman.textstream import Hashed, decompress
+from rootman.textstream import Bounded, Hashed, OtherContent, compressed_limit, decompress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -34,7 +36,12 @@ if TYPE_CHECKING:
 
 # Behind the name of what is on its way, and not verified yet.
 PART: Final = ".part"
+KEPT: Final = ".zst.part"
+"""Behind the hash of what comes, compressed, and is kept meanwhile."""
+MADE: Final = "made"
+"""What a manifest is called while it is made here, and not fetched."""
 _DIGITS: Final = 64  # of a hash; other names are longer
+_HASH: Final = re.compile(r"[0-9a-f]{64}(\.zst)?(\.part)?\Z")
 
 
 class Origin(Protocol):
@@ -45,8 +52,10 @@ class Origin(Protocol):
         """Whether an object can be had at the speed of the disk."""
         ...
 
-    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
-        """Give the zstd-compressed content with this SHA-256 to ``use``.
+    def obtain_object(
+        self, digest: str, use: Callable[[BinaryIO], None], at: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Give the zstd-compressed content with this SHA-256 to ``use``, from the byte ``at`` on.
 
         It may be given again, from another place, where ``use`` raises ``InvalidInput``.
         Several threads may ask at once.
@@ -62,13 +71,15 @@ class NoOrigin:
 
     is_near = True
 
-    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+    def obtain_object(
+        self, digest: str, use: Callable[[BinaryIO], None], at: Callable[[], int] = lambda: 0
+    ) -> None:
         """Refuse.
 
         Raises:
             NotFound: always.
         """
-        del use
+        del use, at
         raise NotFound(
             f"object {digest}: not in this store", hint="give a repository that has it: --from REPO"
         )
@@ -120,13 +131,34 @@ class Objects:
         came = set(os.listdir(self._fd)) - self._doubtful
         return set(prefixes).difference(hash_prefix(name) for name in came if len(name) == _DIGITS)
 
-    def was_left(self, digest: str) -> bool:
-        """Whether an earlier process left the content here; it is hashed now.
+    def left(self, prefixes: Collection[int]) -> Counter[str]:
+        """Return how many bytes of what is wanted, by hash prefixes, an earlier process left.
+
+        They are told apart by what follows the hash in their names: nothing, or what says that
+        they are not whole.
 
         Raises:
-            OSError: it cannot be read, or removed where it is damaged.
+            OSError: the directory cannot be read.
         """
-        return digest in self._doubtful and self.has(digest)
+        found = Counter[str]()
+        names = [name for name in self._doubtful if _HASH.match(name)]
+        wanted = set(prefixes) if names else set[int]()
+        for name in names:
+            if hash_prefix(name) in wanted:
+                status = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+                found[name[_DIGITS:]] += status.st_size
+        return found
+
+    def kept(self, name: str) -> int:
+        """Return how many bytes are here of what was begun under ``name`` by whomever.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        try:
+            return os.stat(name + PART, dir_fd=self._fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            return 0
 
     def open(self, name: str) -> BinaryIO:
         """Return the file ``name``, open for reading.
@@ -244,7 +276,8 @@ class Objects:
         what = f"object {digest}"
 
         def write(source: BinaryIO) -> None:
-            content = verified_content(decompress(source, what), what, digest, size)
+            bounded = Bounded(source, compressed_limit(size), what)
+            content = verified_content(decompress(bounded, what), what, digest, size)
             fd = self._fs.create(digest, dir_fd=self._fd)
             try:
                 write_content(self._fs, fd, content)
@@ -324,13 +357,13 @@ def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int)
     """Pass on the content of ``what``; a wrong one fails, at the latest at its end.
 
     Raises:
-        InvalidInput: it has another hash, or not the ``size`` bytes its manifest promised.
+        OtherContent: it has another hash, or not the ``size`` bytes its manifest promised.
     """
     content = Hashed(_limited(stream, size, what))
     yield from content
     content.verify(digest, what)
     if content.size != size:
-        raise InvalidInput(f"{what} has {content.size} bytes; its manifest says {size} bytes")
+        raise OtherContent(f"{what} has {content.size} bytes; its manifest says {size} bytes")
 
 
 def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:
@@ -339,5 +372,5 @@ def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:
     for chunk in stream:
         seen += len(chunk)
         if seen > size:
-            raise InvalidInput(f"{what}: longer than the {size} bytes its manifest says")
+            raise OtherContent(f"{what}: longer than the {size} bytes its manifest says")
         yield chunk

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypedDict
 
-from rootman.boot.running import booted_name
+from rootman.boot.attention import boot_warnings
 from rootman.boot.trial import standing
 from rootman.errors import RootmanError
 from rootman.names import BASE, CURRENT, StageKind
@@ -85,7 +85,7 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
         OSError: the store cannot be read.
     """
     state = view.state
-    problems = _problems(state)
+    problems = _problems(state, view.store.path)
     sizes: Mapping[TreeNumber, TreeSize] = {}
     try:
         sizes = tree_sizes(view.store, make_fs, state.trees)
@@ -161,20 +161,8 @@ def _tree(
     }
 
 
-def _trial(state: StoreState) -> list[str]:
-    """Tell of a tree that runs and that nothing has marked good; without that it will not last."""
-    boot = state.boot
-    if boot is None or not boot.pending or booted_name() != boot.pending:
-        return []
-    line = (
-        f"{boot.pending} runs, and nothing has marked it good yet; attempts to boot it left:"
-        f" {boot.tries} (hint: rootman boot mark-good)"
-    )
-    return [line]
-
-
-def _problems(state: StoreState) -> list[str]:
-    """Return what is wrong with the store, each with what to do about it."""
+def _problems(state: StoreState, path: str) -> list[str]:
+    """Return what is wrong with the store at ``path``, each with what to do about it."""
     newest = state.newest
     way_out = "rootman upgrade" if newest is None else f"rootman rollback --to {newest}"
     found: list[str] = []
@@ -185,9 +173,10 @@ def _problems(state: StoreState) -> list[str]:
         if problem.startswith("the boot state"):
             hint = "rootman boot init"
         found.append(f"{problem} (hint: {hint})")
-    if state.current is None and newest is not None and not found:
+    is_told = any(one.startswith(CURRENT) for one in state.problems)
+    if state.current is None and newest is not None and not is_told:
         found.append(f"no tree is current (hint: {way_out})")
-    found += _trial(state)
+    found += boot_warnings(state, path)
     for tree in state.trees:
         if tree.seal is None and tree.number == state.current:
             found.append(f"{tree.name} is current and rootman did not make it (hint: {way_out})")

@@ -26,6 +26,7 @@ _Result = TypeVar("_Result")
 
 # Jobs begun before the oldest one is done, per worker: a long one holds nobody up.
 _AHEAD: Final = 8
+_PATIENCE: Final = 0.25  # seconds
 _STANDARD_FDS: Final = frozenset({0, 1, 2})
 
 
@@ -36,8 +37,12 @@ def ordered_map(
     *,
     keep: frozenset[int],
     ahead: int = _AHEAD,
+    on_wait: Callable[[], None] | None = None,
 ) -> Iterator[_Result]:
     """Yield ``work(job)`` for every job, in order, done by ``workers`` processes (1: this one).
+
+    While it waits for them, ``on_wait`` is called a few times a second; with it one worker
+    is a process, too.
 
     The workers have no descriptors open but those in ``keep``: a lock that was held
     here is not held any longer by them when this process is killed. For every worker
@@ -47,19 +52,22 @@ def ordered_map(
         SystemFailure: a worker was killed.
         BaseException: whatever ``work`` raises, or ``jobs``.
     """
-    if workers <= 1:
+    if workers <= 1 and on_wait is None:
         yield from map(work, jobs)
         return
     crew = [_Worker(work, keep) for _ in range(workers)]
     try:
-        yield from _dispatch(crew, jobs, ahead * workers)
+        yield from _dispatch(crew, jobs, ahead * workers, on_wait)
     finally:
         for worker in crew:
             worker.end()
 
 
 def _dispatch(
-    crew: list[_Worker[_Job, _Result]], jobs: Iterator[_Job], most: int
+    crew: list[_Worker[_Job, _Result]],
+    jobs: Iterator[_Job],
+    most: int,
+    on_wait: Callable[[], None] | None,
 ) -> Iterator[_Result]:
     """Hand out jobs to whoever is free. A worker has one at a time, so no pipe fills up."""
     import select
@@ -79,7 +87,10 @@ def _dispatch(
                 break
             else:
                 more = False
-        for ready in select.select(list(busy), (), ())[0] if busy else ():
+        found = select.select(list(busy), (), (), _PATIENCE if on_wait else None)[0] if busy else ()
+        if busy and not found and on_wait is not None:
+            on_wait()
+        for ready in found:
             worker, number = busy.pop(ready)
             done[number] = worker.take()
             free.append(worker)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.release import Release
-    from rootman.state import Stage, StoreState
+    from rootman.state import Stage, StoreState, Tree
 
 KEEP_DEFAULT: Final = 2
 _BLOCK: Final = 4096
@@ -69,6 +69,24 @@ class Room:
 
     free_bytes: int
     free_inodes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What comes over a network for an upgrade, in bytes.
+
+    ``packs`` is what is still to come as packs, ``apart`` as objects and manifests, at most.
+    ``kept`` is on the disk beside the content until the upgrade is done, ``here`` what an
+    earlier one left of what is wanted.
+    """
+
+    packs: int = 0
+    apart: int = 0
+    kept: int = 0
+    here: int = 0
+
+
+NO_DOWNLOAD: Final = Download()
 
 
 def plan_recovery(state: StoreState) -> Plan:
@@ -289,6 +307,7 @@ def check_room(
     needs: Needs,
     seed: Seed,
     room: Room,
+    download: Download,
     *,
     directories: int,
     manifest_size: int,
@@ -297,16 +316,18 @@ def check_room(
     """Refuse an upgrade for which bytes or inodes would not suffice.
 
     ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
-    bytes: the record of a tree takes less than half of that. ``local`` has the size of each
-    entry of configuration that was changed here.
+    bytes: the record of a tree takes less than half of that. What is here of the
+    ``download`` takes no room again (HT-11). ``local`` has the size of each entry of
+    configuration that was changed here.
 
     Raises:
         NoSpace: it says how much is missing.
     """
     made = directories if seed.kind == "tree" else 0
-    size = needs.fetch_bytes + needs.new_inodes * _BLOCK + made * _BLOCK + manifest_size // 2
-    size += sum(local) + len(local) * _BLOCK
-    inodes = needs.new_inodes + made + len(local) + 16
+    content = needs.fetch_bytes + download.kept - download.here
+    made_inodes = needs.new_inodes + made + len(local)
+    size = max(content, 0) + sum(local) + made_inodes * _BLOCK + manifest_size // 2
+    inodes = made_inodes + 16
     hint = "rootman prune"
     if size > room.free_bytes:
         raise NoSpace(
@@ -438,8 +459,8 @@ def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
 
 
-def require(state: StoreState, number: TreeNumber) -> None:
-    """Refuse to go on without the sealed tree ``number``.
+def require(state: StoreState, number: TreeNumber) -> Tree:
+    """Return the sealed tree ``number``; refuse to go on without it.
 
     Raises:
         NotFound: there is no such tree.
@@ -451,6 +472,7 @@ def require(state: StoreState, number: TreeNumber) -> None:
         raise NotFound(f"{state.name_of(number)}: no such tree", hint=f"there are {there}")
     if tree.seal is None:
         raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
+    return tree
 
 
 def _mib(size: int) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from rootman.comparison import known_lines
 from rootman.delta import hash_prefix
@@ -19,6 +20,8 @@ from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import content_digest, parse_line
+from rootman.objects import KEPT, MADE
+from rootman.plan import Download
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of
@@ -28,7 +31,7 @@ from rootman.wanted import CompressedManifest
 from rootman.whole import Part, Whole, put_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import ExitStack
 
     from rootman.choice import Choice
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
     from rootman.session import Session
     from rootman.store import Store
     from rootman.supply import OldTree
-
-_WHOLE: Final = "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Provision:
         for bundle, supply in zip(self._bundles, self._supplies, strict=True):
             known = parts_of(olds, bundle.name)
             if rehearse:
-                file = supply.passing_manifest(known, room=room)
+                file = supply.passing_manifest(known, room=room, rehearse=True)
             else:
                 file = supply.manifest(known, room=room, keep=keep)
             manifest = CompressedManifest(self._stack.enter_context(file), bundle.manifest)
@@ -135,10 +136,27 @@ class Provision:
         self._reporter.step(step)
         with (
             explained(step),
-            self._objects.arriving(_WHOLE, lambda: compressed_file(whole.manifest)) as fd,
+            self._objects.arriving(MADE, lambda: compressed_file(whole.manifest)) as fd,
         ):
             whole = put_together(base, others, lambda data: self._fs.write(fd, data))
         return whole, self._objects.open(compressed_file(whole.manifest))
+
+    def download(self, needs: Needs) -> Download:
+        """Return what is still to come over a network of what ``needs`` sum up (HT-11).
+
+        Content that no pack has is counted as it is, and comes compressed.
+        """
+        left = self._objects.left(needs.contents)
+        if self._repository.is_near:
+            return Download(here=left.total())
+        packs = [supply.pack_to_come for supply in self._supplies]
+        apart = [part for part, pack in zip(self._parts, packs, strict=True) if pack is None]
+        size = needs.unique_bytes(None if len(apart) == len(packs) else _contents(apart))
+        come = max(size - left[""] - left[KEPT], 0)
+        manifests = sum(supply.manifest_to_come for supply in self._supplies)
+        whole = sum(pack or 0 for pack in packs)
+        kept = whole + min(sum(needs.largest), size)
+        return Download(whole, come + manifests, kept, left.total())
 
     def fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
         """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``."""
@@ -151,8 +169,9 @@ class Provision:
             self._reporter.fetched(min(last, total), total)
 
         for part, supply in zip(self._parts, self._supplies, strict=True):
-            lines = known_lines(part.manifest.stream())
-            supply.unpack(lines, report)
+            # A pack from nothing has all there is, of which the seed has most.
+            only = set(needs.contents) if self._olds and supply.leads_from_nothing else None
+            supply.unpack(partial(_lines, part.manifest), report, only)
             before = last
         if self._olds:
             missing = self._objects.lacking(needs.contents)
@@ -189,6 +208,16 @@ class Provision:
     def keep(self, store: Store, release: bytes) -> None:
         """Keep the document of the release beside what was fetched."""
         keep_release(self._fs, store, self._objects, release)
+
+
+def _contents(parts: Iterable[Part]) -> set[int]:
+    """Return the hash prefixes of all content of these parts."""
+    found = (content_digest(line) for part in parts for line in _lines(part.manifest))
+    return {hash_prefix(digest) for digest in found if digest}
+
+
+def _lines(manifest: CompressedManifest) -> Iterator[bytes]:
+    return known_lines(manifest.stream())
 
 
 def reuse(objects: Objects, tree: OldTree, missing: set[int]) -> None:

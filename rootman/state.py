@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from rootman.boot.first import TRIALS
 from rootman.errors import InvalidInput
 from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rootman.boot.block import BootState
+    from rootman.boot.first import Trial
     from rootman.names import StageName
 
 FORMAT: Final = 1
@@ -89,11 +91,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the store's owner decided: the content of ``state.json``."""
+    """What is kept of the store as a whole: the content of ``state.json``.
+
+    All is what its owner decided but ``first_boot``, how far the test of that got.
+    """
 
     os_name: str
     pinned: frozenset[TreeNumber] = frozenset()
     compatible: str = ""
+    first_boot: Trial = ""
 
     def serialise(self) -> bytes:
         """Return the content of ``state.json``."""
@@ -102,6 +108,7 @@ class Settings:
             "name": self.os_name,
             "pinned": list(map(str, sorted(self.pinned))),
             "compatible": self.compatible,
+            **({"first_boot": self.first_boot} if self.first_boot else {}),
         }
         return (json.dumps(document, sort_keys=True) + "\n").encode()
 
@@ -201,6 +208,7 @@ def parse_settings(data: bytes, origin: str) -> Settings:
             os_name=check_os_name(_text(document["name"])),
             pinned=frozenset(map(_number, pinned)),
             compatible=_text(document["compatible"]),
+            first_boot=_trial(document.get("first_boot", "")),
         )
     except (KeyError, TypeError, InvalidInput) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
@@ -233,6 +241,13 @@ def _number(value: object) -> TreeNumber:
     if number is None:
         raise TypeError(f"{value!r} is no tree's number")
     return number
+
+
+def _trial(value: object) -> Trial:
+    found = next((one for one in TRIALS if one == value), None)
+    if found is None:
+        raise TypeError(f"{value!r} is nothing that comes of a first boot")
+    return found
 
 
 def _parts(value: object) -> dict[str, str]:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rootman.state import Settings
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Publish:
     """Make the names in the store durable, which a killed command may have left otherwise."""
@@ -61,7 +65,7 @@ class Fetch:
     size: int
 
     def __str__(self) -> str:
-        return f"fetch {self.objects} objects ({self.size} bytes)"
+        return f"fetch {_counted(self.objects, 'object')} ({_counted(self.size, 'byte')})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Apply:
     changes: int
 
     def __str__(self) -> str:
-        return f"apply {self.changes} changes"
+        return f"apply {_counted(self.changes, 'change')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.boot.block import BLOCK_SIZE, BootState, parse_block
 from rootman.directory import rewind
-from rootman.errors import InvalidInput, NotFound, SystemFailure
+from rootman.errors import NotFound, SystemFailure
 from rootman.names import (
     CONTROL,
     CURRENT,
@@ -23,6 +23,7 @@ from rootman.names import (
     parse_tree_number,
     tree_name,
 )
+from rootman.plan import require
 from rootman.state import Settings, Stage, StoreState, Tree, parse_seal, parse_settings
 
 if TYPE_CHECKING:
@@ -286,18 +287,9 @@ def require_tree(state: StoreState, number: TreeNumber | None) -> Tree:
     """Return the sealed tree ``number``, the current one for None.
 
     Raises:
-        NotFound: there is none; the message lists those there are.
-        InvalidInput: the directory was not sealed by rootman.
+        NotFound, InvalidInput: as for ``require``, or none is current.
     """
-    if number is None:
-        number = state.current
+    number = state.current if number is None else number
     if number is None:
         raise NotFound("no tree is current", hint="name a version; rootman status lists them")
-    tree = state.tree(number)
-    name = state.name_of(number)
-    if tree is None:
-        there = ", ".join(other.name for other in state.trees) or "none"
-        raise NotFound(f"{name}: no such tree", hint=f"there are: {there}")
-    if tree.seal is None:
-        raise InvalidInput(f"{name} has no seal record: rootman did not make it")
-    return tree
+    return require(state, number)

@@ -12,17 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman.downloads import copy_manifest, fetch_manifest, refuse_without_room
-from rootman.errors import InvalidInput, NotFound
+from rootman.errors import InvalidInput, NotFound, RootmanError
 from rootman.execute import explained
 from rootman.manifest import HEADER
 from rootman.names import BASE
-from rootman.objects import verified_content
+from rootman.objects import MADE, verified_content
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.textstream import compress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -76,9 +76,12 @@ def parts_of(trees: Iterable[OldTree], bundle: str) -> list[OldPart]:
 class Supply:
     """The manifest of ``bundle`` and what packs have for it; a context manager.
 
-    ``fetched`` counts bytes that came from the repository as a pack. Methods raise
-    ``InvalidInput`` where the repository is not what it should be, ``Unreachable`` where it
-    cannot be asked, and ``OSError``.
+    ``fetched`` counts bytes that came from the repository as a pack. What is still to come is
+    known when there is the manifest: ``pack_to_come`` the bytes of the pack, None where there is
+    none or nobody says, ``manifest_to_come`` those of a manifest that comes by itself.
+
+    Methods raise ``InvalidInput`` where the repository is not what it should be,
+    ``Unreachable`` where it cannot be asked, and ``OSError``.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Supply:
         self._objects = objects
         self._bundle = bundle
         self._delivery: Delivery | None = None
-        self._root_fd: int | None = None  # of the tree that the delivery leads from
+        self._old: OldPart | None = None  # that the delivery leads from
         self.fetched = 0
+        self.pack_to_come: int | None = None
+        self.manifest_to_come = 0
 
     def manifest(self, olds: Sequence[OldPart], *, room: int, keep: bool) -> BinaryIO:
         """Return the compressed manifest, open. What is far away is fetched first.
@@ -134,7 +139,7 @@ class Supply:
         for old in olds:
             if old.digest == self._bundle.manifest:
                 with suppress(InvalidInput):  # its record is damaged
-                    with self._objects.arriving(name) as fd:
+                    with self._objects.arriving(MADE, lambda: name) as fd:
                         self._copy(old, partial(self._fs.write, fd))
                     return self._objects.open(name)
         return None
@@ -144,46 +149,79 @@ class Supply:
             what = f"manifest {old.digest} of the store's own tree"
             compress(verified_content(stream, what, old.digest, self._bundle.manifest_size), write)
 
-    def passing_manifest(self, olds: Sequence[OldPart], *, room: int) -> BinaryIO:
-        """Return the compressed manifest, open, without keeping anything in the store."""
+    def passing_manifest(
+        self, olds: Sequence[OldPart], *, room: int, rehearse: bool = False
+    ) -> BinaryIO:
+        """Return the compressed manifest, open, without keeping anything in the store.
+
+        To ``rehearse`` is to take it from where ``manifest`` would, and to learn what is to come.
+        """
         if self._repository.is_near and self._repository.is_complete:
             return self._repository.open_manifest(self._bundle.manifest)
         from tempfile import TemporaryFile
 
         refuse_without_room(self._bundle, room)
         file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115  the caller closes it
-        for old in olds:
-            if old.digest == self._bundle.manifest:
-                with suppress(InvalidInput):
-                    self._copy(old, file.write)
-                    return file
-                file.seek(0)
-                file.truncate()
+        ways: list[Callable[[Callable[[bytes], object]], None]] = [
+            *(partial(self._copy, old) for old in olds if old.digest == self._bundle.manifest),
+            self._copy_kept,
+        ]
+        if rehearse or not self._repository.is_complete:
+            ways += [partial(self._rehearse, old) for old in self._origins(olds)]
+        for way in ways:
+            with suppress(InvalidInput, FileNotFoundError):
+                way(file.write)
+                return file
+            _empty(file)
         if not self._repository.is_complete:
-            for one in olds or (None,):
-                delivery = self._order(one)
-                if delivery is not None:
-                    with closing(delivery):
-                        self._revise(delivery, one, file.write)
-                    return file
             raise self._no_way(olds)
 
         def write(source: BinaryIO) -> None:
-            file.seek(0)
-            file.truncate()
+            _empty(file)
             copy_manifest(source, self._bundle, file.write)
 
         self._repository.obtain_manifest(self._bundle.manifest, write)
+        self.manifest_to_come = file.tell()
         return file
+
+    def _copy_kept(self, write: Callable[[bytes], object]) -> None:
+        """Copy the manifest that an earlier process left."""
+        with self._objects.open(compressed_file(self._bundle.manifest)) as file:
+            copy_manifest(file, self._bundle, write)
+
+    def _rehearse(self, old: OldPart | None, write: Callable[[bytes], object]) -> None:
+        """Make the manifest by a pack of which nothing is kept.
+
+        Raises:
+            Missing: there is none.
+        """
+        delivery = self._order(old, keep=False)
+        if delivery is None:
+            raise Missing("there is no such pack")
+        with closing(delivery):
+            size = delivery.to_come
+            self._revise(delivery, old, write)
+        from rootman.packs.delivery import part_name
+
+        name = part_name(old.digest if old else "", self._bundle.manifest)
+        if size is not None:
+            self.pack_to_come = max(size - self._objects.kept(name), 0)
 
     def _by_pack(self, olds: Sequence[OldPart]) -> BinaryIO | None:
         """Return the manifest that a pack makes, None where there is no pack that does."""
-        for old in olds or (None,):
+        for old in self._origins(olds):
             found = self._by_pack_from(old)
             if found is not None:
-                self._root_fd = old.tree.root_fd if old is not None else None
+                self._old = old
                 return found
         return None
+
+    def _origins(self, olds: Sequence[OldPart]) -> Sequence[OldPart | None]:
+        """Return what packs may lead from, the likely first.
+
+        That from nothing is more than objects are, but makes whatever a tree lacks (OF-4).
+        """
+        return [*olds, None] if not self._repository.is_complete else olds or [None]
 
     def _by_pack_from(self, old: OldPart | None) -> BinaryIO | None:
         for _ in range(2):
@@ -202,13 +240,15 @@ class Supply:
                 delivery.close()
                 raise
             self._delivery = delivery
+            with suppress(RootmanError):  # whoever reads it will be told
+                self.pack_to_come = delivery.to_come
             return found
         return None
 
     def _manifest_of(self, delivery: Delivery, old: OldPart | None) -> BinaryIO:
         """Return the manifest that a pack makes, kept in ``objects/``."""
         name = compressed_file(self._bundle.manifest)
-        with self._objects.arriving(name) as fd:
+        with self._objects.arriving(MADE, lambda: name) as fd:
             self._revise(delivery, old, lambda data: self._fs.write(fd, data))
         return self._objects.open(name)
 
@@ -223,7 +263,7 @@ class Supply:
         with old.manifest() as stream:
             delivery.manifest(stream, size, write)
 
-    def _order(self, old: OldPart | None) -> Delivery | None:
+    def _order(self, old: OldPart | None, *, keep: bool = True) -> Delivery | None:
         from rootman.packs.delivery import Delivery
 
         origin = old.digest if old else ""
@@ -238,25 +278,52 @@ class Supply:
                 new,
                 fetch,
                 limit=limit,
-                keep=not self._repository.is_near,
+                keep=keep and not self._repository.is_near,
             )
         except Missing:
             return None
 
-    def unpack(self, lines: Iterator[bytes], report: Callable[[int], None]) -> None:
+    @property
+    def leads_from_nothing(self) -> bool:
+        """Whether the pack, if there is one, leads from no tree."""
+        return self._old is None
+
+    def unpack(
+        self,
+        lines: Callable[[], Iterator[bytes]],
+        report: Callable[[int], None],
+        only: Container[int] | None = None,
+    ) -> None:
         """Have in ``objects/`` what the pack has, if there is one.
 
-        ``lines`` are those of the bundle's manifest.
+        ``lines`` returns those of the bundle's manifest. Of content it is ``only`` that with
+        these hash prefixes, where they are given.
         """
         delivery = self._delivery
         if delivery is None:
             return
         try:
-            delivery.files(lines, self._root_fd, report)
+            root_fd = self._old.tree.root_fd if self._old else None
+            delivery.files(lines(), root_fd, report, only)
         except InvalidInput as error:
-            self._reporter.warn(f"{error}: the rest comes file by file")
             delivery.discard()
+            self._delivery = self._anew() if delivery.is_old else None
+            if self._delivery is None:
+                self._reporter.warn(f"{error}: the rest comes file by file")
+            self.unpack(lines, report, only)
         self.fetched += delivery.fetched
+
+    def _anew(self) -> Delivery | None:
+        """Return the pack from its beginning, its manifest read, if there is one that is sound."""
+        delivery = self._order(self._old)
+        if delivery is None:
+            return None
+        try:
+            self._revise(delivery, self._old, lambda _: None)
+        except InvalidInput:
+            delivery.discard()
+            return None
+        return delivery
 
     def __enter__(self) -> Self:
         return self
@@ -264,3 +331,8 @@ class Supply:
     def __exit__(self, *_: object) -> None:
         if self._delivery is not None:
             self._delivery.close()
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rootman.boot import trial
+from rootman.boot.block import BootState
 from rootman.boot.choice import Links, choose
 from rootman.names import LINKS
 from rootman.steps import Exchange, PointCurrent, PointPrevious, SaveBoot
 
 if TYPE_CHECKING:
+    from rootman.boot.choice import Choice
     from rootman.names import TreeNumber
     from rootman.state import StoreState
     from rootman.steps import Plan
@@ -52,12 +54,18 @@ def finish_switch(state: StoreState, number: TreeNumber) -> Plan:
     return plan_trial(state, number)
 
 
+def choose_next(state: StoreState) -> Choice:
+    """Return what the loader makes of the store: the tree that boots next, and why."""
+    names = {tree.name for tree in state.trees if tree.seal is not None}
+    return choose(state.boot or BootState(), links_of(state), names)
+
+
 def follow_the_loader(state: StoreState) -> Plan:
     """Return the switch to what boots in place of a current tree that is bad (BT-11)."""
     if state.boot is None or state.obstacles.intersection(LINKS):
         return ()
-    names = {tree.name: tree.number for tree in state.trees if tree.seal is not None}
-    choice = choose(replace(state.boot, once=""), links_of(state), names)
+    names = {tree.name: tree.number for tree in state.trees}
+    choice = choose_next(replace(state, boot=replace(state.boot, once="")))
     return plan_switch(state, names[choice.tree]) if choice.is_good else ()
 
 

@@ -23,6 +23,11 @@ _MAX_WINDOW: Final = 1 << 27
 _SMALL_WINDOW: Final = 1 << 23
 _AHEAD: Final = 4 * CHUNK
 _LEVEL: Final = 3
+_FRAMES: Final = 1 << 16  # that what is compressed may have beyond its content
+
+
+class OtherContent(InvalidInput):
+    """Content is not what its hash says."""
 
 
 class Readable(Protocol):
@@ -31,6 +36,43 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, none at the end."""
         ...
+
+
+def compressed_limit(size: int) -> int:
+    """Return how many bytes ``size`` bytes may have when they are compressed, at most."""
+    return size + size // 64 + _FRAMES
+
+
+class Bounded:
+    """A reader of ``source``, named ``what``, that refuses more than ``limit`` bytes (HT-6).
+
+    ``write`` gets what is read.
+    """
+
+    def __init__(
+        self,
+        source: Readable,
+        limit: int,
+        what: str,
+        write: Callable[[bytes], object] = lambda _: None,
+    ) -> None:
+        self._source = source
+        self._left = limit
+        self._what = what
+        self._write = write
+
+    def read(self, size: int, /) -> bytes:
+        """Read up to ``size`` bytes.
+
+        Raises:
+            InvalidInput: there were too many.
+        """
+        data = self._source.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise InvalidInput(f"{self._what}: more bytes than it can have, compressed")
+        self._write(data)
+        return data
 
 
 def decompress(source: Readable, what: str) -> Iterator[bytes]:
@@ -120,22 +162,28 @@ class Hashed:
         self.size = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            if self._thread is None and len(chunk) == CHUNK:
-                self._thread = _HashingThread(self._hash)
-                finalize(self, self._thread.end)
-            (self._thread or self._hash).update(chunk)
-            self.size += len(chunk)
-            yield chunk
+        try:
+            for chunk in self._stream:
+                if self._thread is None and len(chunk) == CHUNK:
+                    self._thread = _HashingThread(self._hash)
+                    finalize(self, self._thread.end)
+                (self._thread or self._hash).update(chunk)
+                self.size += len(chunk)
+                yield chunk
+        finally:
+            self._end_thread()  # also where the stream fails, which may be told for long
 
     @property
     def digest(self) -> str:
         """The SHA-256 of what passed so far."""
+        self._end_thread()
+        return self._hash.hexdigest()
+
+    def _end_thread(self) -> None:
         if self._thread is not None:
             self._thread.end()
             self._thread.join()
             self._thread = None
-        return self._hash.hexdigest()
 
     @contextmanager
     def verifying(self, digest: str, what: str) -> Iterator[None]:
@@ -156,9 +204,9 @@ class Hashed:
         """Refuse the stream, read to its end, if its SHA-256 is not ``digest``.
 
         Raises:
-            InvalidInput: the content is another.
+            OtherContent: the content is another.
         """
         for _ in self:  # whatever the consumer left
             pass
         if self.digest != digest:
-            raise InvalidInput(f"{what}: its content has SHA-256 {self.digest}")
+            raise OtherContent(f"{what}: its content has SHA-256 {self.digest}")

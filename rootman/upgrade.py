@@ -18,6 +18,8 @@ from rootman.manifest import content_digest
 from rootman.names import BASE, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects, verified_content
 from rootman.plan import (
+    NO_DOWNLOAD,
+    Download,
     check_boot,
     check_proven,
     check_release,
@@ -71,7 +73,8 @@ class UpgradeResult:
 
     ``needs`` is None where the tree was here already. ``seconds`` is the time until
     the switch was durable. ``retired`` is the tree that became the spare,
-    ``fetched`` the bytes that came from the repository: of content, or of a pack.
+    ``fetched`` the bytes that came from the repository: of content, or of a pack,
+    ``download`` what was to come over a network.
     ``had`` are the names of the bundles besides base that were there before, ``has`` those
     that are there now, whether they were chosen or came with others.
     """
@@ -83,6 +86,7 @@ class UpgradeResult:
     seconds: float
     retired: TreeNumber | None = None
     fetched: int = 0
+    download: Download = NO_DOWNLOAD
     had: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
     merge: MergePlan | None = None
@@ -174,8 +178,7 @@ def _install(
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
         built = _build(opened, repository, order, state, stack, number=number)
-    seconds = time.monotonic() - began
-    result = replace(built, seconds=seconds)
+    result = replace(built, seconds=time.monotonic() - began)
     if options.download_only:
         return result
     if options.dry_run:
@@ -192,7 +195,7 @@ def _build(
     *,
     number: TreeNumber,
 ) -> UpgradeResult:
-    """Build what was ordered as ``number``; return how, and what it took."""
+    """Build what was ordered as ``number``; return what it took, but for the time."""
     options, choice = order.options, order.choice
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
@@ -203,11 +206,13 @@ def _build(
     )
     seed, tree, delta = find_seed(opened, state, wanted, stack)
     directories = len(tree.digests) if tree else 0
+    download = provision.download(delta.needs)
     merge = _merge(opened, state, order.release, wanted, stack)
     check_room(
         delta.needs,
         seed,
         room,
+        download,
         directories=directories,
         manifest_size=wanted.whole.manifest_size,
         local=merge.foresee() if merge is not None else (),
@@ -247,6 +252,7 @@ def _build(
         delta.needs,
         seconds=0,
         fetched=provision.fetched,
+        download=download,
         merge=building.carried,
     )
 

@@ -51,9 +51,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A device: a store and a repository in the directory ``home``."""
+    """A device: a store and a repository in the directory ``home``.
+
+    Its commands are run by ``runner``, a command line that they are appended to.
+    """
 
     home: Path
+    runner: tuple[str, ...] = ()
 
     @property
     def store(self) -> Path:
@@ -83,7 +87,7 @@ class Machine:
         """Run ``rootman ARGUMENTS`` with this store."""
         environment = {"PATH": os.environ["PATH"], "ROOTMAN_ROOTFS": str(self.store)}
         done = subprocess.run(
-            [ROOTMAN, *map(str, arguments)],
+            [*self.runner, str(ROOTMAN), *map(str, arguments)],
             check=False,
             capture_output=True,
             env={**environment, **(env or {})},

@@ -113,7 +113,7 @@ def debian_trees() -> Trees:
     """
     home = cache_directory() / f"{_SUITE}-{platform.machine()}"
     first, second = (home / name for name in _NAMES)
-    with _made_once(home) as making:
+    with made_once(home) as making:
         if making is not None:
             with ThreadPoolExecutor() as pool:
                 trees = (making / name for name in _NAMES)
@@ -131,7 +131,7 @@ def program_tree() -> Path:
     """
     contents = sha256(repr((_PROGRAMS, _DOWNLOAD)).encode()).hexdigest()[:8]
     home = cache_directory() / f"{_SUITE}-{platform.machine()}-programs-{contents}"
-    with _made_once(home) as making:
+    with made_once(home) as making:
         if making is not None:
             _debootstrap(
                 making / _NAMES[0],
@@ -153,7 +153,7 @@ def booting_tree() -> Path:
     """
     contents = sha256(repr(_BOOTING_OPTIONS).encode()).hexdigest()[:8]
     home = cache_directory() / f"{_SUITE}-{platform.machine()}-booting-{contents}"
-    with _made_once(home) as making:
+    with made_once(home) as making:
         if making is not None:
             _debootstrap(making / _NAMES[0], _MAIN, *_BOOTING_OPTIONS, timeout=_LONG)
     return home / _NAMES[0]
@@ -184,7 +184,7 @@ def _pair(origin: str, packages: Sequence[str], *suites: Sequence[str]) -> Trees
     """Return two trees with ``packages`` from ``suites``."""
     contents = sha256(repr((packages, suites)).encode()).hexdigest()[:8]
     home = cache_directory() / f"{suites[1][0]}-{platform.machine()}-pair-{contents}"
-    with _made_once(home) as making:
+    with made_once(home) as making:
         if making is not None:
             for name, own in zip(_NAMES, suites, strict=True):
                 _debootstrap(making / name, own, f"--include={','.join(packages)}")
@@ -197,7 +197,7 @@ def usr_trees() -> Trees:
     """Return two trees of this machine's /usr, made now if they are not there yet."""
     home = cache_directory() / "usr"
     first, second = (home / name for name in _NAMES)
-    with _made_once(home) as making:
+    with made_once(home) as making:
         if making is not None:
             _copy_some(Path("/usr"), making / _NAMES[0] / "usr")
             run("cp", "-a", str(making / _NAMES[0]), str(making / _NAMES[1]))
@@ -216,8 +216,11 @@ def any_trees(tell: Callable[[str], None]) -> Trees:
 
 
 @contextmanager
-def _made_once(home: Path) -> Iterator[Path | None]:
-    """Give a directory to fill, which becomes ``home``; None where that is there already."""
+def made_once(home: Path) -> Iterator[Path | None]:
+    """Give a directory to fill, which becomes ``home``; None where that is there already.
+
+    One process at a time fills it.
+    """
     home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (home.parent / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

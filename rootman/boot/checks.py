@@ -11,7 +11,6 @@ import os
 import signal
 import stat
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,8 +98,9 @@ def run_check(check: Check, *, timeout: float = TIMEOUT, store: str = DEFAULT_RO
     It is told of the store as a user tells rootman, by ``ROOTMAN_ROOTFS``.
     """
     began = time.monotonic()
-    # A file, no pipe: what a check leaves running behind it would keep that open.
-    with tempfile.TemporaryFile() as output:
+    # A file, no pipe: what a check leaves running behind it would keep that open. In memory: a
+    # tree that nothing can be changed in may have no other place (BT-42).
+    with open(os.memfd_create("check"), "rb") as output:
         try:
             process = subprocess.Popen(
                 check.command,

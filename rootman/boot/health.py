@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rootman.boot.checks import TIMEOUT, Result, find_checks, run_check
-from rootman.errors import Refused, SystemFailure
+from rootman.errors import Refused
 from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from rootman.boot.verdict import Verdict
     from rootman.session import Session
-
-_REBOOT: Final = ("systemctl", "reboot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +50,29 @@ def examine(
 
 
 def act(opened: Session, health: Health) -> Verdict:
-    """Do what follows for the tree that was booted, all but the reboot (BT-15).
+    """Do what follows for the tree that was booted, all but the reboot (BT-15, BT-63).
 
     Raises:
         NotFound: it is not known which tree was booted.
         RootmanError: it could not be written.
     """
-    from rootman.boot.marking import mark
+    from rootman.boot.first import is_due
+    from rootman.boot.marking import begin_boot, mark, pass_first_boot
     from rootman.boot.planning import plan_bad, plan_good, require_boot
-    from rootman.boot.running import require_booted
+    from rootman.boot.running import kernel_command_line, require_booted
     from rootman.boot.verdict import decide
     from rootman.session import read_state
 
+    command_line = kernel_command_line()
     state = read_state(opened)
     number = require_booted(state.settings.os_name)
+    if is_due(state.settings.first_boot, command_line):
+        begin_boot(opened)
+        state = read_state(opened)
+    if health.is_healthy:
+        trial = pass_first_boot(opened, number, command_line)
+        if trial is not None:
+            return "prove" if trial == "rebooting" else "mark good"
     verdict = decide(require_boot(state), state.name_of(number), is_healthy=health.is_healthy)
     if verdict == "mark good":
         mark(opened, plan_good, number)
@@ -76,15 +82,3 @@ def act(opened: Session, health: Health) -> Verdict:
         except Refused:
             return "stay"  # there is nothing to fall back to
     return verdict
-
-
-def reboot() -> None:
-    """Have this machine boot again.
-
-    Raises:
-        SystemFailure: it would not.
-    """
-    try:
-        subprocess.run(_REBOOT, check=True, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemFailure(f"this machine cannot be rebooted: {error}") from error

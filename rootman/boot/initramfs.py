@@ -17,6 +17,8 @@ from rootman.smallfiles import replace_file
 if TYPE_CHECKING:
     from rootman.fsops import Fs
 
+# The modes in which its script brings up a tree (BT-42).
+MODES: Final = ("guard", "ro", "overlay", "rw")
 FOLDER: Final = "etc/initramfs-tools"
 # Each with its mode, and the files that it is put together from.
 _FILES: Final = {

@@ -14,6 +14,7 @@ from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
 from rootman.execute import explained
 from rootman.session import read_state
 from rootman.smallfiles import read_file, replace_file
+from rootman.store import DEFAULT_ROOTFS
 from rootman.usage import mounts, place_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ CUSTOM: Final = "custom.cfg"
 _LINE: Final = b"source ${config_directory}/rootman.cfg\n"
 _NEW: Final = "{}.rootman-new"
 _PATH: Final = re.compile(r"[A-Za-z0-9/._-]+")
+_MODE: Final = "rootman.mode="
 _LIMIT: Final = 1 << 20
 
 
@@ -38,10 +40,11 @@ class Installed:
     warnings: tuple[str, ...]
 
 
-def install_grub(opened: Session, folder: str) -> Installed:
+def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> Installed:
     """Write the fragment into GRUB's own directory ``folder``, and begin a boot state.
 
-    All is checked before anything is written; each file is there as it was or as it is to be.
+    Trees come up in ``mode``, without one as the fragment that is there has it. All is checked
+    before anything is written; each file is there as it was or as it is to be.
 
     Raises:
         NotFound: there is no such directory.
@@ -53,9 +56,11 @@ def install_grub(opened: Session, folder: str) -> Installed:
     try:
         place = place_of(os.path.realpath(opened.store.path), mounts())
         found = _filesystem(place)
-        path = _checked(place.inner)
+        path = _checked(place.inner or "/")
         state = read_state(opened)
-        fragment = _fragment(state.settings.os_name, path, found)
+        with explained(folder):
+            mode = mode or _mode_of(read_file(FRAGMENT, _LIMIT, dir_fd=grub) or b"")
+        fragment = _fragment(state.settings.os_name, path, found, mode)
         warnings = tuple(
             f"{tree.name} has no boot/rootman.cfg: GRUB cannot load it"
             f" (hint: rootman boot label, before it is published)"
@@ -115,18 +120,28 @@ def _checked(path: str) -> str:
     return path
 
 
-def _fragment(os_name: str, path: str, found: Filesystem) -> bytes:
+def _fragment(os_name: str, path: str, found: Filesystem, mode: str) -> bytes:
+    # What a tree adds comes behind it, and of an option that is there twice the last counts.
+    words = [f"root=UUID={found.uuid}"]
+    words += [f"rootman.store={path}"] if path != DEFAULT_ROOTFS else []
+    words += [f"{_MODE}{mode}"] if mode else []
     head = (
         "# Written by rootman boot install-grub, which writes it again.\n"
         f"search --no-floppy --fs-uuid --set=rootman_device {found.uuid}\n"
-        f'set rootman_store="($rootman_device){path}"\n'
+        f'set rootman_store="($rootman_device){path.rstrip("/")}"\n'
         f"set rootman_os={os_name}\n"
-        f"set rootman_root=root=UUID={found.uuid}\n\n"
+        f'set rootman_root="{" ".join(words)}"\n\n'
     )
     data = files("rootman.boot") / "data"
     return b"".join(
         (head.encode(), (data / FRAGMENT).read_bytes(), (data / "menu.cfg").read_bytes())
     )
+
+
+def _mode_of(fragment: bytes) -> str:
+    """Return the mode that a fragment has trees come up in, "" where it has none."""
+    found = re.search(rb'^set rootman_root=.*\brootman\.mode=([a-z]+)"$', fragment, re.MULTILINE)
+    return found[1].decode() if found is not None else ""
 
 
 def _write(fs: Fs, grub: int, fragment: bytes) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from rootman.errors import InvalidInput, NotFound, Refused
 from rootman.execute import explained
 from rootman.fsops import opened
 from rootman.smallfiles import read_file, replace_file
+from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,7 @@ _INITRD: Final = "initrd.img-"
 # What GRUB takes in double quotes as it is.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 ._/=,:@%+~-]*")
 _TREE: Final = re.compile(rb"^set rootman_tree=(.*)$", re.MULTILINE)
+_VALUE: Final = re.compile(r'^set rootman_(tree|linux|initrd|args)="?([^"\n]*)"?$', re.MULTILINE)
 _LIMIT: Final = 1 << 16
 
 
@@ -81,6 +84,35 @@ def write_label(
         if read_file(FILE, _LIMIT, dir_fd=folder) != data:
             replace_file(fs, FILE, data, new=_NEW, dir_fd=folder, mode=0o644)
     return label
+
+
+def read_label(tree: str) -> Label | None:
+    """Return the label of the directory ``tree``, None where it has none that names a kernel.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with _boot_folder(tree) as folder:
+        data = read_file(FILE, _LIMIT, dir_fd=folder)
+    found = dict(_VALUE.findall(data.decode("ascii", "replace"))) if data is not None else {}
+    if not found.get("linux"):
+        return None
+    return Label(
+        found.get("tree", ""), found["linux"], found.get("initrd", ""), found.get("args", "")
+    )
+
+
+def find_faults(tree: str) -> list[str]:
+    """Return what a tree lacks to come up as it should; it boots all the same (BT-42)."""
+    home = DEFAULT_ROOTFS
+    try:
+        is_there = stat.S_ISDIR(os.lstat(_inside(tree, home)).st_mode)
+    except OSError:
+        is_there = False
+    if is_there:
+        return []
+    fault = f"{tree} has no directory {home}: no store will be there, and no guard comes up"
+    return [f"{fault} (hint: mkdir {_inside(tree, home)})"]
 
 
 def check_label(tree_fd: int, name: str, origin: str) -> None:

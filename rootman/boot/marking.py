@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
+from rootman.boot.attention import boot_warnings
 from rootman.boot.block import BootState
-from rootman.boot.choice import choose
-from rootman.boot.planning import plan_boot_init
-from rootman.boot.running import booted_name, require_booted
+from rootman.boot.first import is_due
+from rootman.boot.planning import plan_boot_init, plan_first
+from rootman.boot.running import booted_name, kernel_command_line, require_booted
 from rootman.boot.trial import standing
 from rootman.execute import Executor
 from rootman.session import read_state
-from rootman.switching import links_of
+from rootman.steps import Publish
+from rootman.switching import choose_next, links_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rootman.boot.first import Trial
     from rootman.boot.trial import Standing
     from rootman.names import TreeNumber
     from rootman.session import Session
@@ -78,16 +81,36 @@ def choose_for(
     return _carry_out(opened, state, planner(state, number), name)
 
 
+def pass_first_boot(opened: Session, number: TreeNumber, command_line: str) -> Trial | None:
+    """Keep that the booted tree has passed the test of a first boot, if it is one (BT-63).
+
+    Return what is kept of that from now on, None where nothing changed.
+
+    Raises:
+        RootmanError: it could not be written.
+    """
+    state = read_state(opened)
+    if not _carry_out(opened, state, plan_first(state, number, command_line), "").changed:
+        return None
+    return read_state(opened).settings.first_boot
+
+
+def finish(opened: Session) -> Marked:
+    """Leave the store so that a loader finds it as it is; return what boots next.
+
+    What was interrupted was finished or undone when it was opened. A root filesystem that
+    is in use to the end is not unmounted, and GRUB does not replay what its journal has (S3).
+
+    Raises:
+        RootmanError: it could not be written.
+    """
+    return _carry_out(opened, read_state(opened), (Publish(),), "")
+
+
 def _carry_out(opened: Session, state: StoreState, plan: Plan, name: str) -> Marked:
     """Carry out what is planned for the tree ``name``."""
     Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return Marked(name, bool(plan), _choose(read_state(opened))[0])
-
-
-def _choose(state: StoreState) -> tuple[str, str]:
-    names = {tree.name for tree in state.trees if tree.seal is not None}
-    choice = choose(state.boot or BootState(), links_of(state), names)
-    return choice.tree, choice.reason or ""
+    return Marked(name, bool(plan), choose_next(read_state(opened)).tree)
 
 
 class TreeBoot(TypedDict):
@@ -101,32 +124,51 @@ class TreeBoot(TypedDict):
 class BootOverview(TypedDict):
     """What ``rootman boot status`` shows; names of trees are "" for none.
 
-    ``set_up`` says whether there is a boot state at all, ``next`` and ``reason`` what boots
-    next and why, ``bad`` what failed, also of trees that are not here any more.
+    ``set_up`` says whether there is a boot state at all, ``current`` and ``previous`` where the
+    links lead, ``next`` and ``reason`` what boots next and why, ``bad`` what failed, also of
+    trees that are not here any more. ``first_boot`` is ``due``, or what came of its test, "" where
+    nobody asked for one. Each of the ``problems`` is one line with its way out.
     """
 
     set_up: bool
     booted: str
+    current: str
+    previous: str
     next: str
     reason: str
     once: str
     rescue: str
     bad: list[str]
+    first_boot: str
+    problems: list[str]
     trees: list[TreeBoot]
 
 
-def boot_overview(state: StoreState) -> BootOverview:
-    """Return what is known about how this store boots."""
+def boot_overview(state: StoreState, store: str) -> BootOverview:
+    """Return what is known about how the store at the path ``store`` boots."""
     boot = state.boot or BootState()
-    tree, reason = _choose(state)
+    choice = choose_next(state)
+    links = links_of(state)
+    trial = state.settings.first_boot
     return {
         "set_up": state.boot is not None,
         "booted": booted_name(),
-        "next": tree,
-        "reason": reason,
+        "current": links.current,
+        "previous": links.previous,
+        "next": choice.tree,
+        "reason": choice.reason or "",
         "once": boot.once,
         "rescue": boot.rescue,
         "bad": list(boot.bad),
+        "first_boot": "due" if is_due(trial, kernel_command_line()) else trial,
+        "problems": [
+            *(
+                f"{one} (hint: rootman boot init)"
+                for one in state.problems
+                if one.startswith("the boot state")
+            ),
+            *boot_warnings(state, store),
+        ],
         "trees": [
             {
                 "name": one.name,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from rootman.boot import trial
 from rootman.boot.block import BootState
+from rootman.boot.first import after_passing
 from rootman.errors import Refused
 from rootman.plan import plan_pin, require
-from rootman.steps import SaveBoot
+from rootman.steps import SaveBoot, SaveSettings
 from rootman.switching import follow_the_loader
 
 if TYPE_CHECKING:
@@ -35,6 +36,22 @@ def plan_good(state: StoreState, number: TreeNumber) -> Plan:
     if state.boot is None:
         return ()
     return _save(state, trial.mark_good(state.boot, state.name_of(number)))
+
+
+def plan_first(state: StoreState, number: TreeNumber, command_line: str) -> Plan:
+    """Return the steps that say of a tree that it has passed the test of a first boot.
+
+    None where this is no first boot, nor the one that proves it. What is kept of it comes last:
+    a power cut before it has the test made again, one behind it does not (BT-63).
+
+    Raises:
+        NotFound: there is no such tree.
+    """
+    after = after_passing(state.settings.first_boot, command_line)
+    if after == state.settings.first_boot:
+        return ()
+    settings = replace(state.settings, first_boot=after)
+    return (*plan_good(state, number), SaveSettings(settings))
 
 
 def plan_bad(state: StoreState, number: TreeNumber) -> Plan:

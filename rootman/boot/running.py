@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.commandline import TREE, option
 from rootman.errors import NotFound
 from rootman.names import parse_tree_name
 
@@ -14,16 +15,19 @@ if TYPE_CHECKING:
 # The initramfs writes it; it knows the tree where the command line names but a version (BT-9).
 BOOTED: Final = "/run/rootman/booted"
 COMMAND_LINE: Final = "/proc/cmdline"
-_PARAMETER: Final = "rootman.tree="
 
 
 def booted_name(*, said: str = BOOTED, command_line: str = COMMAND_LINE) -> str:
     """Return the name of the tree that was booted, "" where nothing says so."""
     with suppress(OSError), open(said, encoding="utf-8", errors="replace") as file:
         return file.readline().strip()
-    with suppress(OSError), open(command_line, encoding="utf-8", errors="replace") as file:
-        words = [word for word in file.read().split() if word.startswith(_PARAMETER)]
-        return words[-1].removeprefix(_PARAMETER) if words else ""
+    return option(kernel_command_line(command_line), TREE) or ""
+
+
+def kernel_command_line(path: str = COMMAND_LINE) -> str:
+    """Return what the kernel that runs was told, "" where that cannot be read."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
     return ""
 
 

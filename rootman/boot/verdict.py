@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rootman.boot.block import BootState
 
-Verdict = Literal["mark good", "try again", "fall back", "stay"]
+# To "prove" a tree is to see it come up once more, after a first boot.
+Verdict = Literal["mark good", "prove", "try again", "fall back", "stay"]
 
 
 def decide(boot: BootState, tree: str, *, is_healthy: bool) -> Verdict:

@@ -10,26 +10,27 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from rootman.comparison import known_lines
+from rootman.delta import hash_prefix
 from rootman.entries import open_quietly
-from rootman.errors import InvalidInput, RootmanError
+from rootman.errors import InvalidInput
 from rootman.packs.format import Role
 from rootman.packs.gzipped import EXPANDED_LIMIT, expand
 from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.workshop import Workshop
+from rootman.partial import Partial
 from rootman.repo import layout
-from rootman.textstream import Hashed, compress
+from rootman.textstream import Hashed, OtherContent, compress
 from rootman.treedirs import TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from typing import Self
 
     from rootman.fsops import Fs
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
 
 _READ_SIZE: Final = 1 << 16
 _IN_MEMORY: Final = 8 << 20  # bytes of a source
+
+
+def part_name(old: str, new: str) -> str:
+    """Return under which name in ``objects/`` what came of a pack is kept."""
+    return f"{new}-{layout.pack_file(old)}"
 
 
 class Delivery:
@@ -62,19 +68,21 @@ class Delivery:
         limit: int,
         keep: bool,
     ) -> None:
-        self._fs = fs
         self._objects = objects
         self._old = old
         self._new = new
-        self._name = f"{new}-{layout.pack_file(old)}"
-        part = objects.open_part(self._name) if keep else None
-        self.is_old = part is not None
-        """Whether some of it was kept by an earlier process, and may be torn."""
-        rest = None if self.is_old else fetch(0)  # before anything is made: there may be none
-        if keep and part is None:
-            part = objects.begin(self._name)
-        self._bytes = _Bytes(fs, part, rest, fetch, limit)
+        name = part_name(old, new)
+        self._bytes = Partial(
+            fs, objects, name, what="the pack", limit=limit, fetch=fetch, keep=keep
+        )
+        if not self.is_old:
+            self._bytes.ask()  # there may be none
         self._streams: Streams | None = None
+
+    @property
+    def is_old(self) -> bool:
+        """Whether some of it was kept by an earlier process, and may be torn."""
+        return self._bytes.is_old
 
     def _open(self) -> Streams:
         """Return the streams of the pack, if it is the one it should be."""
@@ -90,6 +98,15 @@ class Delivery:
     def fetched(self) -> int:
         """How many bytes of the pack came from the repository."""
         return self._bytes.fetched
+
+    @property
+    def to_come(self) -> int | None:
+        """How many bytes of the pack are still to come, None where nobody says.
+
+        Raises:
+            RootmanError: it cannot be asked for.
+        """
+        return self._bytes.to_come
 
     def manifest(self, old: Iterator[bytes], size: int, write: Callable[[bytes], object]) -> None:
         """Give the new manifest, compressed, to ``write``; it is verified when this returns.
@@ -112,12 +129,17 @@ class Delivery:
         stream.verify(self._new, "the manifest that the pack makes")
 
     def files(
-        self, lines: Iterator[bytes], root_fd: int | None, on_progress: Callable[[int], None]
+        self,
+        lines: Iterator[bytes],
+        root_fd: int | None,
+        on_progress: Callable[[int], None],
+        only: Container[int] | None = None,
     ) -> None:
         """Have the files of the pack in ``objects/``, as far as it can be.
 
         ``lines`` are those of the new manifest, ``root_fd`` is the old tree, None for
-        none. ``on_progress`` gets the bytes of content that there are so far.
+        none. ``on_progress`` gets the bytes of content that there are so far. Files are passed
+        over whose hash prefix is not in ``only``, where that is given.
 
         Raises:
             InvalidInput: the pack is damaged; what was made before that is there.
@@ -127,15 +149,20 @@ class Delivery:
         with self._bytes.keeping(), Tree(root_fd) as tree, self._workshop() as workshop:
             for entry, content in workshop.files(lines, self._open(), tree):
                 self._bytes.keep()
-                if not self._objects.was_left(entry.sha256):
-                    try:
-                        self._objects.put(entry, content)
-                    except Damaged:
-                        raise
-                    except InvalidInput:
-                        pass  # its old file was changed: this one comes by itself
+                if only is not None and hash_prefix(entry.sha256) not in only:
+                    continue
+                if not self._objects.has(entry.sha256):
+                    # Of an old file that was changed comes another: this one comes by itself.
+                    with suppress(OtherContent):
+                        self._objects.put(entry, self._kept(content))
                 done += entry.size
                 on_progress(done)
+
+    def _kept(self, content: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass ``content`` on; what came of the pack for it is not to wait in memory (PK-12)."""
+        for piece in content:
+            self._bytes.keep()
+            yield piece
 
     @contextmanager
     def _workshop(self) -> Iterator[Workshop]:
@@ -154,8 +181,7 @@ class Delivery:
         Raises:
             OSError: it cannot be removed.
         """
-        self.close()
-        self._objects.drop(self._name)
+        self._bytes.discard()
 
     def close(self) -> None:
         """Close it; what was kept stays for the next time."""
@@ -172,83 +198,6 @@ def _gathered(lines: Iterator[bytes]) -> Iterator[bytes]:
             yield b"".join(block)
             block, size = [], 0
     yield b"".join(block)
-
-
-class _Bytes(io.RawIOBase):
-    """The bytes of a pack: those in ``part`` from before, then the ``rest``, to be kept there.
-
-    Nothing is kept where ``part``, a descriptor, is None. Another thread than the one that
-    keeps may read.
-    """
-
-    def __init__(
-        self,
-        fs: Fs,
-        part: int | None,
-        rest: BinaryIO | None,
-        fetch: Callable[[int], BinaryIO],
-        limit: int,
-    ) -> None:
-        self._fs = fs
-        self._part = part
-        self._rest = rest
-        self._fetch = fetch
-        self._limit = limit
-        self._at = 0
-        self._read = deque[bytes]()
-        self.fetched = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  as the base class
-        if self._rest is None:
-            if self._part is not None:
-                data = os.pread(self._part, len(buffer), self._at)
-                if data:
-                    return self._take(data, buffer)
-                os.lseek(self._part, self._at, os.SEEK_SET)
-            self._rest = self._fetch(self._at)
-        data = self._rest.read(len(buffer))
-        self.fetched += len(data)
-        if self._at + len(data) > self._limit:
-            raise Damaged("the pack is larger than all that it can hold")
-        if self._part is not None:
-            self._read.append(data)
-        return self._take(data, buffer)
-
-    def keep(self) -> None:
-        """Keep what was read.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        while self._part is not None and self._read:
-            self._fs.write(self._part, self._read.popleft())
-
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Keep in the end what was read in the context, also where no more can be had."""
-        try:
-            yield
-        except RootmanError:
-            self.keep()
-            raise
-        self.keep()
-
-    def _take(self, data: bytes, buffer: Any) -> int:  # noqa: ANN401  as the base class
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        if self._rest is not None:
-            self._rest.close()
-            self._rest = None
-        if self._part is not None:
-            os.close(self._part)
-            self._part = None
-        super().close()
 
 
 class Tree:

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol
 
 from rootman.comparison import known_lines
 from rootman.errors import SystemFailure
@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rootman.packs.differences import Made
+    from rootman.packs.format import Codec
 
 _AHEAD: Final = 4
 _LARGE: Final = 16 << 20  # bytes of a file that a process does not hand to another
+
+
+Phase = Literal["compare", "compress", "test"]
+"""Of the making of a pack: files with their sources, its streams, and what it makes."""
 
 
 class Contents(Protocol):
@@ -89,11 +94,12 @@ class Task(Way):
     """A pack to be made.
 
     ``folder`` is for what is in between, ``keep`` the descriptors that ``contents`` needs.
+    ``on_progress`` gets what is being done, and how much of how much, a few times a second.
     """
 
     folder: str
     keep: frozenset[int]
-    on_progress: Callable[[int], None] | None = None
+    on_progress: Callable[[Phase, int, int], None] = lambda _phase, _done, _total: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,8 @@ def pack(task: Task, files: list[Wanted]) -> Iterator[bytes]:
         for line in revise(task.manifest(task.old), task.manifest(task.new)):
             spool.append(Role.MANIFEST, line)
         _spool_files(task, spool, files)
-        compressed = Compressed(spool, task.folder, "lzma2" if task.old else "zstd")
+        codec: Codec = "lzma2" if task.old else "zstd"
+        compressed = Compressed(spool, task.folder, codec, partial(task.on_progress, "compress"))
     finally:
         spool.close()
     try:
@@ -143,7 +150,8 @@ def pack(task: Task, files: list[Wanted]) -> Iterator[bytes]:
         yield header.serialise()
         digests = {one.source.path: one.source.sha256 for one in files if one.source}
         streams = Streams(compressed, header, "the pack just made")
-        for _ in unpacked(task, streams, digests):  # which tests it
+        for done, _ in enumerate(unpacked(task, streams, digests)):  # which tests it
+            task.on_progress("test", done, len(files))
             yield from _chunks(compressed)
         yield from _chunks(compressed)  # where there are no files, the one that says so
     finally:
@@ -175,10 +183,14 @@ def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
         # Before the forks: none can import what a thread of ours was importing just then.
         import bsdiff4.core  # noqa: F401
     work = partial(_make, task)
-    workers = min(len(os.sched_getaffinity(0)), len(files))
-    found = ordered_map(work, iter(files), workers, keep=task.keep, ahead=_AHEAD)
-    last = -1
-    for done, (one, made) in enumerate(zip(files, found, strict=True), 1):
+    workers = max(min(len(os.sched_getaffinity(0)), len(files)), 1)
+    done, last = 0, -1
+
+    def report() -> None:
+        task.on_progress("compare", done, len(files))
+
+    found = ordered_map(work, iter(files), workers, keep=task.keep, ahead=_AHEAD, on_wait=report)
+    for one, made in zip(files, found, strict=True):
         spool.append(Role.FILES, number(one.index - last - 1))
         if made is None:
             _spool_literal(task, spool, one.content)
@@ -187,8 +199,8 @@ def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
             for role, data in made.streams.items():
                 spool.append(role, data)
         last = one.index
-        if task.on_progress is not None:
-            task.on_progress(done)
+        done += 1
+        report()
 
 
 def _make(task: Task, wanted: Wanted) -> Made | None:

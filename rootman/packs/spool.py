@@ -5,13 +5,16 @@ from __future__ import annotations
 import lzma
 import os
 import tempfile
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from mmap import mmap
+from operator import setitem
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.packs.format import CHUNK, Coding, Role
 from rootman.parallel import ordered_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rootman.packs.format import Codec
 
@@ -19,6 +22,7 @@ BLOCK: Final = 32 << 20
 """Bytes of a stream that are compressed at a time, by one processor."""
 
 _AHEAD: Final = 2
+_PIECE: Final = 1 << 18  # bytes of a block between two reports
 _LONGEST_MATCH: Final = 273
 _NUMBERS: Final = (Role.FILES, Role.COPY, Role.ADD, Role.INSERT, Role.SEEK)
 _MIB: Final = 1 << 20
@@ -64,9 +68,14 @@ class Spool:
 
 
 class Compressed:
-    """The streams as they are in the pack, given out in chunks; ``sent`` has those given out."""
+    """The streams as they are in the pack, given out in chunks; ``sent`` has those given out.
 
-    def __init__(self, spool: Spool, folder: str, codec: Codec) -> None:
+    ``on_progress`` gets of how many bytes how many are compressed.
+    """
+
+    def __init__(
+        self, spool: Spool, folder: str, codec: Codec, on_progress: Callable[[int, int], None]
+    ) -> None:
         spool.flush()
         self.codings = tuple(_coding(role, spool.size(role), codec) for role in Role)
         self._spool = Spool(folder)
@@ -74,17 +83,29 @@ class Compressed:
         self._sent = list[tuple[Role, bytes]]()
         self._ended = set[Role]()
         blocks = [(role, start) for role in Role for start in range(0, spool.size(role), BLOCK)]
+        total = sum(spool.size(role) for role in Role)
+        # Of each block how many bytes are done; in memory that forks share.
+        done = memoryview(mmap(-1, 8 * max(len(blocks), 1))).cast("Q")
 
-        def work(block: tuple[Role, int]) -> tuple[Role, bytes]:
-            role, start = block
+        def work(index: int) -> tuple[Role, bytes]:
+            role, start = blocks[index]
             data = spool.read(role, BLOCK, start)
-            return role, _compress(role, self.codings[role], data)
+            return role, _compress(role, self.codings[role], data, partial(setitem, done, index))
 
-        workers = min(len(os.sched_getaffinity(0)), len(blocks))
+        def report() -> None:
+            on_progress(sum(done), total)
+
+        workers = max(min(len(os.sched_getaffinity(0)), len(blocks)), 1)
         for role, data in ordered_map(
-            work, iter(blocks), workers, keep=spool.descriptors(), ahead=_AHEAD
+            work,
+            iter(range(len(blocks))),
+            workers,
+            keep=spool.descriptors(),
+            ahead=_AHEAD,
+            on_wait=report,
         ):
             self._spool.append(role, data)
+            report()
         self._spool.flush()
 
     def take(self, role: Role) -> bytes:
@@ -120,14 +141,26 @@ def _coding(role: Role, size: int, codec: Codec) -> Coding:
     return Coding(codec, min(wanted, _WINDOWS.get(role, _MIB)))
 
 
-def _compress(role: Role, coding: Coding, data: bytes) -> bytes:
+def _compress(role: Role, coding: Coding, data: bytes, on_progress: Callable[[int], None]) -> bytes:
+    """Return a block, compressed; ``on_progress`` gets how many bytes of it are done."""
+    compressor = _compressor(role, coding, len(data))
+    parts = list[bytes]()
+    for start in range(0, len(data), _PIECE):
+        parts.append(compressor.compress(data[start : start + _PIECE]))
+        on_progress(start)
+    parts.append(compressor.flush())
+    on_progress(len(data))
+    return b"".join(parts)
+
+
+def _compressor(role: Role, coding: Coding, size: int) -> _Compressor:
     if coding.codec == "zstd":
         import zstandard
 
         parameters = zstandard.ZstdCompressionParameters.from_level(
             _ZSTD_LEVEL, window_log=coding.window.bit_length() - 1, enable_ldm=True
         )
-        return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+        return zstandard.ZstdCompressor(compression_params=parameters).compressobj(size)
     filters: list[dict[str, object]] = [
         {
             "id": lzma.FILTER_LZMA2,
@@ -139,7 +172,17 @@ def _compress(role: Role, coding: Coding, data: bytes) -> bytes:
     ]
     if coding.codec == "x86+lzma2":
         filters.insert(0, {"id": lzma.FILTER_X86})
-    return lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters)
+    return lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes:
+        """Return what is ready when ``data`` is added."""
+        ...
+
+    def flush(self) -> bytes:
+        """Return the rest."""
+        ...
 
 
 def _model(role: Role) -> dict[str, int]:

@@ -30,6 +30,7 @@ LANES: Final = 8  # requests in flight
 _PROGRESS: Final = 1 << 16
 _SKIP: Final = 1 << 16
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_NO_RANGE: Final = re.compile(r"bytes \*/([0-9]{1,18})")
 _GONE: Final = frozenset({404, 410})
 
 
@@ -102,6 +103,11 @@ class _Download(io.RawIOBase):
         self._validator = ""
         self._failures = 0
         self._failed_at = position
+
+    @property
+    def whole_size(self) -> int | None:
+        """How many bytes the file has, if the server said so (``source.size_of``)."""
+        return self._end
 
     def readable(self) -> bool:
         return True
@@ -180,18 +186,29 @@ class _Download(io.RawIOBase):
     def _accept(self, response: HTTPResponse) -> None:
         """Take ``response`` for the rest of the file, read up to the position."""
         headers = response.headers
-        if response.status == 416 and headers.get("Content-Range") == f"bytes */{self._position}":
-            self._end = self._position  # the end was all that was missing
-            return
+        if response.status == 416 and (
+            size := _NO_RANGE.fullmatch(headers.get("Content-Range", ""))
+        ):
+            self._end = int(size[1])
+            self._refuse_shorter()
+            return  # the end was all that was missing
         if response.status not in (200, 206):
             raise self._refusal(response)
         if headers.get("Content-Encoding", "identity") != "identity":
             raise Unreachable(f"{self._url}: comes in an encoding that was not asked for")
         start, self._end = self._extent(response)
+        self._refuse_shorter()
         tag = headers.get("ETag", "")
         self._validator = tag if tag.startswith('"') else headers.get("Last-Modified", "")
         for at in range(start, self._position, _SKIP):
             self._skip(response, min(_SKIP, self._position - at))
+
+    def _refuse_shorter(self) -> None:
+        """Refuse a file that ends before what is here of it: that is of another one."""
+        if self._end is not None and self._end < self._position:
+            raise InvalidInput(
+                f"{self._url}: has {self._end} bytes, of which {self._position} are here already"
+            )
 
     def _skip(self, response: HTTPResponse, size: int) -> None:
         from urllib3.exceptions import HTTPError

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rootman.fsops import Fs
+    from rootman.packs.packing import Phase
     from rootman.release import Release
     from rootman.repo.writer import Writer
 
-    Progress = Callable[[str, int], None]
+    Progress = Callable[[str, Phase, int, int], None]
 
 _TEMPORARY: Final = "pack"
 # How many versions before the newest a device may have, for a pack to be made for it.
@@ -61,7 +62,8 @@ def ways(old: Release | None, new: Release) -> list[Way]:
 class Pack:
     """A pack of one bundle that leads from the version ``old``, None for nothing at all.
 
-    ``size`` and ``instead`` are bytes: of the pack, and of the objects that it stands for.
+    ``size`` and ``instead`` are bytes: of the pack, and of what it stands for, the manifest
+    and objects.
     ``kept`` says whether it is in the repository: one that is no smaller is not.
     """
 
@@ -98,9 +100,9 @@ def make_packs(
     """Make the packs that lead from ``origins`` (None: from nothing) to ``version``.
 
     They are for the repository in the folder ``where``.
-    There is one for each bundle that differs (``ways``). One that is no smaller than its
-    objects is kept only ``at_any_size``. ``on_progress`` gets the name of the pack and how
-    many of its files are done.
+    There is one for each bundle that differs (``ways``). One that is no smaller than what
+    it stands for is kept only ``at_any_size``. ``on_progress`` gets the name of the pack, what
+    is being done to it, and how much of how much.
 
     Raises:
         NotFound: there is no such release, or no repository.
@@ -153,7 +155,8 @@ class _Maker:
             on_progress=self._report(),
         )
         files = wanted(task)
-        instead = sum(contents.size(layout.object_path(one.content.sha256)) for one in files)
+        instead = contents.size(layout.manifest_path(way.new))
+        instead += sum(contents.size(layout.object_path(one.content.sha256)) for one in files)
         pack_of = partial(Pack, way.name, self.origin, instead=instead)
         path = layout.pack_path(way.old, way.new)
         if writer.exists(path):
@@ -168,10 +171,10 @@ class _Maker:
         writer.rename(_TEMPORARY, folder, layout.pack_file(way.old))
         return pack_of(size=size, kept=True, made=True)
 
-    def _report(self) -> Callable[[int], None] | None:
-        """Return what is told how many files are done."""
+    def _report(self) -> Callable[[Phase, int, int], None]:
+        """Return what is told how far the pack is."""
         if self.on_progress is None:
-            return None
+            return lambda _phase, _done, _total: None
         of = "" if self.way.name == BASE else f"of {self.way.name} "
         return partial(self.on_progress, f"{of}from {self.origin or 'nothing'}")
 

@@ -167,23 +167,31 @@ class Repository:
         """
         return self.source.open(layout.manifest_path(digest))
 
-    def obtain_manifest(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+    def obtain_manifest(
+        self, digest: str, use: Callable[[BinaryIO], None], at: Callable[[], int] = lambda: 0
+    ) -> None:
         """Give the zstd-compressed manifest ``digest`` to ``use``; another copy if it is refused.
 
+        Each is given from the byte ``at`` on.
+
         Raises:
             InvalidInput: it is missing everywhere, or what ``use`` says of it.
             SystemFailure, Unreachable: it cannot be read.
         """
-        obtain(self.source, layout.manifest_path(digest), use)
+        obtain(self.source, layout.manifest_path(digest), use, at)
 
-    def obtain_object(self, digest: str, use: Callable[[BinaryIO], None]) -> None:
+    def obtain_object(
+        self, digest: str, use: Callable[[BinaryIO], None], at: Callable[[], int] = lambda: 0
+    ) -> None:
         """Give the zstd-compressed object ``digest`` to ``use``; another copy if it is refused.
 
+        Each is given from the byte ``at`` on.
+
         Raises:
             InvalidInput: it is missing everywhere, or what ``use`` says of it.
             SystemFailure, Unreachable: it cannot be read.
         """
-        obtain(self.source, layout.object_path(digest), use)
+        obtain(self.source, layout.object_path(digest), use, at)
 
     def open_pack(self, old: str, new: str, offset: int) -> BinaryIO:
         """Return the pack that leads from the manifest ``old`` ("" for no tree) to ``new``.

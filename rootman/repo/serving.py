@@ -27,9 +27,10 @@ _IDLE: Final = 60  # seconds that a connection is kept without a request
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one repository; ``url`` is where."""
+    """Serves one repository; ``url`` is where, ``is_signed`` whether it can be trusted."""
 
     daemon_threads = True
+    is_signed = False
 
     @property
     def url(self) -> str:
@@ -58,6 +59,7 @@ def serving(repository: str, address: str, port: int) -> Iterator[Server]:
             raise SystemFailure(
                 f"{address}:{port}: {error.strerror}", hint="another --port"
             ) from error
+        server.is_signed = os.path.isdir(f"{path}/{layout.METADATA}")
         with server:
             yield server
     finally:

@@ -93,6 +93,12 @@ class Source(Catalogue, Protocol):
         """Give back what reading needed; safe to call twice."""
 
 
+def size_of(file: BinaryIO) -> int | None:
+    """Return how many bytes a file of a source has in all, None where nobody has said."""
+    found: object = getattr(file, "whole_size", None)
+    return found if isinstance(found, int) else None
+
+
 class Alone:
     """The base of a source whose files are nowhere else."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.bench.boots import boot
 from tests.bench.guards import guard
 from tests.bench.measure import count_calls, execute, footprint, interpreter, sync
 from tests.bench.recipes import STORE, Recipes
@@ -245,5 +246,6 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "status": status,
     "memory": memory,
     "guard": guard,
+    "boot": boot,
     "wire": wire,
 }

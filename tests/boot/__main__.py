@@ -8,11 +8,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
+from itertools import count
 from random import Random
+from typing import TYPE_CHECKING
 
-from tests.boot.plug import pull_the_plug, record_upgrade
-from tests.boot.system import make_system
+from tests.boot.lanes import LANES, side_by_side
+from tests.boot.lives import PHASES, record_life
+from tests.boot.plug import Recording, pull_the_plug
+from tests.boot.system import system_disk
 from tests.filesystems import scratch_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def main() -> int:
@@ -22,15 +30,26 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     given = parser.parse_args()
     with scratch_directory() as home:
-        system = make_system(home)
-        log = record_upgrade(system, home).log
+        system = system_disk()
+        recording = record_life(system, home / "recorded")
         end = time.monotonic() + given.budget
-        seed = given.seed
-        while time.monotonic() < end:
-            print(f"seed {seed}: ", end="", flush=True)  # what is wrong follows it
-            print(pull_the_plug(system, log, home / "cut", Random(seed)), flush=True)
-            seed += 1
+        for first in count(given.seed, LANES):
+            if time.monotonic() >= end:
+                break
+            seeds = range(first, first + LANES)
+            side_by_side([partial(_cut, recording, home / f"cut.{one}", one) for one in seeds])
     return 0
+
+
+def _cut(recording: Recording, disk: Path, seed: int) -> None:
+    random = Random(seed)
+    said = f"seed {seed}: "
+    try:
+        said += pull_the_plug(recording, random.choice(PHASES), disk, random)
+    except Exception as error:
+        error.add_note(said)
+        raise
+    print(said, flush=True)
 
 
 if __name__ == "__main__":

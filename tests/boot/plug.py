@@ -1,55 +1,64 @@
 """The plug is pulled: what a power cut leaves of a disk whose writes a machine logged.
 
 All that was written before a flush is there. Of what was written after the last one, any
-block of 4 KiB may be there or not: that is what a disk with a write cache loses.
+block of 4 KiB may be there or not: that is what a disk with a write cache loses. What the
+machine did meanwhile is a story (``lives``); what boots is looked at here.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.boot.disks import copy_disk, opened
 from tests.boot.qemu import Machine
-from tests.boot.system import booted, copy_disk, on_host, opened
-from tests.crash.writelog import read_log
+from tests.boot.system import booted, on_host
+from tests.crash.writelog import count_log, read_log
 
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
 
-@dataclass(frozen=True, slots=True)
-class Upgraded:
-    """The disk of a machine that upgraded itself and went back and forth, and its writes."""
+@dataclass(slots=True)
+class Recording:
+    """A machine: its disk, all that it wrote to a copy of it, and what it did meanwhile.
 
-    disk: Path
+    ``ends`` are the numbers of writes with which that ended, by its names, in its order.
+    """
+
+    mode: str
+    before: Path
     log: Path
+    ends: dict[str, int] = field(default_factory=dict)
+
+    def end(self, phase: str) -> None:
+        """Note that ``phase`` is over."""
+        self.ends[phase] = count_log(self.log)
+
+    def writes_of(self, phase: str) -> range:
+        """Return the numbers of what was written in ``phase``."""
+        bounds = [0, *self.ends.values()]
+        which = list(self.ends).index(phase)
+        return range(bounds[which], bounds[which + 1])
 
 
-def record_upgrade(system: Path, home: Path) -> Upgraded:
-    """Boot version 1 in the mode ro, upgrade to version 2, and roll back and forth."""
-    after = Upgraded(home / "upgraded.img", home / "log")
-    copy_disk(system, after.disk)
-    with Machine(after.disk, log=after.log) as machine:
-        assert booted(machine) == ("olpc.1", "of the loader", "ro")
-        for place in ("/dev/null", "/proc/self", "/sys/block", "/run/rootman", "/rootfs/current"):
-            machine.run(f"test -e {place}")
-        assert machine.try_run("touch /etc/mine")[0] != 0
-        machine.run("rootman upgrade /run/rootman/disk/2.rootman")
-        assert "olpc.2 boots next (current)" in machine.run("rootman boot status")
-        machine.run("rootman rollback && rootman rollback")
-    return after
-
-
-def cut_power(before: Path, log: Path, after: Path, random: Random) -> str:
-    """Make ``after`` of the disk ``before`` by a cut at a random moment; say which that was."""
-    writes = list(read_log(log))
+def cut_power(recording: Recording, phase: str, after: Path, random: Random) -> str:
+    """Make the disk ``after`` that a cut somewhere in ``phase`` leaves; say where it is."""
+    writes = list(read_log(recording.log))
     flushes = [number for number, write in enumerate(writes) if write.flushed]
+    ends = [*flushes[1:], len(writes)]
+    there = recording.writes_of(phase)
     # Few flushes or many writes between two: each such time is as likely.
-    which = random.randrange(len(flushes) - 1)
-    durable, end = flushes[which], flushes[which + 1]
-    copy_disk(before, after)
+    times = [
+        (start, min(end, there.stop))
+        for start, end in zip(flushes, ends, strict=True)
+        if start < there.stop and end > there.start
+    ]
+    which = random.randrange(len(times))
+    durable, end = times[which]
+    copy_disk(recording.before, after)
     survived = lost = 0
     with after.open("r+b") as disk:
         for write in writes[:durable]:
@@ -65,26 +74,32 @@ def cut_power(before: Path, log: Path, after: Path, random: Random) -> str:
                 else:
                     lost += 1
                 at += len(piece.data)
-    return f"after flush {which} of {len(flushes)}, {lost} of {survived + lost} blocks lost"
+    where = f"{phase}, after flush {which} of {len(times)}"
+    return f"{where}, {lost} of {survived + lost} blocks lost"
 
 
-def pull_the_plug(system: Path, log: Path, disk: Path, random: Random) -> str:
-    """Have one power cut, look at what boots, then at the disk, and upgrade again.
+def pull_the_plug(recording: Recording, phase: str, disk: Path, random: Random) -> str:
+    """Have one power cut in ``phase``, look at what boots, then at the disk, and upgrade again.
 
     Return which cut it was, and what came of it.
 
     Raises:
         AssertionError: it is not as it must be.
     """
-    what = cut_power(system, log, disk, random)
+    what = cut_power(recording, phase, disk, random)
     with Machine(disk) as machine:
         tree, why, mode = booted(machine)
         assert (machine.boots, tree in ("olpc.1", "olpc.2")) == (1, True), what
-        assert (why, mode) == ("of the loader", "ro"), what
+        assert (why, mode) == ("of the loader", recording.mode), what
     with opened(disk) as root:
-        on_host(root, "verify", tree.partition(".")[2])
+        status = json.loads(on_host(root, "status", "--json"))
+        trees = [one["name"].partition(".")[2] for one in status["trees"]]
+        assert tree.partition(".")[2] in trees, what
+        for number in trees:
+            on_host(root, "verify", number)
         on_host(root, "upgrade", root / "2.rootman", "--retry-bad")
         status = json.loads(on_host(root, "status", "--json"))
         assert status["problems"] == [], what
         assert status["current"] == 2, what
+    disk.unlink()
     return f"{what}: {tree}"

@@ -36,29 +36,13 @@ class NotSaid(Exception):
 class Machine:
     """A machine with ``disk``, an image in the format raw, that runs until the end of the block.
 
-    With ``log`` every write and flush of the disk is logged there. ``more`` are options of
-    QEMU. ``boots`` counts how often it was started; a reboot of the guest is one.
+    With ``log``, a file that is not there yet, every write and flush of the disk is logged
+    there. ``more`` are options of QEMU. ``boots`` counts how often it was started; a reboot of
+    the guest is one.
     """
 
     def __init__(self, disk: Path, *more: str, log: Path | None = None) -> None:
-        # Whether it is on the disk of this machine is of no interest.
-        below = {"driver": "file", "cache": {"no-flush": True}}
-        nodes: list[dict[str, object]] = [{**below, "node-name": "image", "filename": str(disk)}]
-        top = "image"
-        if log is not None:
-            top = "logged"
-            log.touch()
-            os.truncate(log, _LOG_SIZE)
-            nodes += [
-                {**below, "node-name": "log", "filename": str(log)},
-                {
-                    "driver": "blklogwrites", "node-name": top, "file": "image", "log": "log",
-                    "log-sector-size": 512, "log-super-update-interval": 1,
-                },
-            ]  # fmt: skip
-        blockdevs = [word for node in nodes for word in ("-blockdev", json.dumps(node))]
-        device = ("-device", f"virtio-blk-pci,drive={top}")
-        self._command = (*_COMMAND, *blockdevs, *device, *more)
+        self._disk, self._log, self._more = disk, log, more
         self.boots = 0
         self.said = ""  # all that came from the console
         self._read = 0  # how much of it was waited for
@@ -73,11 +57,33 @@ class Machine:
     def _start(self) -> None:
         self.boots += 1
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._keyboard, self._screen = self._process.stdin, self._process.stdout
+
+    def _command(self) -> tuple[str, ...]:
+        # Whether it is on the disk of this machine is of no interest.
+        below = {"driver": "file", "cache": {"no-flush": True}}
+        nodes: list[dict[str, object]] = [
+            {**below, "node-name": "image", "filename": str(self._disk)}
+        ]
+        if self._log is not None:
+            # The log of the boots before goes on.
+            how = {"log-append": True} if self._log.exists() else {"log-sector-size": 512}
+            self._log.touch()
+            os.truncate(self._log, _LOG_SIZE)
+            nodes += [
+                {**below, "node-name": "log", "filename": str(self._log)},
+                {
+                    "driver": "blklogwrites", "node-name": "logged", "file": "image", "log": "log",
+                    "log-super-update-interval": 1, **how,
+                },
+            ]  # fmt: skip
+        blockdevs = [word for node in nodes for word in ("-blockdev", json.dumps(node))]
+        device = f"virtio-blk-pci,drive={nodes[-1]['node-name']}"
+        return (*_COMMAND, *blockdevs, "-device", device, *self._more)
 
     def kill(self) -> None:
         """Pull the plug."""
@@ -94,14 +100,16 @@ class Machine:
         """Wait until the console has said ``pattern``, after what was waited for before.
 
         Raises:
-            NotSaid: it does not, in all the time there is.
+            NotSaid: it does not, in all the time that there is for a boot.
         """
-        deadline = time.monotonic() + PATIENCE
+        boots, deadline = 0, 0.0
         while True:
             found = re.compile(pattern, re.MULTILINE).search(self.said, self._read)
             if found is not None:
                 self._read = found.end()
                 return found
+            if self.boots != boots:
+                boots, deadline = self.boots, time.monotonic() + PATIENCE
             if not self._listen(deadline - time.monotonic()):
                 end = self.said[max(self._read, len(self.said) - 4000) :]
                 raise NotSaid(f"{pattern!r} is not said, but: {end}")
@@ -133,6 +141,11 @@ class Machine:
     def reboot(self) -> None:
         """Have the guest restart at once, without telling anybody."""
         self.type("busybox reboot -f")
+
+    def become_systemd(self) -> None:
+        """Have the first process become systemd, and wait for the shell that it starts."""
+        self.type("exec /sbin/init")
+        self.boot()
 
     def run(self, command: str) -> str:
         """Run a command in the shell of the guest and return what it said.

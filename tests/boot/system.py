@@ -1,24 +1,29 @@
-"""The system that is booted: Debian with rootman in it, in three versions, on a disk with GRUB.
+"""The system that is booted: Debian with rootman in it, in several versions, on a disk with GRUB.
 
-Versions 1 and 2 work; the init of version 3 ends, which is a panic of the kernel. Version 1 is
-installed, the others lie on the disk as files of ``rootman export``. Out of scope: the
-machine that it runs on (``qemu``).
+Versions 1 and 2 work, and each of the others fails in a way of its own. Version 1 is
+installed, and trusts who signed them. Beside the store lie a repository with versions 1 and 2,
+and a file of ``rootman export`` for each version but the first. Out of scope: the machine that
+it runs on (``qemu``).
 """
 
 from __future__ import annotations
 
 import shutil
-import struct
+import tempfile
+import time
 from contextlib import contextmanager
+from hashlib import sha256
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.initramfs import install_initramfs
 from rootman.fsops import RealFs
+from tests.boot.disks import ROOT, make_disk, opened
 from tests.commands import ROOTMAN
-from tests.debian_trees import booting_tree
-from tests.filesystems import run
+from tests.debian_trees import booting_tree, cache_directory, made_once
+from tests.filesystems import remove, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,17 +32,12 @@ if TYPE_CHECKING:
 
 _SOURCES: Final = Path(__file__).parents[2]
 _OWN: Final = ("rootman", "cow", "cli")
+_CACHED: Final = "system-"
+_DISK: Final = "disk.img"
+_KEPT: Final = 86400  # seconds
 # What Debian 12 has not got; pure Python.
 _ALSO: Final = ("tuf", "securesystemslib")
 
-_SECTOR: Final = 512
-_START: Final = 2048  # sectors before the partition, as every partitioner leaves them
-_SIZE_MIB: Final = 1024
-_GRUB: Final = Path("/usr/lib/grub/i386-pc")
-_MODULES: Final = (
-    "biosdisk", "configfile", "echo", "ext2", "linux", "loadenv", "normal", "part_msdos", "regexp",
-    "search", "search_fs_uuid", "serial", "terminal", "test",
-)  # fmt: skip
 # As Debian's ends: with the file that ``rootman boot install-grub`` writes.
 _GRUB_CFG: Final = """serial
 terminal_input serial
@@ -45,22 +45,27 @@ terminal_output serial
 set timeout=0
 source $prefix/custom.cfg
 """
-# What root= names; GRUB names it by its UUID.
-ROOT: Final = "/dev/vda1"
-CUSTOM: Final = "boot/grub/custom.cfg"
+_PLAIN_CFG: Final = """serial
+terminal_output serial
+linux /boot/{linux} root={root} ro {args}
+initrd /boot/{initrd}
+boot
+"""
+_CUSTOM: Final = "boot/grub/custom.cfg"
 
 _COMMAND: Final = """#!/usr/bin/python3
 import sys
 from cli.main import main
 sys.exit(main())
 """
-# What reads commands at the serial console, without what would say something there besides.
+# What reads commands at the serial console, without what would say something there besides. It
+# is the first process, until it is told to become systemd, which starts it again.
 _INIT: Final = """#!/bin/sh
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HOME=/root
 TERM=dumb
 export PATH HOME TERM
-mount -t tmpfs tmpfs /tmp
+mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp
 dmesg -n 1
 stty -F /dev/console -echo
 echo @ready@
@@ -70,49 +75,136 @@ while IFS= read -r line; do
 done </dev/console
 """
 _INIT_PATH: Final = "usr/lib/rootman-test-init"
-_BAD_INIT: Final = "#!/bin/sh\nexit 1\n"
+# Once the checks have said what they say of this boot.
+_UNIT: Final = f"""[Unit]
+After=rootman-health.service
+[Service]
+ExecStart=/{_INIT_PATH}
+StandardOutput=file:/dev/console
+StandardError=inherit
+[Install]
+WantedBy=multi-user.target
+"""
+# Checks are shown, and given up soon.
+_HEALTH: Final = """[Service]
+StandardOutput=journal+console
+ExecStart=
+ExecStart=/usr/bin/rootman health --act --timeout {}
+"""
+_PATIENT: Final = 60
+_IMPATIENT: Final = 5
+_UNITS: Final = "etc/systemd/system"
+_CHECK: Final = "etc/rootman/health.d/required.d/50-fails"
+# Fails in the first attempt, and hangs in the others.
+_FAILS: Final = """#!/bin/sh
+case $(rootman boot status) in
+*'attempts left: 2'*) exit 1 ;;
+esac
+sleep 1000
+"""
 # What the kernel may leave out makes a boot shorter; panic is the delay after one, in seconds.
 KERNEL_ARGS: Final = (
     f"console=ttyS0 quiet panic=1 mitigations=off apparmor=0 audit=0 init=/{_INIT_PATH}"
 )
-VERSIONS: Final = (1, 2, 3)
-BAD: Final = 3
+WORKING: Final = (1, 2)
+PANICS, ROOTLESS, ENDING, UNHEALTHY = 3, 4, 5, 6
+"""Its kernel panics; its initramfs finds no root; its init ends; a check fails and hangs."""
+BAD: Final = (PANICS, ROOTLESS, ENDING, UNHEALTHY)
+_KEY: Final = "key"
+REPOSITORY: Final = "repo"
 
 
-def make_system(home: Path) -> Path:
-    """Return a disk with the system, which is made in the empty directory ``home``."""
+def system_disk() -> Path:
+    """Return a disk with the system, made now unless it was, of the same sources; only copy it."""
+    digest = sha256(str(booting_tree()).encode())
+    for path in sorted(_sources()):
+        digest.update(path.read_bytes())
+    home = cache_directory() / f"{_CACHED}{digest.hexdigest()[:12]}"
+    with made_once(home) as making:
+        if making is not None:
+            for other in cache_directory().glob(f"{_CACHED}*"):
+                if time.time() - other.stat().st_mtime > _KEPT and other.is_dir():
+                    remove(other)
+            with tempfile.TemporaryDirectory(dir=making) as work:
+                _make_system(making / _DISK, Path(work))
+    return home / _DISK
+
+
+def _sources() -> Iterator[Path]:
+    """Yield all that the system is made of, besides Debian."""
+    yield from (Path(__file__), Path(__file__).with_name("disks.py"))
+    for name in _OWN:
+        for path in (_SOURCES / name).rglob("*"):
+            if path.is_file() and path.suffix != ".pyc":
+                yield path
+
+
+def _make_system(disk: Path, home: Path) -> None:
+    """Make the disk in the empty directory ``home``."""
     first = home / "1"
     run("cp", "-a", str(booting_tree()), str(first))
     _add_rootman(first)
-    for version in VERSIONS:
-        tree = home / str(version)
-        if version > 1:
-            run("cp", "-al", str(first), str(tree))
-        _put(tree / "etc/issue", f"version {version}\n")
-        if version == BAD:
-            _put(tree / _INIT_PATH, _BAD_INIT, mode=0o755)
-        _rootman("boot", "label", tree, "--version", version, "--args", KERNEL_ARGS)
-        _rootman("publish", tree, home / "repo", "--version", version, "--no-packs")
-    disk = home / "disk.img"
-    _make_disk(disk)
+    _rootman("repo", "keys", "new", home / _KEY)
+    for version in WORKING:
+        _publish(home, version)
+    make_disk(disk)
     with opened(disk) as root:
-        _install(root, home / "repo")
-    return disk
+        _install(root, home / REPOSITORY)
+        for version in BAD:
+            _publish(home, version)
+        for version in (*WORKING[1:], *BAD):
+            bundle = ("--from", 1, "-o", root / f"{version}.rootman")
+            _rootman("export", home / REPOSITORY, "--version", version, *bundle)
+
+
+def _publish(home: Path, version: int) -> None:
+    """Make the tree of a version, out of the first one, and publish it."""
+    tree = home / str(version)
+    if version > 1:
+        run("cp", "-al", str(home / "1"), str(tree))
+    put(tree / "etc/issue", f"version {version}\n")
+    label: tuple[str, ...] = ("--args", KERNEL_ARGS)
+    if version == PANICS:
+        label += ("--initrd", "")
+    elif version == ROOTLESS:
+        label = ("--args", f"{KERNEL_ARGS} root=/dev/none rootdelay=1")
+    elif version == ENDING:
+        put(tree / _INIT_PATH, "#!/bin/sh\nexit 1\n", mode=0o755)
+    elif version == UNHEALTHY:
+        put(tree / _INIT_PATH, "#!/bin/sh\nexec /sbin/init\n", mode=0o755)
+        put(tree / _CHECK, _FAILS, mode=0o755)
+        put(tree / _UNITS / "rootman-health.service.d/test.conf", _HEALTH.format(_IMPATIENT))
+    _rootman("boot", "label", tree, "--version", version, *label)
+    signed = ("--no-packs", "--sign", home / _KEY)
+    _rootman("publish", tree, home / REPOSITORY, "--version", version, *signed)
 
 
 def _install(root: Path, repository: Path) -> None:
-    """Install version 1 and GRUB on the filesystem ``root``, and have the others at hand."""
-    store = ("--rootfs", root / "rootfs")
-    _rootman(*store, "init")
-    _rootman(*store, "upgrade", repository / "releases/1.json")
+    """Install version 1 and GRUB on the filesystem ``root``, and have the repository at hand."""
+    run("cp", "-a", str(repository), str(root / REPOSITORY))
+    on_host(root, "init", "--trust", repository / "metadata/1.root.json")
+    on_host(root, "upgrade", repository / "releases/1.json")
     (root / "boot/grub").mkdir(parents=True)
-    _put(root / "boot/grub/grub.cfg", _GRUB_CFG)
-    _rootman(*store, "boot", "install-grub", "--grub-dir", root / "boot/grub")
-    with (root / CUSTOM).open("a") as file:
+    put(root / "boot/grub/grub.cfg", _GRUB_CFG)
+    on_host(root, "boot", "install-grub", "--grub-dir", root / "boot/grub")
+    with (root / _CUSTOM).open("a") as file:
         file.write('set rootman_root="$rootman_root rootman.mode=ro"\n')
-    for version in VERSIONS[1:]:
-        bundle = root / f"{version}.rootman"
-        _rootman("export", repository, "--version", version, "--from", 1, "-o", bundle)
+
+
+def make_plain(system: Path, disk: Path) -> None:
+    """Make a disk with version 1 of the system on an ext4 alone, which boots without rootman."""
+    make_disk(disk)
+    with opened(system) as store, opened(disk) as root:
+        run("cp", "-a", f"{store}/rootfs/olpc.1/.", str(root))
+        linux, initrd = (path.name for path in _kernel_in(root))
+        text = _PLAIN_CFG.format(linux=linux, root=ROOT, args=KERNEL_ARGS, initrd=initrd)
+        put(root / "boot/grub/grub.cfg", text)
+
+
+def set_mode(root: Path, mode: str) -> None:
+    """Have the machine with the filesystem ``root`` boot in another mode than ro."""
+    text = (root / _CUSTOM).read_text()
+    (root / _CUSTOM).write_text(text.replace("mode=ro", f"mode={mode}"))
 
 
 def _rootman(*arguments: str | int | Path) -> str:
@@ -124,11 +216,6 @@ def _rootman(*arguments: str | int | Path) -> str:
 def on_host(root: Path, *arguments: str | Path) -> str:
     """Run a command on the store of the filesystem ``root``, here; return what it said."""
     return _rootman("--rootfs", root / "rootfs", *arguments)
-
-
-def copy_disk(disk: Path, target: Path) -> None:
-    """Copy a disk and its holes."""
-    run("cp", "--sparse=always", str(disk), str(target))
 
 
 def booted(machine: Machine) -> tuple[str, ...]:
@@ -143,15 +230,20 @@ def booted(machine: Machine) -> tuple[str, ...]:
 
 def kernel_of(tree: Path, home: Path) -> tuple[Path, Path]:
     """Copy the kernel and the initrd of a tree to ``home``, as a firmware might have them."""
-    found = [next((tree / "boot").glob(f"{name}-*")) for name in ("vmlinuz", "initrd.img")]
+    found = _kernel_in(tree)
     for path in found:
         shutil.copy(path, home)
     linux, initrd = (home / path.name for path in found)
     return linux, initrd
 
 
-def _put(path: Path, text: str, *, mode: int = 0o644) -> None:
+def _kernel_in(tree: Path) -> list[Path]:
+    return [next((tree / "boot").glob(f"{name}-*")) for name in ("vmlinuz", "initrd.img")]
+
+
+def put(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Make a file, in the place of one that other trees may have, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.write_text(text)
     path.chmod(mode)
@@ -168,14 +260,22 @@ def _add_rootman(tree: Path) -> None:
         assert found is not None
         assert found.origin is not None
         shutil.copytree(Path(found.origin).parent, packages / name, ignore=ignored)
-    _put(tree / "usr/bin/rootman", _COMMAND, mode=0o755)
-    _put(tree / _INIT_PATH, _INIT, mode=0o755)
+    put(tree / "usr/bin/rootman", _COMMAND, mode=0o755)
+    put(tree / _INIT_PATH, _INIT, mode=0o755)
     (tree / "rootfs").mkdir()
+    units = tree / _UNITS
+    put(units / "rootman-test.service", _UNIT)
+    health = files("rootman.boot") / "data/units/rootman-health.service"
+    put(units / "rootman-health.service", health.read_text())
+    put(units / "rootman-health.service.d/test.conf", _HEALTH.format(_PATIENT))
+    # Somebody else would read at the console.
+    (units / "serial-getty@ttyS0.service").symlink_to("/dev/null")
     install_initramfs(RealFs(), str(tree))
     release = next((tree / "usr/lib/modules").iterdir()).name
     with _proc_in(tree):
         for command in (
             ("depmod", release),
+            ("systemctl", "enable", "--quiet", "rootman-health", "rootman-test"),
             ("python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages"),
             ("mkinitramfs", "-o", f"/boot/initrd.img-{release}", release),
         ):
@@ -189,36 +289,3 @@ def _proc_in(tree: Path) -> Iterator[None]:
         yield
     finally:
         run("umount", str(tree / "proc"))
-
-
-def _make_disk(disk: Path) -> None:
-    """Make a disk of one partition with an empty ext4, from which SeaBIOS loads GRUB."""
-    core = disk.with_suffix(".core")
-    run("grub-mkimage", "-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-o", str(core), *_MODULES)
-    with disk.open("wb") as file:
-        file.truncate(_SIZE_MIB << 20)
-    offset = _START * _SECTOR
-    run("mkfs.ext4", "-q", "-E", f"offset={offset}", str(disk), f"{(_SIZE_MIB << 10) - 1024}k")
-    with disk.open("r+b") as file:
-        file.write((_GRUB / "boot.img").read_bytes()[:440])
-        file.seek(446)
-        sectors = (_SIZE_MIB << 11) - _START
-        file.write(struct.pack("<B3sB3sII", 0x80, b"\0\2\0", 0x83, b"\xff" * 3, _START, sectors))
-        file.seek(510)
-        file.write(b"\x55\xaa")
-        # The first sector of the core knows that the others follow it.
-        file.write(core.read_bytes())
-    core.unlink()
-
-
-@contextmanager
-def opened(disk: Path) -> Iterator[Path]:
-    """Mount the partition of a disk until the end of the block."""
-    place = disk.with_suffix(".mnt")
-    place.mkdir()
-    run("mount", "-o", f"loop,offset={_START * _SECTOR}", str(disk), str(place))
-    try:
-        yield place
-    finally:
-        run("umount", str(place))
-        place.rmdir()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from typing import TYPE_CHECKING
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -14,9 +16,10 @@ from rootman.boot.block import BootState, serialise_block
 from rootman.boot.checks import Check, find_checks, run_check
 from rootman.boot.health import Health, act, examine
 from rootman.boot.verdict import decide
+from tests.boot.shells import DATA
 from tests.boot.states import read_block
 from tests.builders import file
-from tests.commands import ROOTMAN, Machine
+from tests.commands import ROOTMAN, Done, Machine
 from tests.stores import Lab
 
 if TYPE_CHECKING:
@@ -113,10 +116,14 @@ def test_later_directories_replace_and_take_away(
     (tmp_path / "etc/required.d/20-store.sh").symlink_to("/dev/null")
     (tmp_path / "etc/required.d/40-lost").symlink_to("/nowhere")
 
-    names = [one.path.rpartition("/")[2] for one in find_checks("required")]
+    found = {one.path.rpartition("/")[2]: one.path for one in find_checks("required")}
 
-    assert names == ["10-boot-complete.sh", "25-theirs", "30-mine", "40-lost"]
-    assert find_checks("required")[2].path == f"{etc}/required.d/30-mine"
+    assert list(found) == sorted(found)
+    assert found["10-boot-complete.sh"].startswith(f"{DATA}/health.d")
+    assert found["25-theirs"] == f"{green}/check/required.d/25-theirs"
+    assert found["30-mine"] == f"{etc}/required.d/30-mine"
+    assert "40-lost" in found
+    assert not {"20-store.sh", ".hidden", "30-mine~"} & found.keys()
     assert [one.path for one in find_checks("green")] == [f"{green}/green.d/10-told"]
 
 
@@ -220,6 +227,89 @@ def test_the_checks_that_come_with_rootman_pass_on_a_store(
 
     assert [run_check(one, store=store).passed for one in shipped] == [True, True]
     assert [run_check(one, store=f"{tmp_path}/none").passed for one in shipped] == [False, False]
+
+
+NETWORK: Final = DATA / "health.d/required.d/25-network.sh"
+
+
+def reaches(*servers: str) -> Done:
+    """Run the check of the network, where these servers are to be reached; without patience."""
+    environment = {"ROOTMAN_HEALTH_NETWORK": " ".join(servers), "ROOTMAN_HEALTH_PATIENCE": "0"}
+    return script(NETWORK, environment)
+
+
+def script(path: Path, environment: dict[str, str]) -> Done:
+    done = subprocess.run(
+        ("sh", path), env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_network_is_reached_where_one_server_is() -> None:
+    """BT-64: by a URL, or by a host and a port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+
+        assert reaches(there).out == f"{there} can be reached\n"
+        assert reaches(f"http://{there}/repo").code == 0
+        assert reaches("https://127.0.0.1:1", "nonsense:x", there).code == 0
+    assert reaches("https://").out == "https://: no host\n"
+    gone = reaches(f"http://{there}/repo")
+    assert (gone.code, gone.err) == (1, "")
+    assert "Connection refused" in gone.out
+
+
+@pytest.mark.root
+def test_the_network_is_no_matter_where_none_is_wanted(tmp_path: Path) -> None:
+    """BT-64: and it is wanted by a file, too."""
+    seen = 'mount -t overlay -o lowerdir=$1:/etc overlay /etc && exec sh "$2"'
+    (tmp_path / "rootman").mkdir()
+    (tmp_path / "rootman/health.conf").write_text(
+        "ROOTMAN_HEALTH_NETWORK=127.0.0.1:1\nROOTMAN_HEALTH_PATIENCE=0\n"
+    )
+
+    assert reaches() == Done(0, "", "")
+    done = subprocess.run(
+        ("unshare", "--mount", "sh", "-c", seen, "sh", tmp_path, NETWORK),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "127.0.0.1:1: " in done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("engines", "enabled", "said"),
+    [
+        ({}, True, ""),
+        ({"podman": "exit 0", "docker": "exit 0", "ctr": "exit 0"}, True, ""),
+        ({"podman": "exit 125"}, True, "no answer from podman\n"),
+        ({"docker": "exit 1", "ctr": "exit 1"}, True, "no answer from docker containerd\n"),
+        ({"docker": "exit 1", "ctr": "exit 1"}, False, ""),
+    ],
+)
+def test_a_container_engine_answers_where_there_is_one(
+    tmp_path: Path,
+    engines: dict[str, str],
+    enabled: bool,  # noqa: FBT001
+    said: str,
+) -> None:
+    """BT-64: one that is not enabled need not."""
+    path = DATA / "health.d/wanted.d/30-containers.sh"
+    for name, text in engines.items():
+        program(tmp_path / name, text)
+    program(tmp_path / "systemctl", f"exit {0 if enabled else 1}")
+    (tmp_path / "timeout").symlink_to("/usr/bin/timeout")
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    under_systemd = 'mount -t tmpfs t /run && mkdir -p /run/systemd/system && PATH=$1 exec sh "$2"'
+
+    done = subprocess.run(
+        ("unshare", "--mount", "sh", "-c", under_systemd, "sh", tmp_path, path),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.stdout, done.returncode) == (said, 1 if said else 0)
 
 
 @pytest.mark.loopfs

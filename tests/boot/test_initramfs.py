@@ -1,14 +1,13 @@
 """The script of the initramfs under dash and busybox, on a store, in mounts of its own.
 
-What it makes of the guard, of /dev and of the machine's kernel is seen in ``test_qemu``.
+What it makes of the guard, of /dev and of the machine's kernel is seen in ``test_qemu_lives``.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +15,7 @@ from rootman.boot.block import BootState, serialise_block
 from rootman.boot.initramfs import install_initramfs
 from rootman.errors import NotFound
 from rootman.fsops import RealFs
+from tests.boot.bringing_up import Said, booted, bring_up
 from tests.boot.shells import DATA, SHELLS
 from tests.boot.states import read_block
 from tests.builders import directory, file
@@ -27,31 +27,6 @@ if TYPE_CHECKING:
     from tests.builders import Tree
 
 pytestmark = pytest.mark.loopfs
-
-_SCRIPT: Final = """
-. "$1/choose.sh"
-. "$1/initramfs.sh"
-rootman_run=$2/run
-rootman_disk=$2
-rootman_options "$3"
-mkdir -p "$2/run" "$2/root"
-if rootman_bring_up "$2/root"; then
-    root=$2/root
-    eval "$4"
-else
-    echo "problem: $rootman_problem"
-    rootman_help
-    exit 1
-fi
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a boot said, and what was looked for afterwards said, line by line."""
-
-    code: int
-    lines: list[str]
 
 
 class Device:
@@ -74,19 +49,14 @@ class Device:
 
     @property
     def booted(self) -> list[str]:
-        return (self.home / "run/booted").read_text().splitlines()
+        return booted(self.home)
 
     def boot(self, options: str, probe: str = ":", answers: str = "") -> Said:
         """Boot with a kernel command line, and run ``probe`` where the root is $root."""
-        done = subprocess.run(
-            (
-                "unshare", "--mount", "--propagation", "private", *SHELLS[self._shell], "-c",
-                _SCRIPT, "driver", self._data, self.home, f"quiet rootman.store=store {options}",
-                probe,
-            ),
-            input=answers, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        )  # fmt: skip
-        return Said(done.returncode, done.stdout.splitlines())
+        command_line = f"quiet rootman.store=store {options}"
+        return bring_up(
+            self.home, self._shell, command_line, probe, answers=answers, data=self._data
+        )
 
 
 @pytest.fixture(params=SHELLS)

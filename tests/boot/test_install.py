@@ -16,19 +16,22 @@ import pytest
 
 from rootman.boot.block import BootState, parse_block
 from rootman.boot.superblock import SIZE, parse_superblock
+from tests.boot.bringing_up import booted, bring_up
 from tests.boot.grub import run_grub
-from tests.builders import build, directory, file
+from tests.builders import build, directory, file, symlink
 from tests.commands import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.builders import Tree
     from tests.conftest import MakeFs
     from tests.filesystems import Kind, LoopFilesystem
 
 pytestmark = [pytest.mark.loopfs, pytest.mark.loaders]
 
 KERNELS: Final = {
+    "rootfs": directory(),
     "boot": directory(),
     "boot/vmlinuz-6.1.0-9-amd64": file(b"old"),
     "boot/vmlinuz-6.1.0-28-amd64": file(b"new"),
@@ -62,13 +65,15 @@ def device(filesystem: LoopFilesystem) -> Machine:
     return machine
 
 
-def boots(filesystem: LoopFilesystem, tmp_path: Path) -> tuple[list[str], BootState]:
+def boots(
+    filesystem: LoopFilesystem, tmp_path: Path, store: str = "/store"
+) -> tuple[list[str], BootState]:
     """Let GRUB boot from a copy of the disk as it is; return what it loads and the boot state."""
     copy = tmp_path / "disk"
     subprocess.run(("cp", "--sparse=always", filesystem.image, copy), check=True)
     said = run_grub(copy, tmp_path, "/grub")
     block = subprocess.run(
-        ("grub-fstest", copy, "cat", "(loop0)/store/.rootman/boot/grubenv"),
+        ("grub-fstest", copy, "cat", f"(loop0){store}/.rootman/boot/grubenv"),
         check=True,
         capture_output=True,
     ).stdout
@@ -77,17 +82,71 @@ def boots(filesystem: LoopFilesystem, tmp_path: Path) -> tuple[list[str], BootSt
     return re.findall(r"@([^@]*)@", said.replace("\n", "")), state
 
 
+def uuid_of(filesystem: LoopFilesystem) -> str:
+    return subprocess.run(
+        ("blkid", "-p", "-o", "value", "-s", "UUID", filesystem.device),
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("rootfs", ""), ("srv/os", " rootman.store=/srv/os"), ("", " rootman.store=/")],
+)
+def test_the_initramfs_finds_the_store_that_grub_found(
+    make_fs: MakeFs, tmp_path: Path, place: str, said: str
+) -> None:
+    """BT-60 BT-41: wherever on its filesystem it is."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = Machine(tmp_path / "machine")
+    machine.home.mkdir()
+    store = ("--rootfs", filesystem.path / place)
+    publish(machine, 1, "--args", "quiet")
+    (filesystem.path / place).mkdir(parents=True, exist_ok=True)
+    machine.run(*store, "init")
+    machine.run(*store, "upgrade", machine.release(1))
+    (filesystem.path / "grub").mkdir()
+    (filesystem.path / "grub" / "grub.cfg").write_text(CONFIG)
+    machine.run(*store, "boot", "install-grub", "--grub-dir", filesystem.path / "grub")
+
+    (linux, _), _ = boots(filesystem, tmp_path, f"/{place}")
+    command_line = linux.split(" ", 2)[2]
+    bring_up(filesystem.path, "dash", f"{command_line} rootman.mode=ro")
+
+    given = f"root=UUID={uuid_of(filesystem)}{said} ro rootman.tree=olpc.1 quiet"
+    assert command_line == given
+    assert booted(filesystem.path) == ["olpc.1", "of the loader", "ro"]
+
+
+def test_a_machine_has_a_mode_and_a_tree_may_have_another(make_fs: MakeFs, tmp_path: Path) -> None:
+    """BT-60 BT-41: the mode of the machine stays until another is said."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = device(filesystem)
+    publish(machine, 3, "--args", "quiet rootman.mode=overlay")
+    machine.run("upgrade", machine.release(3))
+    install = ("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
+
+    machine.run(*install, "--mode", "ro")
+    assert "already" in machine.run(*install).out
+    (own, _), _ = boots(filesystem, tmp_path)
+    machine.run("rollback")
+    (of_the_machine, _), _ = boots(filesystem, tmp_path)
+
+    for linux, tree, mode in ((own, "olpc.3", "overlay"), (of_the_machine, "olpc.2", "ro")):
+        bring_up(filesystem.path, "busybox", linux.split(" ", 2)[2])
+        assert booted(filesystem.path) == [tree, "of the loader", mode]
+    assert "is not one of" in machine.refused(*install, "--mode", "sideways", code=2)
+    assert len(machine.run(*install, "--mode", "guard").lines) == 1
+
+
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_grub_boots_a_store(make_fs: MakeFs, tmp_path: Path, kind: Kind) -> None:
     """BT-6 BT-8 BT-14: from the disk, as a power cut after each command would leave it."""
     filesystem = make_fs(kind, size_mib=320 if kind == "xfs" else 64)
     machine = device(filesystem)
-    uuid = subprocess.run(
-        ("blkid", "-p", "-o", "value", "-s", "UUID", filesystem.device),
-        check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
+    uuid = uuid_of(filesystem)
     kernel = "(hd0)/store/{}/boot/vmlinuz-6.1.0-28-amd64"
-    rest = f"root=UUID={uuid} ro rootman.tree={{}} quiet console=ttyS0"
+    rest = f"root=UUID={uuid} rootman.store=/store ro rootman.tree={{}} quiet console=ttyS0"
 
     machine.run("boot", "install-grub", "--grub-dir", filesystem.path / "grub")
     loaded, state = boots(filesystem, tmp_path)
@@ -147,6 +206,29 @@ def test_grub_goes_on_to_a_kernel_that_it_can_read(make_fs: MakeFs, tmp_path: Pa
     loaded, _ = boots(filesystem, tmp_path)
 
     assert "rootman.tree=olpc.1" in loaded[0]
+
+
+def test_before_the_machine_goes_down_all_is_where_grub_finds_it(
+    make_fs: MakeFs, tmp_path: Path
+) -> None:
+    """BT-62: what an upgrade began that was cut off, and what would be in the journal alone."""
+    filesystem = make_fs("ext4", size_mib=64)
+    machine = device(filesystem)
+    (machine.store / ".rootman/staging/building.3").mkdir()
+
+    done = machine.attempt("boot", "finish")
+    (filesystem.path / "grub" / "new").write_text("content")
+    machine.run("boot", "finish")
+
+    copy = tmp_path / "disk"
+    subprocess.run(("cp", "--sparse=always", filesystem.image, copy), check=True)
+    read = subprocess.run(
+        ("grub-fstest", copy, "cat", "(loop0)/grub/new"), check=True, capture_output=True
+    )
+    assert (done.code, done.out) == (0, "olpc.2 boots next\n")
+    assert "an earlier command was interrupted" in done.err
+    assert os.listdir(machine.store / ".rootman/staging") == ["spare.2"]
+    assert read.stdout == b"content"
 
 
 def test_installing_again_changes_nothing(make_fs: MakeFs) -> None:
@@ -255,6 +337,21 @@ def test_a_label_names_the_newest_kernel(tmp_path: Path) -> None:
     )
     assert label.stat().st_mtime_ns == was
     assert label.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("rootfs", [{}, {"rootfs": symlink("/srv")}, {"rootfs": file(b"")}])
+def test_a_tree_in_which_the_store_cannot_be_seen_is_warned_of(
+    tmp_path: Path, rootfs: Tree
+) -> None:
+    """BT-42: it gets its label."""
+    kernels = {path: what for path, what in KERNELS.items() if path != "rootfs"}
+    tree = build(tmp_path / "tree", {**kernels, **rootfs})
+
+    done = Machine(tmp_path).attempt("boot", "label", tree, "--version", 7)
+
+    assert done.code == 0
+    assert f"rootman: boot label: note: {tree} has no directory /rootfs" in done.err
+    assert (tree / "boot" / "rootman.cfg").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from rootman.fsops import RealFs
 from rootman.overview import overview
 from rootman.session import look
 from tests.boot.states import read_block
-from tests.builders import build, file
+from tests.builders import build, directory, file, symlink
 from tests.commands import Machine
 from tests.stores import Listener
 
@@ -51,6 +52,19 @@ def test_an_upgraded_version_is_on_trial_until_it_is_good(machine: Machine) -> N
     assert machine.run("boot", "mark-good", 3).out == "olpc.3 is good\n"
     assert machine.run("boot", "mark-good", 3).out == "olpc.3 is good already\n"
     assert read_block(block(machine)) == BootState()
+
+
+def test_what_boots_is_shown(machine: Machine) -> None:
+    """BT-12."""
+    upgrade(machine, 3)
+
+    lines = machine.run("boot", "status").lines
+
+    assert lines[:3] == [
+        "olpc.3 boots next (current)",
+        "  olpc.3  on trial, attempts left: 3  current",
+        "  olpc.2  good                        previous",
+    ]
 
 
 def test_without_a_boot_state_all_is_as_ever(tmp_on_ext4: Path) -> None:
@@ -156,15 +170,47 @@ def test_choices(machine: Machine) -> None:
 def test_a_tree_that_runs_on_trial_is_warned_of(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BT-12: something has to say that it is good."""
+    """BT-65: something has to say that it is good."""
     upgrade(machine, 3)
-    monkeypatch.setattr("rootman.overview.booted_name", lambda: "olpc.3")
+    monkeypatch.setattr("rootman.boot.attention.booted_name", lambda: "olpc.3")
+    monkeypatch.setattr("rootman.boot.attention.marks_good", lambda root: root == "/")
 
     with look(str(machine.store), RealFs, Listener()) as view:
         (problem,) = overview(view, RealFs)["problems"]
 
-    assert problem.startswith("olpc.3 runs, and nothing has marked it good yet")
-    assert "attempts to boot it left: 3" in problem
+    assert problem == (
+        "olpc.3 runs, and nothing has marked it good yet; attempts to boot it left: 3"
+        " (hint: rootman boot mark-good, once it runs as it should)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "is_told"),
+    [
+        ("", True),
+        ("etc/systemd/system/multi-user.target.wants/other.service", True),
+        ("etc/systemd/system/rootman-health.service", True),
+        ("etc/systemd/system/multi-user.target.wants/rootman-health.service", False),
+        ("usr/lib/systemd/system/a.target.requires/rootman-health.service", False),
+    ],
+)
+def test_a_tree_that_nothing_will_mark_good_is_told_before_it_boots(
+    machine: Machine,
+    link: str,
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    """BT-65: its unit is there, and not enabled."""
+    folders = {str(one): directory() for one in list(PurePath(link).parents)[:-1]}
+    there = {link: symlink("/opt/rootman-health.service")} if link else {}
+    machine.publish(3, {**folders, **there})
+    upgrade(machine, 3)
+
+    problems = machine.document("boot", "status")["problems"]
+
+    assert problems == machine.document("status")["problems"]
+    assert any("olpc.3 is on trial, and nothing will" in one for one in problems) == is_told
+    machine.run("boot", "mark-good", 3)
+    assert machine.document("status")["problems"] == []
 
 
 def test_a_tree_with_another_bundle_is_on_trial(tmp_on_ext4: Path) -> None:

@@ -64,6 +64,13 @@ class Write:
             at += size
 
 
+def count_log(path: Path) -> int:
+    """Return how many writes and flushes are in a log that somebody writes."""
+    with path.open("rb") as file:
+        _, _, entries, _ = _SUPER.unpack(file.read(_SUPER.size))
+    return int(entries)
+
+
 def read_log(path: Path) -> Iterator[Write]:
     """Yield what is in the log; a flush is a write of nothing.
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.planning import plan_bad, plan_good
+from rootman.boot.marking import finish
+from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
-from tests.builders import TIME, build
+from tests.builders import TIME, build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
 from tests.fault.trees import LISTS, V2_LOCAL, V3_MERGED, VERSIONS, tree_with
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootman.fsops import Fs
+    from rootman.names import TreeNumber
+    from rootman.state import StoreState
+    from rootman.steps import Plan
     from tests.fault.faulty import Call
     from tests.numbers import Number
     from tests.stores import Lab
@@ -120,6 +125,15 @@ def _counting(lab: Lab) -> None:
     """Have attempts counted from now on."""
     _two(lab)
     lab.boot_init()
+
+
+def _first_boot(state: StoreState, number: TreeNumber) -> Plan:
+    return plan_first(state, number, "rootman.firstboot=noreboot")
+
+
+def _finish(lab: Lab, fs: Fs) -> None:
+    with lab.session(fs) as opened:
+        finish(opened)
 
 
 def _on_trial(lab: Lab) -> None:
@@ -272,6 +286,25 @@ def _half_fetched(lab: Lab) -> None:
     fs = interposed(lab.make_fs(), KillBefore(lambda call: call.op == "rename", 2))
     assert Forked(lambda: _fetch(lab, fs)).result() is None
     next(path for path in (lab.control / "objects").iterdir() if path.suffix == "").write_bytes(b"")
+
+
+def _half_of_a_file(lab: Lab) -> None:
+    """Have a download cut off in the middle of a large file, of which torn bytes are here."""
+    _two(lab)
+    lab.publish(5, {**VERSIONS[4], "usr/large": file(random.Random(4).randbytes(300_000))})
+
+    def keeps(call: Call) -> bool:
+        return call.op == "write" and call.paths[0].endswith(".zst.part")
+
+    fs = interposed(lab.make_fs(), KillBefore(keeps, 3))  # the first is the manifest
+    assert Forked(lambda: _download_large(lab, fs)).result() is None
+    (kept,) = (lab.control / "objects").glob("*.zst.part")
+    kept.write_bytes(kept.read_bytes()[:-10] + bytes(10))
+
+
+def _download_large(lab: Lab, fs: Fs) -> object:
+    """``rootman upgrade URL --download-only``."""
+    return lab.upgrade_from(Far(str(lab.repo), "far"), 5, fs, Options(download_only=True))
 
 
 # The ends of an upgrade from 2, with 1 before it, to 3.
@@ -442,6 +475,13 @@ SCENARIOS: Final = (
         names("settled"),
     ),
     Scenario(
+        "download, one was cut off in the middle of a file",
+        _half_of_a_file,
+        _download_large,
+        (shape(2, 1, 1, 2),),
+        names("settled"),
+    ),
+    Scenario(
         "bundle add, from far away",
         _without_bundles,
         lambda lab, fs: lab.add("doc", "more", fs=fs, source=Far(str(lab.repo), "far")),
@@ -530,6 +570,20 @@ SCENARIOS: Final = (
         _on_trial,
         lambda lab, fs: lab.mark(plan_bad, 3, fs),
         (shape(3, 2, 2, 3), shape(2, 3, 2, 3)),
+        names("settled"),
+    ),
+    Scenario(
+        "a first boot passes its test",
+        _on_trial,
+        lambda lab, fs: lab.mark(_first_boot, 3, fs),
+        (shape(3, 2, 2, 3),),
+        names("settled", "litter"),
+    ),
+    Scenario(
+        "boot finish",
+        _two,
+        _finish,
+        (shape(2, 1, 1, 2),),
         names("settled"),
     ),
     Scenario(

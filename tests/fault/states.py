@@ -36,7 +36,7 @@ Names = frozenset[Name]
 
 _OBJECT: Final = re.compile(r"[0-9a-f]{64}")
 _OTHERS: Final = re.compile(
-    r"([0-9a-f]{64}(\.zst|-([0-9a-f]{64}|empty)\.pack)?|release\.json|whole)\.part"
+    r"([0-9a-f]{64}(\.zst|-([0-9a-f]{64}|empty)\.pack)?|release\.json|made)\.part"
 )
 """What is on its way into ``objects``, and is not used."""
 

@@ -106,4 +106,4 @@ def test_a_version_that_is_not_here_is_named(machine: Machine) -> None:
 
     line = machine.refused("diff", 1, 2, code=8)
 
-    assert line == "rootman: diff: olpc.2: no such tree (hint: there are: olpc.1)"
+    assert line == "rootman: diff: olpc.2: no such tree (hint: there are olpc.1)"

@@ -178,6 +178,17 @@ def test_a_missing_link_is_a_problem_with_a_way_out(machine: Machine) -> None:
     assert machine.links == {"current": "olpc.1"}
 
 
+def test_a_missing_link_is_a_problem_beside_another_one(machine: Machine) -> None:
+    machine.install({"a": file("1")})
+    (machine.store / "current").unlink()
+    (machine.store / "previous").symlink_to("olpc.9")
+
+    assert machine.document("status")["problems"] == [
+        "previous -> olpc.9 leads to no tree of this store (hint: the next upgrade makes it anew)",
+        "no tree is current (hint: rootman rollback --to 1)",
+    ]
+
+
 def test_a_directory_that_rootman_did_not_make_is_named_and_left_alone(machine: Machine) -> None:
     machine.install({"a": file("1")})
     machine.tree(9).mkdir()

@@ -74,6 +74,16 @@ def test_a_publish_and_a_verify_tell_how_far_they_are(machine: Machine) -> None:
     assert screen(verified)[0] == "verify: read olpc.1"
 
 
+def test_the_making_of_a_pack_is_told(machine: Machine) -> None:
+    build(machine.source(1), TREE)
+    machine.run("publish", machine.source(1), machine.repo, "--version", 1, "--no-packs")
+
+    _, packed = on_a_terminal(machine, "repo", "pack", machine.repo, "--from", "empty")
+
+    assert screen(packed)[0].startswith("repo pack: pack from nothing: compare: ")
+    assert packed.endswith("\r\x1b[K")
+
+
 def test_a_pipe_is_told_nothing_but_notes(machine: Machine) -> None:
     machine.run("init")
     machine.run("publish", build(machine.source(1), TREE), machine.repo, "--version", 1)

@@ -120,7 +120,7 @@ def test_a_version_that_is_not_here_is_named(machine: Machine) -> None:
     assert nothing == (
         "rootman: verify: no tree is current (hint: name a version; rootman status lists them)"
     )
-    assert missing == "rootman: verify: olpc.7: no such tree (hint: there are: none)"
+    assert missing == "rootman: verify: olpc.7: no such tree (hint: there are no trees at all)"
 
 
 def test_repair_brings_a_tree_back_from_the_others(machine: Machine) -> None:

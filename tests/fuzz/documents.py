@@ -176,7 +176,9 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
         state.Seal(
             7, _HASH, 3, 12, 1, 1, parts={"base": _HASH, "more": _HASH}, bundles=("more",)
         ).serialise(),
-        state.Settings("olpc", frozenset({number(3), number("6.1")}), "olpc,xo").serialise(),
+        state.Settings(
+            "olpc", frozenset({number(3), number("6.1")}), "olpc,xo", "passed"
+        ).serialise(),
         b'{"key": [["1", "x", 5], ["2.1", "", 6]], "sizes": {"1": [3, 4], "2.1": [0, 9]}}',
     ],
     "block": [

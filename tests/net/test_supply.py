@@ -6,12 +6,14 @@ import gzip
 import os
 import random
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rootman import upgrade
 from rootman.errors import InvalidInput, NotFound, Unreachable
 from rootman.fsops import RealFs
+from rootman.plan import Download, check_room
 from rootman.repo.export import export
 from rootman.repo.offline import OfflineSource
 from rootman.repo.packs import make_packs
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.loopfs
 
+PIECE = 1 << 16
 _RANDOM = random.Random(5)
 PROGRAM = _RANDOM.randbytes(400_000)
 CHANGED = PROGRAM[:100_000] + b"patched" + PROGRAM[100_000:]
@@ -103,6 +106,60 @@ def test_a_pack_is_all_that_is_asked_for(lab: Lab) -> None:
         assert len(packs_of(server)) == 1
     assert result.fetched == pack_of(lab).stat().st_size < 2_500
     check_upgraded(lab)
+
+
+def test_what_a_pack_will_cost_is_said(lab: Lab) -> None:
+    """HT-11, TR-9: the pack is asked for its size, and nothing of it is kept."""
+    size, before = pack_of(lab).stat().st_size, contents(lab)
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2, options=Options(dry_run=True))
+        assert result.download == Download(packs=size, kept=size)
+        assert objects_of(server) == []
+        machine = Machine(lab.home)
+        found = machine.document("upgrade", server.url, "--insecure", "--dry-run")
+        assert found["download_bytes"] == found["download_pack_bytes"] == size
+        told = machine.run("upgrade", server.url, "--insecure", "--dry-run").lines[-2]
+        assert told == "a pack of 1.2 KiB to download, 891.5 KiB to write"
+    assert contents(lab) == before
+
+
+def test_what_is_here_of_a_pack_costs_nothing(lab: Lab) -> None:
+    """HT-11: a rehearsal counts the rest."""
+    size = pack_of(lab).stat().st_size
+
+    def cut(handler: Scripted, _count: int) -> bool:
+        if handler.path.startswith("/packs/"):
+            data = handler.content()
+            handler.say(200, Content_Length=len(data))
+            handler.send(data[:900])
+            handler.break_off()
+        return handler.path.startswith("/packs/")
+
+    with web_server(lab.repo, cut) as server, pytest.raises(Unreachable):
+        lab.upgrade_from(server.source(), 2)
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2, options=Options(dry_run=True))
+        assert result.download.packs == size - 900
+        assert lab.upgrade_from(server.source(), 2).fetched == size - 900
+
+
+def test_there_is_room_for_the_pack(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S6, HT-11: what is kept of it until the upgrade is done is counted before it is read."""
+    shutil.rmtree(lab.store)
+    lab.init()
+    size = pack_of(lab).with_name("empty.pack").stat().st_size
+    asked: list[Download] = []
+
+    def check(*arguments: Any, **more: Any) -> None:  # noqa: ANN401  passed through
+        asked.append(arguments[3])
+        check_room(*arguments, **more)
+
+    monkeypatch.setattr(upgrade, "check_room", check)
+    with web_server(lab.repo) as server:
+        lab.upgrade_from(server.source(), 2)
+    (download,) = asked
+    assert download == Download(packs=download.packs, kept=download.packs)
+    assert 2 * PIECE < size - PIECE <= download.packs < size  # some is here, with the manifest
 
 
 def test_an_installation_by_a_pack(lab: Lab) -> None:
@@ -232,6 +289,29 @@ def test_a_torn_part_is_begun_anew(lab: Lab) -> None:
     check_upgraded(lab)
 
 
+@pytest.mark.parametrize("at", [300, 900, -40])
+def test_a_part_that_is_torn_in_the_middle(lab: Lab, at: int) -> None:
+    """PK-2, HT-9: it is begun anew once, and what it had made by then is not made again."""
+    kill = KillBefore(KILLS["the tree begun"])
+    with web_server(lab.repo) as server:
+
+        def upgrade() -> None:
+            lab.upgrade_from(server.source(), 2, interposed(lab.make_fs(), kill))
+
+        assert Forked(upgrade).result() is None
+        (kept,) = (lab.control / "objects").glob("*.pack.part")
+        data = kept.read_bytes()
+        kept.write_bytes(data[:at] + bytes(len(data[at:])))
+        made = [one for one in (lab.control / "objects").iterdir() if len(one.name) == 64]
+        made[0].unlink()
+        lab.upgrade_from(server.source(), 2)
+        assert packs_of(server)[-1] == packs_of(server)[0]
+        assert server.ranges[-1] == "-"
+        assert objects_of(server) == []
+    assert not any("pack" in one for one in lab.heard.warnings)
+    check_upgraded(lab)
+
+
 def test_a_server_that_goes_away(lab: Lab) -> None:
     """HT-8: it is said, and the next try goes on."""
 
@@ -255,12 +335,14 @@ def test_a_server_that_goes_away(lab: Lab) -> None:
 
 
 def test_download_now_and_install_later(lab: Lab) -> None:
-    """HT-9: the second needs no server."""
+    """HT-9: the second needs no server, and nor does its rehearsal."""
     machine = Machine(lab.home)
     with web_server(lab.repo) as server:
         machine.run("upgrade", server.url, "--insecure", "--download-only")
         assert objects_of(server) == []
     lab.repo.rename(lab.home / "gone")
+    found = machine.document("upgrade", "--dry-run")
+    assert (found["version"], found["download_bytes"]) == (2, 0)
     machine.run("upgrade")
     check_upgraded(lab)
 
@@ -301,10 +383,33 @@ def test_a_rehearsal_with_a_file(lab: Lab) -> None:
 
 def test_a_file_that_leads_from_another_version(lab: Lab) -> None:
     """OF-4: it is said which way there is none."""
+    lab.publish(3, {**TWO, "etc/third": file("third")})
+    path = exported(lab, 2, version=3)
     before = contents(lab)
     with pytest.raises(NotFound, match="no pack that leads from version 1"):
-        take(lab, exported(lab, None))
+        lab.upgrade_from(OfflineSource(path), 3)
     assert contents(lab) == before
+
+
+def test_a_file_from_empty_upgrades_any_device(lab: Lab) -> None:
+    """OF-4: what the tree has anyway is not written."""
+    path, made = exported(lab, None), list[str]()
+
+    def tap(call: Call) -> None:
+        if call.op == "create" and "/objects/" in call.paths[0]:
+            made.append(os.path.basename(call.paths[0]))
+
+    take(lab, path, Options(dry_run=True))
+    lab.upgrade_from(OfflineSource(path), 2, interposed(lab.make_fs(), tap))
+    assert len(made) == 1 + 6  # the manifest; program, library, doc, moved, two of etc
+    check_upgraded(lab)
+
+
+def test_a_file_from_empty_and_a_tree_that_was_changed(lab: Lab) -> None:
+    """OF-4: it makes that file, too."""
+    (lab.tree(1) / "man/3").write_bytes(b"changed here")
+    take(lab, exported(lab, None))
+    check_upgraded(lab)
 
 
 def test_a_file_and_a_tree_that_was_changed(lab: Lab) -> None:

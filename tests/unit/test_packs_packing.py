@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import random
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from rootman.errors import InvalidInput, SystemFailure
 from rootman.manifest import path_field
 from rootman.packs import differences, packing, revision
-from rootman.packs.format import MEMORY_LIMIT, Role, parse_header
+from rootman.packs.format import MEMORY_LIMIT, Coding, Role, parse_header
 from rootman.packs.packing import pack, wanted
 from rootman.packs.recipe import Method
+from rootman.packs.spool import _compress
 from tests.builders import Tree, char, directory, fifo, file, hardlink, symlink
 from tests.fuzz.model import manifest_of
 from tests.fuzz.trees import versions
@@ -223,12 +228,34 @@ def test_a_damaged_object_is_named(content: bytes, damage: str) -> None:
         shelf.pack(old, new)
 
 
-def test_progress_is_told_file_by_file() -> None:
+def test_progress_is_told_through_all_phases() -> None:
+    """Each begins after the one before, does not go back, and comes to its end."""
     shelf = Shelf()
     old, new = shelf.add(OLD), shelf.add(NEW)
-    heard: list[int] = []
-    task = replace(shelf.task(old, new), on_progress=heard.append)
+    heard: list[tuple[str, int, int]] = []
+    task = replace(shelf.task(old, new), on_progress=lambda *told: heard.append(told))
     files = wanted(task)
 
     assert b"".join(pack(task, files))
-    assert heard == [1, 2, 3]
+
+    phases = [phase for phase, _ in groupby(heard, key=itemgetter(0))]
+    assert phases == ["compare", "compress", "test"]
+    assert heard == sorted(heard, key=lambda one: (phases.index(one[0]), one[1]))
+    last = {phase: (done, total) for phase, done, total in heard}
+    assert last["compare"] == last["test"] == (3, 3)
+    assert last["compress"][0] == last["compress"][1] > 0
+
+
+def test_a_long_block_is_told_in_pieces() -> None:
+    """Compression has a report for less than a second of its work."""
+    data = random.Random(1).randbytes(4_000_000)
+    heard: list[int] = []
+    coding = Coding("lzma2", 1 << 20)
+
+    packed = _compress(Role.LITERAL, coding, data, heard.append)
+
+    assert len(heard) > 10
+    assert heard == sorted(heard)
+    assert heard[-1] == len(data)
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": coding.window}]
+    assert lzma.decompress(packed, lzma.FORMAT_RAW, filters=filters) == data

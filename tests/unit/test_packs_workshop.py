@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import random
 import threading
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,7 +113,7 @@ class _FullDisk:
     def close(self) -> None:
         self.given_up.set()
 
-    def was_left(self, _digest: str) -> bool:
+    def has(self, _digest: str) -> bool:
         return False
 
     def put(self, entry: Entry, content: Iterator[bytes]) -> None:
@@ -136,3 +137,45 @@ def test_who_fails_does_not_wait_for_a_server() -> None:
 
     assert disk.given_up.is_set()
     delivery.close()
+
+
+class _Disk:
+    """A disk on which the bytes of a pack are kept, and objects that look how many there are."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.seen = list[int]()
+
+    def open_part(self, _name: str) -> None:
+        return None
+
+    def begin(self, _name: str) -> int:
+        return os.open(os.devnull, os.O_WRONLY)
+
+    def write(self, _fd: int, data: bytes) -> None:
+        self.kept += len(data)
+
+    def has(self, _digest: str) -> bool:
+        return False
+
+    def put(self, _entry: Entry, content: Iterator[bytes]) -> None:
+        for _ in content:
+            self.seen.append(self.kept)
+
+
+def test_what_is_kept_of_a_pack_does_not_wait_in_memory() -> None:
+    """PK-12, HT-9: also in the middle of a file that is larger than all that may wait."""
+    shelf = Shelf()
+    tree = {".": directory(), "big": file(random.Random(2).randbytes(12 << 20))}
+    pack = shelf.pack("", shelf.add(tree))
+    disk: Any = _Disk()
+    new, source = digest_of(manifest_of(tree)), io.BytesIO(pack)
+    delivery = Delivery(disk, disk, "", new, lambda _: source, limit=1 << 30, keep=True)
+    delivery.manifest(iter([b"#mtree\n"]), len(manifest_of(tree)), lambda _: None)
+
+    delivery.files(known_lines([manifest_of(tree)]), None, lambda _: None)
+    delivery.close()
+
+    assert disk.kept == len(pack)
+    assert max(after - before for before, after in pairwise(disk.seen)) < 6 << 20
+    assert disk.seen[-1] > 6 << 20

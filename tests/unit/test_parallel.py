@@ -145,3 +145,20 @@ def test_workers_end_when_the_caller_is_killed() -> None:
         pids = set(pipe.read().split())  # ends when the last worker has
 
     assert pids
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_waits_is_called(workers: int) -> None:
+    """A job that ends when its caller has been heard of is in a process of its own."""
+    reader, writer = os.pipe()
+
+    def work(_: int) -> bytes:
+        return os.read(reader, 1)
+
+    def answer() -> None:
+        os.write(writer, b"x")
+
+    found = ordered_map(work, iter(range(2)), workers, keep=frozenset({reader}), on_wait=answer)
+    assert list(found) == [b"x", b"x"]
+    os.close(reader)
+    os.close(writer)

@@ -15,6 +15,8 @@ from rootman.delta import Needs
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
 from rootman.names import StageKind, StageName, TreeNumber, parse_stage_name
 from rootman.plan import (
+    NO_DOWNLOAD,
+    Download,
     Room,
     Seed,
     check_release,
@@ -670,12 +672,19 @@ def test_a_release_is_refused(
 
 
 def room(
-    needs: Needs, seed: str, free: Room, directories: int = 0, local: Sequence[int] = ()
+    needs: Needs,
+    seed: str,
+    free: Room,
+    directories: int = 0,
+    download: Download = NO_DOWNLOAD,
+    *,
+    local: Sequence[int] = (),
 ) -> None:
     check_room(
         needs,
         Seed(seed, N7),  # type: ignore[arg-type]
         free,
+        download,
         directories=directories,
         manifest_size=1_000_000,
         local=local,
@@ -695,6 +704,24 @@ def test_there_is_room(seed: str) -> None:
     """S6."""
     room(NEEDS, seed, ROOM, directories=1_000)
     room(NEEDS, seed, replace(ROOM, free_inodes=None), directories=1_000)
+
+
+@pytest.mark.parametrize(
+    ("download", "wanted"),
+    [
+        (NO_DOWNLOAD, 50 << 20),
+        (Download(packs=9 << 20, apart=9 << 20), 50 << 20),  # what comes is not what is kept
+        (Download(kept=20 << 20), 70 << 20),
+        (Download(kept=20 << 20, here=30 << 20), 40 << 20),
+        (Download(here=90 << 20), 0),
+    ],
+)
+def test_room_for_what_comes(download: Download, wanted: int) -> None:
+    """S6, HT-11: what is kept while it comes takes room, and what is here takes none again."""
+    needs, free = Needs(fetch_bytes=50 << 20), wanted + 500_000
+    room(needs, "spare", Room(free, None), download=download)
+    with pytest.raises(NoSpace):
+        room(needs, "spare", Room(free - 1, None), download=download)
 
 
 @pytest.mark.parametrize(

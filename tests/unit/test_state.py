@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from rootman.boot.first import TRIALS
 from rootman.errors import InvalidInput
 from rootman.names import MAX_VERSION, TreeNumber
 from rootman.state import Seal, Settings, StoreState, Tree, parse_seal, parse_settings
@@ -43,6 +44,7 @@ SETTINGS_OF_ALL_KINDS = st.builds(
     os_name=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
     pinned=st.frozensets(NUMBERS, max_size=5),
     compatible=st.text(max_size=20),
+    first_boot=st.sampled_from(TRIALS),
 )
 
 
@@ -70,6 +72,9 @@ def test_the_files_are_as_specified() -> None:
         b'{"compatible": "olpc,xo-1.75", "format": 1, "name": "olpc",'
         b' "pinned": ["3", "6.9", "6.10"]}\n'
     )
+    assert Settings("olpc", first_boot="passed").serialise() == (
+        b'{"compatible": "", "first_boot": "passed", "format": 1, "name": "olpc", "pinned": []}\n'
+    )
 
 
 def document(of: Seal | Settings, **changes: object) -> bytes:
@@ -96,6 +101,7 @@ WRONG_SETTINGS: list[dict[str, Any]] = [
     {"pinned": ["3", None]}, {"pinned": ["03"]}, {"pinned": ["3.0"]}, {"pinned": ["olpc.3"]},
     {"pinned": [[3, 1]]}, {"pinned": [True]}, {"pinned": {"3": 1}},
     {"compatible": ...}, {"compatible": None}, {"compatible": ["x"]},
+    {"first_boot": None}, {"first_boot": "due"}, {"first_boot": ["passed"]}, {"first_boot": 1},
 ]  # fmt: skip
 WRONG_FORMATS: list[Any] = [2, 0, -1, "1", 1.0, True, None, [1], ...]
 GARBAGE = [

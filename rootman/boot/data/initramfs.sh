@@ -32,7 +32,11 @@ rootman_options() {
         rootman.tree=*) rootman_asked=${rootman_word#*=} ;;
         rootman.version=*) rootman_version=${rootman_word#*=} ;;
         rootman.mode=*) rootman_mode=${rootman_word#*=} ;;
-        rootman.store=*) rootman_folder=/${rootman_word#*=} ;;
+        rootman.store=*)
+            rootman_folder=${rootman_word#*=}
+            rootman_folder=/${rootman_folder#/}
+            rootman_folder=${rootman_folder%/}
+            ;;
         rootman.step) rootman_step=1 ;;
         rootman.debug) rootman_debug=1 ;;
         esac

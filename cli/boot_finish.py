@@ -1,0 +1,31 @@
+"""``rootman boot finish``."""
+
+from __future__ import annotations
+
+import click
+
+from cli.options import changing
+from cli.render import emit
+
+
+@click.command
+@click.pass_obj
+def command(rootfs: str) -> None:
+    """Finish what was begun, before this machine goes down.
+
+    An upgrade that ended with the session it was started in is finished or undone now, so
+    that the next boot takes what it would have led to; and what was written last comes to
+    its place on the disk, where a loader finds it. The unit rootman-shutdown.service does
+    this at every shutdown; under another init, call it after all services have ended.
+
+    \b
+      rootman boot finish
+      systemctl enable rootman-shutdown.service
+
+    Exit codes: rootman --help lists them.
+    """
+    from rootman.boot.marking import finish
+
+    with changing(rootfs, "boot finish") as opened:
+        result = finish(opened)
+    emit((f"{result.next or 'no tree'} boots next",))

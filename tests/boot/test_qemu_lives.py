@@ -1,0 +1,87 @@
+"""Real boots of versions that work, in each mode: SeaBIOS, GRUB, Debian's kernel and initramfs.
+
+The life below an overlay, which is recorded, is in ``test_qemu_cuts``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.boot.lives import boots, is_on_trial, prepare, upgrade
+from tests.boot.qemu import Machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.qemu, pytest.mark.debian, pytest.mark.loopfs]
+
+
+def test_a_life_read_only(system: Path, disk: Path) -> None:
+    """BT-40 BT-42: nothing in the tree can be changed, and all that a system needs is there."""
+    prepare(system, disk, "ro")
+    with Machine(disk) as machine:
+        boots(machine, 1, "ro")
+        for place in ("/dev/null", "/proc/self", "/sys/block", "/run/rootman", "/rootfs/current"):
+            machine.run(f"test -e {place}")
+        assert machine.try_run("touch /etc/mine")[0] != 0
+        upgrade(machine)
+        machine.reboot()
+        boots(machine, 2, "ro")
+        is_on_trial(machine)
+        machine.run("rootman boot mark-good")
+        machine.run("rootman rollback")
+        machine.reboot()
+        boots(machine, 1, "ro")
+        assert machine.boots == 3
+
+
+def test_a_life_as_it_is(system: Path, disk: Path) -> None:
+    """BT-42: where the mode is rw, that is said; what is new in one version is not in another."""
+    prepare(system, disk, "rw")
+    with Machine(disk) as machine:
+        boots(machine, 1, "rw")
+        assert "rootman: rw: a change of a file" in machine.said
+        machine.run("touch /etc/mine && test -e /rootfs/olpc.1/etc/mine")
+        upgrade(machine)
+        machine.reboot()
+        boots(machine, 2, "rw")
+        is_on_trial(machine)
+        machine.run("rootman boot mark-good")
+        machine.run("rootman rollback")
+        machine.reboot()
+        boots(machine, 1, "rw")
+        assert machine.boots == 3
+
+
+def test_a_life_guarded(system: Path, disk: Path) -> None:
+    """BT-42 BT-44: each changes alone; systemd ends, and the guard answers to the end of it."""
+    prepare(system, disk, "guard")
+    with Machine(disk) as machine:
+        boots(machine, 1, "guard")
+        machine.run("chmod 600 /etc/group && echo mine >>/etc/passwd")
+        upgrade(machine)
+        machine.reboot()
+        boots(machine, 2, "guard")
+        is_on_trial(machine)
+        machine.run("chmod 640 /etc/group")
+        modes = machine.run("stat -c %a /etc/group /rootfs/olpc.1/etc/group")
+        assert modes == "640\n600\n"
+        daemon = machine.run("tr '\\0' ' ' </proc/$(busybox pidof rootman)/cmdline; echo")
+        assert daemon.startswith("@")
+        assert "--storage-daemon" in daemon
+        assert "/run/rootman/tree/" not in machine.run("cat /proc/mounts")
+        machine.become_systemd()
+        assert "olpc.2  good" in machine.run("rootman boot status")
+        machine.run("rootman rollback")
+        machine.run("dmesg -n 7")
+        machine.type("systemctl reboot")
+        machine.wait("EXT4-fs .*re-mounted")
+        machine.wait("reboot: Restarting system")
+        assert "Failed to execute" not in machine.said
+        assert "Kernel panic" not in machine.said
+        boots(machine, 1, "guard")
+        machine.run("grep mine /etc/passwd")
+        assert "mine" not in machine.run("cat /rootfs/olpc.2/etc/passwd")
+        assert machine.boots == 3
