@@ -10,7 +10,7 @@ from cli.options import NUMBER, as_json, looking
 from cli.render import compact_json, difference, emit, path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootman.difference import PathDifference
     from rootman.names import TreeNumber
@@ -52,22 +52,36 @@ def command(rootfs: str, old: TreeNumber, new: TreeNumber, as_json: bool) -> Non
             two.manifest() as theirs,
         ):
             found = path_differences(compare(ours, theirs))
-            emit(_document(before, after, found) if as_json else _lines(found))
+            emit(written(before, after, found) if as_json else listed(found))
 
 
 _LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
 
 
-def _lines(found: Iterable[PathDifference]) -> Iterator[str]:
+def listed(found: Iterable[PathDifference]) -> Iterator[str]:
+    """Yield a line for each difference, and one that sums up."""
     counts = dict.fromkeys(_LETTERS, 0)
     for one in found:
         counts[one.kind] += 1
-        what = f" ({', '.join(map(str, one.what))})" if one.what else ""
-        yield f"{_LETTERS[one.kind]} {path(one.path)}{what}"
+        yield listed_path(one)
     yield ", ".join(f"{number} {kind}" for kind, number in counts.items())
 
 
-def _document(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:
+def listed_path(one: PathDifference) -> str:
+    """Return the line for one difference."""
+    what = f" ({', '.join(map(str, one.what))})" if one.what else ""
+    return f"{_LETTERS[one.kind]} {path(one.path)}{what}"
+
+
+def left_behind(name: str, found: Sequence[PathDifference]) -> list[str]:
+    """Return the configuration that was changed in the tree ``name`` and nowhere else."""
+    if not found:
+        return []
+    title = f"configuration that was changed in {name} and stays there:"
+    return [title, *(f"  {listed_path(one)}" for one in found)]
+
+
+def written(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:
     """Yield the document piece by piece: it may have as many differences as there are paths."""
     counts = dict.fromkeys(_LETTERS, 0)
     yield (

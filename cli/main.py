@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "health": "Say whether this machine works, by its checks.",
     "status": "Show the versions of a store.",
     "diff": "Show what differs between two versions.",
+    "config-diff": "Show what was changed in the configuration of a version.",
     "verify": "Compare a version with what was installed.",
     "repair": "Bring a version back to what was installed.",
     "mount": "Mount a version so that it can be changed.",

@@ -28,8 +28,9 @@ def command(rootfs: str, number: TreeNumber | None, source: str | None, as_json:
 
     Version N, current by default, is verified; every path that differs is replaced
     by a new file, and the whole is verified again. Local changes to the tree are
-    undone, too. Content comes from the other versions of the store where they have
-    it, else from the repository REPO. A file that is there is never written into:
+    undone, too, but for those of configuration (rootman config-diff). Content comes
+    from the other versions of the store where they have it, else from the repository
+    REPO. A file that is there is never written into:
     programs that use it keep it, and other versions stay what they are.
 
     \b
@@ -49,7 +50,7 @@ def command(rootfs: str, number: TreeNumber | None, source: str | None, as_json:
         repaired = [
             {**difference(one.difference), "damaged": one.damaged} for one in found.repaired
         ]
-        emit_json({**document(found), "repaired": repaired})
+        emit_json({**document(found), "repaired": repaired, "local": found.local})
     else:
         emit(f"was {finding(one)}" for one in found.repaired)
         mended = len(found.repaired) - len(found.findings)

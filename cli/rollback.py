@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.diff import left_behind
 from cli.options import NUMBER, as_json, changing, restarting
-from cli.render import emit, emit_json, numbered
+from cli.render import difference, emit, emit_json, numbered
 from cli.restarting import Again
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def command(
 
     `current` and `previous` change places, by one rename, so a second rollback
     returns to the start. With --to, any version of the store becomes current, and
-    the one that was is previous. No tree is changed or deleted.
+    the one that was is previous. No tree is changed or deleted. Configuration that was
+    changed in the version that is left, and is not in the other, is listed.
 
     With --reboot or --kexec the machine boots it at once (rootman upgrade --help).
 
@@ -60,6 +62,7 @@ def _document(result: RollbackResult) -> dict[str, object]:
         **numbered("current", result.os_name, result.current),
         **numbered("previous", result.os_name, result.previous),
         "seconds": round(result.seconds, 3),
+        "left_behind": [difference(one) for one in result.left],
     }
 
 
@@ -68,5 +71,6 @@ def _lines(result: RollbackResult) -> list[str]:
     before = "nothing" if result.was is None else f"{name}.{result.was}"
     lines = [f"{before} -> {name}.{result.current}: current in {result.seconds:.2f} s"]
     if result.previous is not None:
+        lines += left_behind(f"{name}.{result.previous}", result.left)
         lines.append(f"to return to {name}.{result.previous}: rootman rollback")
     return lines

@@ -49,7 +49,9 @@ def command(
     The new version is built beside the others, of what does not change by links,
     and becomes current by one rename; what was current is previous then. The
     running system is not touched: it runs from its own tree until the next boot.
-    It has the bundles that were chosen before (rootman bundle).
+    It has the bundles that were chosen before (rootman bundle), and what was changed in
+    the configuration that the release names; conflicts are listed, and keep what is here
+    (rootman config-diff).
     On an empty store this installs the first version. A store that was given a root
     of trust (rootman trust) takes only what is signed; others take no URL. Where the
     boot loader counts attempts (rootman boot), the new version is on trial first.

@@ -36,7 +36,9 @@ def lines(examination: Examination) -> Iterator[str]:
     damaged = sum(one.damaged for one in examination.findings)
     counts = f": {count(damaged, 'path')} damaged, {total - damaged} modified" if total else ""
     hint = f" (to undo that: rootman repair {examination.number})" if total else ""
-    yield f"{examination.name} is {examination.verdict}{counts}{hint}"
+    kept = examination.local
+    local = f" but for {count(kept, 'change')} of configuration, which stay" if kept else ""
+    yield f"{examination.name} is {examination.verdict}{local}{counts}{hint}"
 
 
 def document(examination: Examination) -> dict[str, object]:

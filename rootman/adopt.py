@@ -20,7 +20,8 @@ from rootman.scanner import scan_tree
 from rootman.smallfiles import write_file
 from rootman.store import STATE_DIRS, STATE_FILE, scan
 from rootman.survey import differences
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 from rootman.wanted import Delta, pack_manifest
 
 if TYPE_CHECKING:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rootman.delta import wants_content
 from rootman.entries import make_plain, open_quietly, set_metadata
 from rootman.manifest import ROOT, field_path, parse_line
+from rootman.merge.defaults import link_default
 from rootman.removal import remove_tree
 from rootman.seal import is_shared
 from rootman.survey import GONE, TYPES
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rootman.comparison import Change
     from rootman.fsops import Fs
     from rootman.manifest import Entry
+    from rootman.seal import SealRecord
 
 
 # What open_dir says of a directory that went, or gave way to a file or a symlink.
@@ -179,23 +182,31 @@ class Applier:
 class LinkedContent:
     """Content for a tree that is to be a clone: links into a complete tree.
 
-    That may be in use: only what has one of the ``inodes`` it was sealed with is linked.
+    That may be in use: only what has one of the inodes it was sealed with is linked, which
+    stand in its ``record``; what has given way to local configuration is there, too.
     """
 
-    def __init__(self, fs: Fs, source_fd: int, inodes: array[int]) -> None:
+    def __init__(self, fs: Fs, source_fd: int, record: SealRecord) -> None:
         self._fs = fs
         self._source = TreeDirs(source_fd)
-        self._inodes = inodes
+        self._record_fd = record.dir_fd
+        self._inodes = record.inodes()
 
     def place(
         self, entry: Entry, name: bytes, *, dir_fd: int, index: int, present: int | None
     ) -> bool:
-        """Link what stands at the same path, if it is what was sealed there.
+        """Link what stands at the same path, if it is what was sealed there, or was kept.
 
         Raises:
             OSError: the system refused.
         """
         del present
+        inode = self._inodes[index]
+        return self._link(entry, name, dir_fd, inode) or link_default(
+            self._fs, self._record_fd, inode, name, dir_fd=dir_fd
+        )
+
+    def _link(self, entry: Entry, name: bytes, dir_fd: int, inode: int) -> bool:
         parent, source_name = split(entry.path)
         try:
             source_fd = self._source.fd(parent)
@@ -209,7 +220,7 @@ class LinkedContent:
             why_not_linked(error, source_name, source_fd)
             return False
         # The name may have come to lead to another file just now (ST-20).
-        if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino == self._inodes[index]:
+        if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino == inode:
             return True
         self._fs.unlink(name, dir_fd=dir_fd)
         return False

@@ -16,8 +16,10 @@ from rootman.edits import compose
 from rootman.entries import make_file
 from rootman.fsops import opened
 from rootman.manifest import ROOT, field_path
+from rootman.merge.accounts import ACCOUNT_FILES
+from rootman.merge.defaults import keep_defaults
 from rootman.names import StageKind, StageName
-from rootman.seal import pack_digests, pack_edits, pack_inodes, pack_stamps
+from rootman.seal import SealRecord, pack_digests, pack_edits, pack_inodes, pack_stamps
 from rootman.state import Seal
 from rootman.store import (
     DIGESTS_FILE,
@@ -40,10 +42,11 @@ if TYPE_CHECKING:
     from rootman.apply import Content
     from rootman.comparison import Change
     from rootman.fsops import Fs
+    from rootman.merge.configuration import ConfigMerge
+    from rootman.merge.planning import MergePlan
     from rootman.names import TreeNumber
     from rootman.provision import Provision
     from rootman.report import Reporter
-    from rootman.seal import SealRecord
     from rootman.store import Store
     from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
@@ -59,13 +62,17 @@ _MOST_EDITS: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class SeedTree:
-    """A tree that another is made from: its seal record, open, its root, and its quick check."""
+    """A tree that another is made from: its seal record, open, its root, and its quick check.
+
+    ``kept`` are the inodes of paths that gave way to local configuration, by path fields.
+    """
 
     record: SealRecord
     root_fd: int
     entries: int
     digests: dict[str, bytes]
     check: Check
+    kept: dict[bytes, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -75,8 +82,9 @@ class Building:
     ``size`` is the content of the wanted tree in bytes, ``release`` the document to
     keep beside its record; ``content`` makes files, ``supply`` has what
     must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
-    seal, ``others`` the manifests of the parts but for base. Methods raise ``OSError``, and
-    ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
+    seal, ``others`` the manifests of the parts but for base. ``merge`` has the local changes
+    of configuration, ``carried`` is what was carried over in the end. Methods raise
+    ``OSError``, and ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
     """
 
     store: Store
@@ -94,6 +102,8 @@ class Building:
     parts: Mapping[str, str]
     bundles: tuple[str, ...] = ()
     others: tuple[CompressedManifest, ...] = ()
+    merge: ConfigMerge | None = None
+    carried: MergePlan | None = None
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
     _stamps: dict[str, int] = field(default_factory=dict)
@@ -143,6 +153,7 @@ class Building:
                 entries=seed.entries,
                 moments=seed.check.moments,
                 skip=self.delta.drifted,
+                kept=seed.kept,
                 forks=self.forks,
             )
             self._stamps = stamps_of(target, seed.check.stamps.keys() - cloned.mixed)
@@ -197,6 +208,37 @@ class Building:
                 make_file(self.fs, part.compressed(), part_file(part.digest).encode(), dir_fd=fd)
             for name, data in files.items():
                 make_file(self.fs, iter([data]), name.encode(), dir_fd=fd)
+            self._keep_defaults(fd)
+
+    def _keep_defaults(self, record_fd: int) -> None:
+        """Keep what a merge by content may need, whatever becomes of it in the tree (ST-22)."""
+        paths = [*sorted(ACCOUNT_FILES), *(self.merge.bases() if self.merge is not None else ())]
+        with self._below(STAGE_ROOT) as root:
+            keep_defaults(self.fs, paths, root_fd=root, record_fd=record_fd)
+
+    def merge_configuration(self) -> None:
+        """Carry over the local changes of configuration; the record stays that of the release.
+
+        Directories that change have no stamp any more: it may be of the same tick of the clock.
+        """
+        if self.merge is None:
+            return
+        with (
+            opened(self.stage, dir_fd=self.store.staging) as stage,
+            self._below(STAGE_ROOT) as root,
+            self._below(STAGE_SEAL) as record_fd,
+        ):
+            self.carried, touched = self.merge.carry(self.fs, stage, root, record_fd)
+            if not touched:
+                return
+            record = SealRecord(record_fd, self.stage)
+            digests = record.digests()
+            stamps = record.stamps(digests)
+            for path in touched:
+                stamps.pop(os.fsdecode(path or ROOT), None)
+            self.fs.unlink(STAMPS_FILE, dir_fd=record_fd)
+            data = pack_stamps(stamps, digests)
+            make_file(self.fs, iter([data]), STAMPS_FILE.encode(), dir_fd=record_fd)
 
     def _edits(self) -> list[Change] | None:
         """Return the edits of the manifest that the seed keeps to the wanted one, if few."""

@@ -26,9 +26,11 @@ from rootman.comparison import known_lines
 from rootman.delta import Drift
 from rootman.entries import make_plain, set_metadata
 from rootman.manifest import HARDLINK, ROOT, decode, field_path, line_path, parse_line
+from rootman.merge.defaults import link_default
 from rootman.seal import UNKNOWN, is_shared
 from rootman.survey import GONE, Check
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _DIR: Final = b" type=dir "
 _ROOT_PATH: Final = os.fsdecode(ROOT)
 _NOWHERE: Final = -1
+_NOTHING: Final[Mapping[bytes, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class _Worker:
     source: TreeDirs
     target: TreeDirs
     skip: Collection[bytes]
+    kept: Mapping[bytes, int]
+    record_fd: int
     moments: Mapping[str, int]
     directories: list[bytes] = field(default_factory=list)
     left_out: list[Drift] = field(default_factory=list)
@@ -80,6 +85,7 @@ class _Worker:
             end = line.index(b" ")
             if skip and line[:end] in skip:
                 self._skip(line, end)
+                here = None
                 continue
             if line.startswith(_DIR, end):
                 self.directories.append(line)
@@ -114,6 +120,9 @@ class _Worker:
         if line.startswith(_DIR, end):
             # Its moment is not compared, so nothing is known of what is in it.
             self.doubtful.add(os.fsdecode(field_path(line[:end])))
+        elif (inode := self.kept.get(line[:end])) is not None:
+            parent, name = split(field_path(line[:end]))
+            link_default(self.fs, self.record_fd, inode, name, dir_fd=self._parent(parent))
 
     def _leave_out(self, index: int, line: bytes, parent: bytes, why: str) -> None:
         self.left_out.append(Drift(line_path(line), line, (why,), index))
@@ -179,12 +188,14 @@ def clone_tree(
     entries: int,
     moments: Mapping[str, int],
     skip: Collection[bytes] = (),
+    kept: Mapping[bytes, int] = _NOTHING,
     forks: int = workers.DEFAULT,
 ) -> Cloned:
     """Fill the empty directory ``target_fd`` with hardlinks to the tree ``source_fd``.
 
     ``entries`` is the number of lines of the manifest; ``moments`` and ``skip``, the path
-    fields to leave out, are those of the check of the source.
+    fields to leave out, are those of the check of the source; ``kept`` are the inodes of
+    what is not in the source any more, but in its record, by path fields.
 
     Raises:
         OSError: the system refused; the target is then incomplete.
@@ -198,7 +209,7 @@ def clone_tree(
             TreeDirs(source_fd) as source,
             TreeDirs(target_fd) as target,
         ):
-            worker = _Worker(fs, source, target, skip, moments)
+            worker = _Worker(fs, source, target, {*skip, *kept}, kept, record.dir_fd, moments)
             with record.manifest() as stream:
                 worker.make(enumerate(known_lines(stream, start, stop), start))
             everybody()

@@ -236,6 +236,33 @@ def known_lines(
         index += count
 
 
+def lines_within(stream: Iterable[bytes], fields: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield number and line of what is at the path ``fields`` of a known manifest, or below them.
+
+    The rest is passed over in blocks.
+    """
+    ranges = sorted((field, field + b"/", field + b"0") for field in fields)
+    index, rest = -1, b""  # the header is no entry
+    for chunk in stream:
+        data = rest + chunk
+        cut = data.rfind(b"\n") + 1
+        block, rest = data[:cut], data[cut:]
+        if not block:
+            continue
+        if line_path(block[block.rfind(b"\n", 0, -1) + 1 :]) < ranges[0][0]:
+            index += block.count(b"\n")
+            continue
+        for number, line in enumerate(block.splitlines(keepends=True), index):
+            field = line_path(line)
+            while field >= ranges[0][2]:
+                ranges.pop(0)
+                if not ranges:
+                    return
+            if field == ranges[0][0] or field.startswith(ranges[0][1]):
+                yield number, line
+        index += block.count(b"\n")
+
+
 def select(stream: Iterable[bytes], fields: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield (field, line) for those of the sorted path ``fields`` that the manifest has.
 

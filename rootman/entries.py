@@ -11,7 +11,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from rootman.xattrs import OF_THE_KERNEL, read_xattrs
+from rootman.manifest import OF_THE_KERNEL
+from rootman.xattrs import read_xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

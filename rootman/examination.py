@@ -41,13 +41,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What there is to say of a tree. ``repaired`` are the findings that there were before."""
+    """What there is to say of a tree.
+
+    ``repaired`` are the findings that there were before, ``local`` counts the changes of
+    configuration that a repair leaves alone.
+    """
 
     number: TreeNumber
     name: str
     verdict: Verdict
     findings: tuple[Finding, ...]
     repaired: tuple[Finding, ...] = ()
+    local: int = 0
 
 
 def examine(
@@ -102,6 +107,7 @@ def mend(opened: Session, number: TreeNumber | None, origin: Origin | None) -> E
         verdict(result.left),
         _findings(result.left),
         _findings(result.repaired),
+        result.local,
     )
 
 

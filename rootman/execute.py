@@ -31,6 +31,7 @@ from rootman.steps import (
     Fetch,
     KeepKernel,
     KeepRelease,
+    Merge,
     PointCurrent,
     PointPrevious,
     Publish,
@@ -137,6 +138,9 @@ class Executor:
 
     def _record(self, _: Record) -> None:
         self._built().record()
+
+    def _merge(self, _: Merge) -> None:
+        self._built().merge_configuration()
 
     def _seal_tree(self, step: SealTree) -> None:
         """Make durable, then name (S1): the record first, so that a name never lacks one."""
@@ -250,6 +254,7 @@ _METHODS: Final = {
     StartEmpty: "_start_empty",
     Apply: "_apply",
     Record: "_record",
+    Merge: "_merge",
     SealTree: "_seal_tree",
     PointPrevious: "_point_previous",
     PointCurrent: "_point_current",

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from rootman import workers
 from rootman.errors import RootmanError
 from rootman.manifest import field_path
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

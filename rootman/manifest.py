@@ -61,6 +61,10 @@ _SHOWN: Final = 300  # bytes of a field or line in a message
 HARDLINK: Final = re.compile(rb" nlink=[0-9]+ inode=([0-9]+) ")
 
 
+# The kernel or its policy writes these by itself; a tree without them may keep them.
+OF_THE_KERNEL: Final = frozenset({b"security.selinux", b"security.ima", b"security.evm"})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a tree, as its manifest has it.

@@ -23,6 +23,7 @@ from rootman.steps import (
     Fetch,
     KeepKernel,
     KeepRelease,
+    Merge,
     Plan,
     Publish,
     Record,
@@ -48,7 +49,7 @@ from rootman.switching import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from rootman.choice import Choice
     from rootman.delta import Needs
@@ -324,20 +325,23 @@ def check_room(
     *,
     directories: int,
     manifest_size: int,
+    local: Sequence[int] = (),
 ) -> None:
     """Refuse an upgrade for which bytes or inodes would not suffice.
 
     ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
     bytes: the record of a tree takes less than half of that. What is here of the
-    ``download`` takes no room again (HT-11).
+    ``download`` takes no room again (HT-11). ``local`` has the size of each entry of
+    configuration that was changed here.
 
     Raises:
         NoSpace: it says how much is missing.
     """
     made = directories if seed.kind == "tree" else 0
     content = needs.fetch_bytes + download.kept - download.here
-    size = max(content, 0) + (needs.new_inodes + made) * _BLOCK + manifest_size // 2
-    inodes = needs.new_inodes + made + 16
+    made_inodes = needs.new_inodes + made + len(local)
+    size = max(content, 0) + sum(local) + made_inodes * _BLOCK + manifest_size // 2
+    inodes = made_inodes + 16
     hint = "rootman prune"
     if size > room.free_bytes:
         raise NoSpace(
@@ -347,8 +351,18 @@ def check_room(
         raise NoSpace(f"this needs {inodes} inodes and {room.free_inodes} are free", hint=hint)
 
 
-def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs) -> Plan:
-    """Return the steps from the seed to the new current tree, without the spare's."""
+def plan_upgrade(
+    state: StoreState,
+    number: TreeNumber,
+    seed: Seed,
+    needs: Needs,
+    *,
+    merged_from: TreeNumber | None = None,
+) -> Plan:
+    """Return the steps from the seed to the new current tree, without the spare's.
+
+    ``merged_from`` is the tree whose local changes of configuration are carried over.
+    """
     start: Step = StartEmpty(number)
     if seed.kind == "spare":
         start = TakeSpare(seed.number, number)
@@ -360,6 +374,7 @@ def plan_upgrade(state: StoreState, number: TreeNumber, seed: Seed, needs: Needs
         start,
         Apply(number, changes),
         Record(number),
+        *((Merge(merged_from, number),) if merged_from is not None else ()),
         *_keep_kernel(state, number),
         SealTree(number),
         *then_menu(state, plan_trial(state, number)),

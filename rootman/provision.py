@@ -25,7 +25,8 @@ from rootman.plan import Download
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 from rootman.wanted import CompressedManifest
 from rootman.whole import Part, Whole, put_together
 

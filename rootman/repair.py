@@ -21,6 +21,7 @@ from rootman.entries import make_file, make_plain, open_quietly, set_metadata
 from rootman.execute import explained
 from rootman.fsops import open_dir
 from rootman.manifest import ROOT, Entry, field_path, line_path, parse_line, path_field
+from rootman.merge.local import sealed_config
 from rootman.names import StageKind, StageName
 from rootman.objects import copy_verified
 from rootman.removal import remove_tree
@@ -28,13 +29,15 @@ from rootman.retirement import distrust_spares, drop_stage
 from rootman.seal import is_shared, pack_digests, pack_inodes
 from rootman.store import DIGESTS_FILE, INODES_FILE, scan
 from rootman.survey import digests_of, whole_groups
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
 from rootman.usage import unguarded
 from rootman.verify import open_tree, verify_tree
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rootman.merge.paths import ConfigPaths
     from rootman.objects import Objects
     from rootman.seal import SealRecord
     from rootman.session import Session
@@ -46,14 +49,18 @@ _DIGEST: Final = b" sha256digest="
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """What a repair did: the differences there were, and those that are left."""
+    """What a repair did: the differences there were, and those that are left.
+
+    ``local`` counts the paths of configuration that were changed here, and stay so.
+    """
 
     repaired: Sequence[Difference]
     left: Sequence[Difference]
+    local: int = 0
 
 
 def repair_tree(opened: Session, tree: Tree, objects: Objects) -> RepairResult:
-    """Bring ``tree`` back to its manifest, then verify it again.
+    """Bring ``tree`` back to its manifest, but for local configuration; then verify it again.
 
     Content comes from the sealed content of any tree of the store, verified on the
     way, else from ``objects``.
@@ -65,14 +72,26 @@ def repair_tree(opened: Session, tree: Tree, objects: Objects) -> RepairResult:
     """
     store = opened.store
     with explained(f"repair {tree.name}"), unguarded(store.path, tree.name):
-        found = verify_tree(store, tree)
-        if not found:
-            return RepairResult((), ())
         with ExitStack() as stack:
             root, record = stack.enter_context(open_tree(store, tree))
+            config = sealed_config(record)
+            found, local = _without_local(verify_tree(store, tree), config)
+            if not found:
+                return RepairResult((), (), local)
             sources = _Sources(opened, stack)
-            _Repair(opened, tree, root, record, sources=sources, objects=objects).run(found)
-        return RepairResult(found, verify_tree(store, tree))
+            repair = _Repair(
+                opened, tree, root, record, sources=sources, objects=objects, config=config
+            )
+            repair.run(found)
+        return RepairResult(found, *_without_local(verify_tree(store, tree), config))
+
+
+def _without_local(
+    found: Sequence[Difference], config: ConfigPaths
+) -> tuple[Sequence[Difference], int]:
+    """Return what is to be mended of what was ``found``, and how much else there is (MG-15)."""
+    mended = [one for one in found if one.damaged or not config.covers(one.path)]
+    return mended, len(found) - len(mended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +138,7 @@ class _Repair:
         *,
         sources: _Sources,
         objects: Objects,
+        config: ConfigPaths,
     ) -> None:
         self._fs = opened.fs
         self._store = opened.store
@@ -127,6 +147,7 @@ class _Repair:
         self._dirs = TreeDirs(root)
         self._sources = sources
         self._objects = objects
+        self._config = config
         self._stage = str(StageName(StageKind.REPAIR, tree.number))
         self._groups: dict[int, bytes] = {}
         self._times: dict[bytes, int] = {}
@@ -246,6 +267,10 @@ class _Repair:
                     time_ns = parse_line(line).time_ns
                     self._fs.set_time(name or b".", time_ns, dir_fd=self._dirs.fd(parent))
 
+    def _has_local(self, path: bytes) -> bool:
+        """Return whether local configuration may be in a directory: its digest is to show that."""
+        return self._config.covers(path) or path in self._config.parents
+
     def _update_record(self, entries: Sequence[tuple[int, bytes, Entry]], stage: int) -> None:
         """Record the new inodes, so that they are the sealed ones from now on."""
         inodes, digests = self._record.inodes(), self._record.digests()
@@ -254,7 +279,9 @@ class _Repair:
                 parent, name = split(entry.path)
                 status = os.stat(name, dir_fd=self._dirs.fd(parent), follow_symlinks=False)
                 inodes[index] = status.st_ino
-        touched = sorted(os.fsdecode(path or ROOT) for path in self._times)
+        touched = sorted(
+            os.fsdecode(path or ROOT) for path in self._times if not self._has_local(path or ROOT)
+        )
         digests.update(digests_of(self._dirs.root_fd, touched, forks=1)[0])
         files = {INODES_FILE: pack_inodes(inodes), DIGESTS_FILE: pack_digests(digests)}
         for file, data in files.items():

@@ -17,23 +17,27 @@ from rootman import foresight
 from rootman.apply import Applier, LinkedContent
 from rootman.clone import clone_tree, misplaced
 from rootman.comparison import Change, compare, known_lines
-from rootman.delta import note_other_inodes
+from rootman.delta import is_directory, join_drift, note_other_inodes
 from rootman.directory import rewind
 from rootman.edits import compose, inverted
 from rootman.entries import make_file
 from rootman.fsops import opened
 from rootman.links import publish
 from rootman.manifest import HARDLINK, ROOT, field_path, line_path
+from rootman.merge.defaults import kept_among
+from rootman.merge.local import find_drift, sealed_config
 from rootman.names import StageKind, StageName, parse_stage_name
 from rootman.removal import remove_tree
 from rootman.seal import SealRecord, is_shared, pack_stamps
 from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL, STAMPS_FILE
 from rootman.survey import Check, stamps_of
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from rootman.delta import Drift
     from rootman.fsops import Fs
     from rootman.state import Tree
     from rootman.store import Store
@@ -76,8 +80,9 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """Make the retired tree in ``stage`` a clone of the tree ``target``: the spare.
 
     Only what differs between the two manifests is touched, or is another inode of the
-    same; local changes that the retired tree had are found when the spare is checked,
-    because what changed, here too, does not keep its stamp.
+    same, or was changed in configuration, as something is in any tree; other local changes
+    that the retired tree had are found when the spare is checked, because what changed, here
+    too, does not keep its stamp.
 
     Raises:
         OSError, RootmanError: the stage is then of no use any more.
@@ -85,20 +90,36 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     with (
         opened(target.name, dir_fd=store.fd) as source,
         _record(store.trees, str(target.number)) as new,
-        closing(LinkedContent(fs, source, new.inodes())) as content,
+        closing(LinkedContent(fs, source, new)) as content,
         _record(store.staging, f"{stage}/{STAGE_META}") as old,
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
         foresight.looking(_places(old, new, root)),
     ):
+        config = sealed_config(old)
+        local = find_drift(root, old, config) if config else []
         noted = array("Q")
         changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
         applier = Applier(fs, root, content, {})
+        applier.apply(_only_directories(local))
         applier.apply(chain(_without_own_groups(changes), _again(new, noted)))
+        if local:
+            left = join_drift((), find_drift(root, new, config))
+            applier.apply(_without_own_groups(left))
         stamps = old.stamps(old.digests())
         for path in applier.touched:
             stamps.pop(os.fsdecode(path or ROOT), None)
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target, stamps)
+
+
+def _only_directories(drift: Iterable[Drift]) -> Iterator[Change]:
+    """Yield changes that undo ``drift`` as far as directories go; of the rest nothing stays.
+
+    So all that comes has its place. What is then missing is linked in the end.
+    """
+    for one in drift:
+        line = one.line if one.line is not None and is_directory(one.line) else None
+        yield Change(one.field, one.line, line, one.index, one.index, untrusted=True)
 
 
 def _differing(old: SealRecord, new: SealRecord) -> Iterator[Change]:
@@ -172,7 +193,9 @@ def _clone_sealed(
     """Clone what is as sealed in ``source``, which may be in use already; return the stamps."""
     digests = record.digests()
     check = Check(source, record, digests, forks=forks, stamps=record.stamps(digests))
-    drifted = {one.field for one in check.drift()}
+    drift = check.drift()
+    kept = kept_among(record, drift)
+    drifted = {one.field for one in drift} - kept.keys()
     cloned = clone_tree(
         fs,
         source,
@@ -181,6 +204,7 @@ def _clone_sealed(
         entries=entries,
         moments=check.moments,
         skip=drifted,
+        kept=kept,
         forks=forks,
     )
     with TreeDirs(root) as dirs:

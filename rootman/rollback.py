@@ -11,19 +11,24 @@ from rootman.plan import plan_rollback
 from rootman.store import scan
 
 if TYPE_CHECKING:
+    from rootman.difference import PathDifference
     from rootman.names import TreeNumber
     from rootman.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
-    """The trees before and after, and the seconds until the switch was durable."""
+    """The trees before and after, and the seconds until the switch was durable.
+
+    ``left`` is the configuration that was changed in the tree before, and is not in that after.
+    """
 
     os_name: str
     was: TreeNumber | None
     current: TreeNumber | None
     previous: TreeNumber | None
     seconds: float
+    left: tuple[PathDifference, ...] = ()
 
 
 def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False) -> RollbackResult:
@@ -42,5 +47,8 @@ def rollback(opened: Session, to: TreeNumber | None, *, retry_bad: bool = False)
     seconds = time.monotonic() - began
     with explained(f"{opened.store.path}: reading the store"):
         after = scan(opened.store)
+    from rootman.merge.difference import told_behind  # nothing before the switch needs it
+
     name = state.settings.os_name
-    return RollbackResult(name, state.current, after.current, after.previous, seconds)
+    left = told_behind(opened, state.sealed(state.current), after.sealed(after.current))
+    return RollbackResult(name, state.current, after.current, after.previous, seconds, left)

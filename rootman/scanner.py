@@ -228,32 +228,43 @@ class _Describer:
         if (kind == "dir") != is_directory:  # else what is below would be missing
             raise changed(path)
         self._state += _fingerprint(status)
-        time_ns = status.st_mtime_ns
-        size, digest, target = 0, "", b""
-        if kind == "file":
-            size = status.st_size
-            digest, xattrs = _read_file(fd, name, status)
-        else:
-            xattrs = read_xattrs(path_at(fd, name))
-            if kind == "link":
-                target = os.readlink(name, dir_fd=fd)
-        entry = Entry(
-            path=path,
-            type=kind,
-            mode=0o777 if kind == "link" else stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            time_ns=time_ns if self._clamp is None else min(time_ns, self._clamp),
-            size=size,
-            sha256=digest,
-            link=target,
-            device=_device(status) if kind in ("char", "block") else None,
-            xattrs=xattrs,
-        )
+        entry = describe(fd, name, path, status)
+        if self._clamp is not None and entry.time_ns > self._clamp:
+            entry = replace(entry, time_ns=self._clamp)
         inode = (status.st_dev, status.st_ino)
         if status.st_nlink > 1 and kind != "dir" and inode in self._groups:
             return inode, entry
         return format_line(entry)
+
+
+def describe(dir_fd: int, name: bytes, path: bytes, status: os.stat_result) -> Entry:
+    """Return the entry ``path``, which is ``name`` in a directory; as lstat said, ``status``.
+
+    Raises:
+        OSError: it cannot be read, or is not any more what it was.
+    """
+    kind = _TYPES[stat.S_IFMT(status.st_mode)]
+    size, digest, target = 0, "", b""
+    if kind == "file":
+        size = status.st_size
+        digest, xattrs = _read_file(dir_fd, name, status)
+    else:
+        xattrs = read_xattrs(path_at(dir_fd, name))
+        if kind == "link":
+            target = os.readlink(name, dir_fd=dir_fd)
+    return Entry(
+        path=path,
+        type=kind,
+        mode=0o777 if kind == "link" else stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        time_ns=status.st_mtime_ns,
+        size=size,
+        sha256=digest,
+        link=target,
+        device=_device(status) if kind in ("char", "block") else None,
+        xattrs=xattrs,
+    )
 
 
 def _device(status: os.stat_result) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from rootman.building import SeedTree
 from rootman.errors import InvalidInput, RootmanError
 from rootman.fsops import open_dir
 from rootman.manifest import field_path
+from rootman.merge.defaults import kept_among
 from rootman.names import BASE, StageKind, StageName
 from rootman.plan import Seed, choose_seed, without_spare
 from rootman.seal import SealRecord
@@ -114,6 +115,9 @@ def _try_seed(
         if seed.kind == "spare" and not tree.record.is_sound():
             raise _UntrustedSeed(error) from error
         raise
+    if seed.kind == "tree":
+        tree.kept.update(kept_among(tree.record, drift))
+        drift = [one for one in drift if one.field not in tree.kept]
     if seed.kind == "spare" and len(drift) > max(_TRUSTED_DRIFT, tree.entries // 10):
         raise _UntrustedSeed(f"{len(drift)} of its paths were changed")
     return tree, _checked_delta(wanted, tree, drift) if drift else delta

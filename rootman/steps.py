@@ -132,6 +132,17 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Merge:
+    """Carry the local changes of another tree's configuration into the staged tree."""
+
+    source: TreeNumber
+    number: TreeNumber
+
+    def __str__(self) -> str:
+        return f"merge the configuration of version {self.source} into version {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class SealTree:
     """Make the staged tree durable and give it its final name."""
 
@@ -290,6 +301,7 @@ Step = (
     | StartEmpty
     | Apply
     | Record
+    | Merge
     | SealTree
     | PointPrevious
     | PointCurrent

@@ -35,6 +35,7 @@ from rootman.directory import rewind
 from rootman.fsops import open_dir, opened
 from rootman.manifest import (
     HARDLINK,
+    OF_THE_KERNEL,
     Entry,
     field_path,
     line_path,
@@ -43,8 +44,9 @@ from rootman.manifest import (
     path_field,
 )
 from rootman.seal import DIGEST_SIZE, STAMP_TYPE, UNKNOWN, cut_digests, is_shared
-from rootman.treedirs import TreeDirs, split
-from rootman.xattrs import OF_THE_KERNEL, Xattrs, path_at, read_xattrs
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
+from rootman.xattrs import Xattrs, path_at, read_xattrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -248,7 +250,8 @@ class Check:
         if not changed:
             return []
         with self._record.manifest() as stream:
-            drift = _look_closer(self._root_fd, changed, stream, self._record.inodes())
+            lines = enumerate(known_lines(stream))
+            drift = look_closer(self._root_fd, changed, lines, self._record.inodes())
         return whole_groups(drift, self._record)
 
 
@@ -278,14 +281,23 @@ def whole_groups(drift: Iterable[Drift], record: SealRecord) -> list[Drift]:
     return sorted(found.values(), key=lambda one: one.field)
 
 
-def _look_closer(
-    root_fd: int, changed: set[str], manifest: Iterable[bytes], inodes: array[int]
+def look_closer(
+    root_fd: int,
+    changed: Iterable[str],
+    numbered_lines: Iterable[tuple[int, bytes]],
+    inodes: array[int],
 ) -> list[Drift]:
-    """Compare the entries of the ``changed`` directories with their manifest lines."""
+    """Compare the entries of the ``changed`` directories with those of the lines that are theirs.
+
+    What has no line is told after all that has one.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
     fields = {path_field(os.fsencode(path)) for path in changed}
     listings: dict[bytes, dict[bytes, os.stat_result]] = {}
     drift: list[Drift] = []
-    for index, line in enumerate(known_lines(manifest)):
+    for index, line in numbered_lines:
         field = line_path(line)
         parent = parent_field(field) if field != _ROOT_FIELD else b""
         if parent not in fields and field not in fields:

@@ -49,9 +49,3 @@ class TreeDirs:
         """
         for known in [one for one in self._open if one == path or one.startswith(below)]:
             os.close(self._open.pop(known))
-
-
-def split(path: bytes) -> tuple[bytes, bytes]:
-    """Return the parent (b"" for the root) and the name of a decoded path."""
-    parent, _, name = path.rpartition(b"/")
-    return parent, name

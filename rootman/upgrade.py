@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 from rootman import VERSION, foresight
 from rootman.boot.menufiles import check_kernel_room
@@ -16,7 +17,7 @@ from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
 from rootman.names import BASE, TreeNumber, tree_name
-from rootman.objects import ObjectContent, Objects
+from rootman.objects import ObjectContent, Objects, verified_content
 from rootman.plan import (
     NO_DOWNLOAD,
     Download,
@@ -38,11 +39,17 @@ from rootman.room import room_of
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
 from rootman.switching import plan_known, then_menu
+from rootman.textstream import decompress
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
     from rootman.choice import Choice
     from rootman.delta import Needs
+    from rootman.difference import PathDifference
+    from rootman.manifest import Entry
+    from rootman.merge.configuration import ConfigMerge
+    from rootman.merge.planning import MergePlan
+    from rootman.provision import Wanted
     from rootman.release import Release
     from rootman.repo.repository import Repository
     from rootman.session import Session
@@ -83,6 +90,8 @@ class UpgradeResult:
     download: Download = NO_DOWNLOAD
     had: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
+    merge: MergePlan | None = None
+    left: tuple[PathDifference, ...] = ()
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -164,7 +173,9 @@ def _install(
         plan = () if options.download_only else then_menu(state, plan_known(state, number))
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-        return UpgradeResult(number, state.current, plan, None, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        left = _told_behind(opened, state, number) if plan else ()
+        return UpgradeResult(number, state.current, plan, None, seconds, left=left)
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
         built = _build(opened, repository, order, state, stack, number=number)
@@ -197,6 +208,7 @@ def _build(
     seed, tree, delta = find_seed(opened, state, wanted, stack)
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
+    merge = _merge(opened, state, order.release, wanted, stack)
     check_room(
         delta.needs,
         seed,
@@ -204,12 +216,14 @@ def _build(
         download,
         directories=directories,
         manifest_size=wanted.whole.manifest_size,
+        local=merge.foresee() if merge is not None else (),
     )
     check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
         plan = plan_download(order.release.version, delta.needs)
     else:
-        plan = plan_upgrade(state, number, seed, delta.needs)
+        merged_from = state.current if merge is not None else None
+        plan = plan_upgrade(state, number, seed, delta.needs, merged_from=merged_from)
     building = Building(
         opened.store,
         opened.fs,
@@ -226,8 +240,11 @@ def _build(
         parts=choice.manifests,
         bundles=choice.bundles,
         others=tuple(part.manifest for part in wanted.others),
+        merge=merge,
     )
-    if not options.dry_run:
+    if options.dry_run:
+        building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
+    else:
         stack.enter_context(foresight.looking(_places(repository, tree, delta)))
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     return UpgradeResult(
@@ -235,10 +252,46 @@ def _build(
         state.current,
         plan,
         delta.needs,
-        0,
+        seconds=0,
         fetched=provision.fetched,
         download=download,
+        merge=building.carried,
     )
+
+
+def _merge(
+    opened: Session, state: StoreState, release: Release, wanted: Wanted, stack: ExitStack
+) -> ConfigMerge | None:
+    """Return the merge of the configuration of the tree that is current, None for none."""
+    if not release.config:
+        return None
+    from rootman.merge.configuration import open_merge
+
+    return open_merge(opened, state, release.config, wanted.manifest.stream, stack)
+
+
+def _told_behind(
+    opened: Session, state: StoreState, number: TreeNumber
+) -> tuple[PathDifference, ...]:
+    from rootman.merge.difference import told_behind
+
+    return told_behind(opened, state.sealed(state.current), state.sealed(number))
+
+
+def _obtain(repository: Repository, path: bytes, entry: Entry) -> bytes | None:
+    """Return the content of a small file of the release, None where it cannot be had."""
+    del path
+    found: list[bytes] = []
+
+    def read(source: BinaryIO) -> None:
+        what = f"object {entry.sha256}"
+        content = decompress(source, what)
+        found[:] = verified_content(content, what, entry.sha256, entry.size)
+
+    with suppress(RootmanError):
+        repository.obtain_object(entry.sha256, read)
+        return b"".join(found)
+    return None
 
 
 def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list[foresight.Look]:

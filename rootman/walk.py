@@ -50,6 +50,12 @@ def join(parent: bytes, name: bytes) -> bytes:
     return parent + b"/" + name if parent else name
 
 
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """Return the parent (b"" for the root) and the name of a decoded path."""
+    parent, _, name = path.rpartition(b"/")
+    return parent, name
+
+
 def _last_to_first(entries: Iterable[tuple[bytes, bool]]) -> list[bytes]:
     """Return the names, those of directories for both of their parts, to be taken off the end."""
     names: list[bytes] = []

@@ -15,8 +15,6 @@ Xattrs = tuple[tuple[bytes, bytes], ...]
 # XFS shows the access control lists a second time under names of its own, btrfs how
 # it stores a file. Neither is part of a tree, which may be kept on any filesystem.
 _OF_THE_FILESYSTEM: Final = frozenset({"trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"})
-# The kernel or its policy writes these by itself; a tree without them may keep them.
-OF_THE_KERNEL: Final = frozenset({b"security.selinux", b"security.ima", b"security.evm"})
 _OF_BTRFS: Final = "btrfs."
 
 

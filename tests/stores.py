@@ -33,7 +33,7 @@ from tests.builders import build
 from tests.numbers import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rootman.delta import Drift
@@ -125,10 +125,11 @@ class Lab:
         tree: Tree | None = None,
         fs: Fs | None = None,
         lists: Mapping[str, str] | None = None,
+        config: Sequence[str] = (),
     ) -> PublishResult:
         """Publish ``tree``, made here, or what is at ``source(version)`` already.
 
-        ``lists`` are the lists of bundles.
+        ``lists`` are the lists of bundles, ``config`` the paths that are merged.
         """
         if tree is not None:
             build(self.source(version), tree)
@@ -139,6 +140,7 @@ class Lab:
                 version,
                 name=self.name,
                 timestamp=PUBLISHED,
+                config=config,
                 lists={
                     name: parse_list(text.encode(), f"{name}.list")
                     for name, text in (lists or {}).items()

@@ -26,7 +26,8 @@ from rootman.packs.workshop import Workshop
 from rootman.partial import Partial
 from rootman.repo import layout
 from rootman.textstream import Hashed, OtherContent, compress
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator

@@ -18,7 +18,8 @@ from rootman.manifest import parse_line
 from rootman.parallel import ordered_map
 from rootman.reading import changed, tree_failure
 from rootman.repo import layout
-from rootman.treedirs import TreeDirs, split
+from rootman.treedirs import TreeDirs
+from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

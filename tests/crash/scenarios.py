@@ -296,6 +296,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("install", *_upgrade(1)),
     _store("upgrade, the first", *_upgrade(2)),
     _store("upgrade from the spare", *_upgrade(3)),
+    _store("upgrade with local configuration", *_upgrade(3)),
     _store("upgrade, both trees are of one version", *_upgrade(3)),
     _store("upgrade, one was cut off while it was built", *_upgrade(3)),
     _store("upgrade, one was cut off within the switch", *_upgrade(4)),

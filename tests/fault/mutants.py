@@ -205,8 +205,8 @@ ORDER: Final = (
 def _switch_before_seal(patch: Patch) -> None:
     original = plan.plan_upgrade
 
-    def mutated(*arguments: Any) -> Plan:  # noqa: ANN401 - passed through
-        steps = list(original(*arguments))
+    def mutated(*arguments: Any, **more: Any) -> Plan:  # noqa: ANN401 - passed through
+        steps = list(original(*arguments, **more))
         seal = next(index for index, step in enumerate(steps) if isinstance(step, SealTree))
         steps.insert(seal + 3, steps.pop(seal))
         return tuple(steps)

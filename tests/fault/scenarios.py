@@ -19,10 +19,10 @@ from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.upgrade import Options
-from tests.builders import build, file
+from tests.builders import TIME, build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
-from tests.fault.trees import LISTS, VERSIONS, tree_with
+from tests.fault.trees import LISTS, V2_LOCAL, V3_MERGED, VERSIONS, tree_with
 from tests.numbers import renumber
 
 if TYPE_CHECKING:
@@ -101,6 +101,24 @@ def _two(lab: Lab) -> None:
     _one(lab)
     _published(lab, 3, 4)
     lab.upgrade(2)
+
+
+def with_local_configuration(lab: Lab) -> None:
+    """Have trees 1 and 2, and in 2 configuration that was changed."""
+    for version in (1, 2, 3):
+        lab.publish(version, VERSIONS[version], config=("/etc",))
+    lab.init()
+    lab.upgrade(1)
+    lab.upgrade(2)
+    build(lab.home / "merged.2", V2_LOCAL)
+    build(lab.home / "merged.3", V3_MERGED)
+    local, tree = build(lab.home / "local", V2_LOCAL), lab.tree(2)
+    (tree / "etc/shadow").unlink()
+    shutil.rmtree(tree / "etc/new")
+    for name in ("hosts", "mine", "motd", "new"):
+        os.rename(local / "etc" / name, tree / "etc" / name)
+    os.utime(tree / "etc", ns=(TIME, TIME))
+    shutil.rmtree(local)
 
 
 def _counting(lab: Lab) -> None:
@@ -347,6 +365,14 @@ SCENARIOS: Final = (
             shape(3, 2, 1, 2, 3),
         ),
         _UPGRADE,
+    ),
+    Scenario(
+        "upgrade with local configuration",
+        with_local_configuration,
+        lambda lab, fs: lab.upgrade(3, fs),
+        _TWO_TO_THREE,
+        _UPGRADE,
+        stops=(shape(3, 2, 1, 2, 3),),
     ),
     Scenario(
         "upgrade where names cannot be exchanged",

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import zstandard
@@ -63,15 +63,19 @@ def shape(current: Number | None, previous: Number | None, *trees: Number) -> Sh
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What trees must be: as they were published, and, of those that were there, as they were."""
+    """What trees must be: as they were published, and, of those that were there, as they were.
+
+    ``merged`` are those with local configuration, as they are to be with it.
+    """
 
     wanted: Mapping[TreeNumber, Snapshot]
     before: Mapping[TreeNumber, Snapshot]
+    merged: Mapping[TreeNumber, Snapshot] = field(default_factory=dict)
 
     def but(self, changing: Number) -> Known:
         """Return the same with the tree ``changing`` allowed to change."""
         kept = {one: it for one, it in self.before.items() if one != number(changing)}
-        return Known(self.wanted, kept)
+        return Known(self.wanted, kept, self.merged)
 
 
 def shape_of(state: StoreState) -> Shape:
@@ -155,7 +159,8 @@ def _trial_violations(state: StoreState, known: Known) -> Iterator[str]:
 
 def tree_violations(lab: Lab, tree: Number, known: Known, *, thorough: bool) -> Iterator[str]:
     """Yield what is wrong with a complete tree: with its content, its seal or its inodes."""
-    path, wanted = lab.tree(tree), known.wanted[number(tree)]
+    path, is_local = lab.tree(tree), number(tree) in known.merged
+    wanted = known.merged[number(tree)] if is_local else known.wanted[number(tree)]
     before = known.before.get(number(tree))
     found = snapshot(path)
     for line in differences(published(found), wanted):
@@ -166,7 +171,8 @@ def tree_violations(lab: Lab, tree: Number, known: Known, *, thorough: bool) -> 
     if found == before and not thorough:
         return
     for difference in lab.verify(tree):
-        yield f"S1: {path.name} is not as sealed: {difference}"
+        if difference.damaged or not is_local:
+            yield f"S1: {path.name} is not as sealed: {difference}"
 
 
 def settled_violations(lab: Lab, known: Known, *, torn: int = 1) -> list[str]:

@@ -148,11 +148,14 @@ def learn_store(scratch: Path, scenario: Scenario) -> Template[Told]:
 def knowledge(lab: Lab) -> Known:
     """Look at the trees as they were published, and at those of the store as they are."""
     trees = lab.scan().trees if lab.control.exists() else ()
-    sources = {path.name.partition(".")[2]: path for path in lab.home.glob("source.*")}
-    return Known(
-        {number(one): published(snapshot(path)) for one, path in sources.items()},
-        {tree.number: snapshot(lab.tree(tree.number)) for tree in trees},
+    wanted, merged = (
+        {
+            number(path.name.partition(".")[2]): published(snapshot(path))
+            for path in lab.home.glob(f"{kind}.*")
+        }
+        for kind in ("source", "merged")
     )
+    return Known(wanted, {tree.number: snapshot(lab.tree(tree.number)) for tree in trees}, merged)
 
 
 def store_trial(scenario: Scenario, told: Told, mode: Mode, lab: Lab, at: int) -> Trial:

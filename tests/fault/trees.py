@@ -92,6 +92,24 @@ V5: Final[Tree] = {**V4, "boot/vmlinuz": file("kernel 5\n" * 1500, 0o600), "lib"
 
 VERSIONS: Final = {1: V1, 2: V2, 3: V3, 4: V4, 5: V5}
 
+# Version 2 with configuration that was changed here, and what version 3 is with it.
+LOCAL: Final[Tree] = {
+    "etc/hosts": file("127.0.0.1 localhost\n", 0o640),
+    "etc/mine/file": file("mine"),
+    "etc/mine/pair": hardlink("etc/mine/file"),
+    "etc/motd": file("mine\n"),
+    "etc/new/deep/file": file("mine, too"),
+}
+V2_LOCAL: Final[Tree] = {**V2, **LOCAL}
+V3_MERGED: Final[Tree] = {
+    **V3,
+    "etc/motd.rootman-new": V3["etc/motd"],
+    "etc/new.rootman-new": V3["etc/new"],
+    "etc/new": directory(),
+    **LOCAL,
+}
+del V2_LOCAL["etc/shadow"], V3_MERGED["etc/shadow"]
+
 # What of them is in bundles, and which paths those are.
 LISTS: Final = {"more": "/usr/lib\n/bin/su", "doc": "/usr/share\ninclude more"}
 _PATHS: Final = {"more": ("usr/lib", "bin/su"), "doc": ("usr/share",)}

@@ -300,8 +300,9 @@ def _forget_what_is_below(patch: pytest.MonkeyPatch) -> None:
 def _link_any_inode(patch: pytest.MonkeyPatch) -> None:
     original = LinkedContent.__init__
 
-    def mutated(self: LinkedContent, fs: Any, source_fd: int, _: object) -> None:  # noqa: ANN401
-        original(self, fs, source_fd, _Whatever())  # type: ignore[arg-type]
+    def mutated(self: LinkedContent, *args: Any) -> None:  # noqa: ANN401
+        original(self, *args)
+        self._inodes = _Whatever()  # type: ignore[assignment]
 
     patch.setattr(LinkedContent, "__init__", mutated)
 

@@ -189,6 +189,11 @@ _SEEDS: Final[Mapping[str, list[bytes]]] = {
     "metadata": SEEDS,
     "pack": _packs(),
     "offline": _archives(),
+    "configuration": [
+        b'[[config]]\npaths = ["/etc/default/*"]\nmerge = "text"\n',
+        b"root:x:0:0\n+::\n\0root:y:0:0\nnew:x:9:a,b\n",
+        b"g:x:1:a,b\nh:x:2:\n\0g:x:1:b,c\n",
+    ],
 }
 
 _LINE: Final = (

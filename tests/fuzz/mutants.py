@@ -25,6 +25,7 @@ from rootman import (
 )
 from rootman.boot import block
 from rootman.errors import InvalidInput
+from rootman.merge import accounts
 from rootman.packs import unpacking
 from rootman.repo import index, offline
 
@@ -191,6 +192,15 @@ def _half_a_signature() -> None:
     block.SIGNATURE = block.SIGNATURE[:10]  # type: ignore[misc]
 
 
+def _names_twice() -> None:
+    """Take the line with a name that is there already for another one."""
+
+    def parse(text: bytes) -> dict[bytes, list[bytes]]:
+        return {line.split(b":")[0]: line.split(b":") for line in text.split(b"\n")}
+
+    accounts._parse = parse
+
+
 PARSERS: Final[dict[str, Broken]] = {
     "xattrs that are not canonical": Broken("line", _any_base64),
     "times with leading zeros": Broken("line", _any_time),
@@ -207,6 +217,7 @@ PARSERS: Final[dict[str, Broken]] = {
     "more digests than paths": Broken("record", _too_many_digests),
     "sources outside of the tree": Broken("pack", _any_source),
     "files that end behind their content": Broken("offline", _one_byte_more),
+    "accounts with a name twice": Broken("configuration", _names_twice),
 }
 
 

@@ -35,6 +35,7 @@ from rootman.boot.block import BLOCK_SIZE, SECTOR, SIGNATURE, parse_block, seria
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
 from rootman.manifest import HEADER, line_path
+from rootman.merge import accounts, rules
 from rootman.packs.format import MAGIC, Role, chunk, parse_header
 from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
@@ -468,6 +469,20 @@ def check_block(data: bytes) -> None:
     assert replace(again, bad=()) == replace(boot, bad=(), tries=boot.tries * bool(boot.pending))
 
 
+def check_configuration(data: bytes) -> None:
+    """MG-9, MG-10: rules are refused or taken; what one side left alone is as on the other."""
+    with suppress(InvalidInput):
+        rules.parse_rules(data, "merge.toml")
+    one, _, other = data.partition(b"\0")
+    for path in sorted(accounts.ACCOUNT_FILES):
+        for sides in ((one, one, other), (one, other, one), (one, other, other)):
+            found = accounts.merge_accounts(path, *sides)
+            if found is not None:
+                result, wanted = (text.split(b"\n") for text in (found.content, other))
+                assert sorted(filter(None, result)) == sorted(filter(None, wanted))
+                assert not found.losses
+
+
 CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "names": check_names,
     "line": check_line,
@@ -484,4 +499,5 @@ CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "metadata": check_metadata,
     "pack": check_pack,
     "offline": check_offline,
+    "configuration": check_configuration,
 }

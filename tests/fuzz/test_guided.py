@@ -29,6 +29,7 @@ RUNS = {
     "metadata": 1_500,
     "pack": 12_000,
     "offline": 10_000,
+    "configuration": 20_000,
 }
 
 

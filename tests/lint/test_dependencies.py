@@ -14,7 +14,8 @@ PURE = (
     "document", "includes", "release", "bundles", "choice", "state", "switching", "steps", "plan",
     "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
     "repo.layout", "boot.block", "boot.choice", "boot.commandline", "boot.first", "boot.loader",
-    "boot.menu", "boot.trial", "boot.planning", "boot.superblock", "boot.verdict",
+    "boot.menu", "boot.trial", "boot.planning", "boot.superblock", "boot.verdict", "walk",
+    "merge.paths", "merge.decision", "merge.planning", "merge.accounts", "merge.rules",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 

@@ -48,6 +48,7 @@ from rootman.steps import (
     DropRecord,
     Exchange,
     Fetch,
+    Merge,
     Plan,
     PointCurrent,
     PointPrevious,
@@ -66,7 +67,7 @@ from rootman.switching import plan_switch
 from tests.numbers import number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from tests.numbers import Number
 
@@ -513,6 +514,14 @@ def test_an_upgrade(state: StoreState, seed: Seed, start: Step, switch: Plan) ->
     )
 
 
+def test_configuration_is_merged_between_the_record_and_the_seal() -> None:
+    """MG-11: what is recorded is the release, what is sealed is all that is there."""
+    steps = plan_upgrade(store(7, current=7), N8, Seed("spare", N7), NEEDS, merged_from=N7)
+    at = steps.index(Merge(N7, N8))
+
+    assert (steps[at - 1], steps[at + 1]) == (Record(N8), SealTree(N8))
+
+
 def known_of(state: StoreState, wanted: Release, *names: str) -> TreeNumber | None:
     return find_known(state, wanted, choose(wanted, names))
 
@@ -663,7 +672,13 @@ def test_a_release_is_refused(
 
 
 def room(
-    needs: Needs, seed: str, free: Room, directories: int = 0, download: Download = NO_DOWNLOAD
+    needs: Needs,
+    seed: str,
+    free: Room,
+    directories: int = 0,
+    download: Download = NO_DOWNLOAD,
+    *,
+    local: Sequence[int] = (),
 ) -> None:
     check_room(
         needs,
@@ -672,7 +687,16 @@ def room(
         download,
         directories=directories,
         manifest_size=1_000_000,
+        local=local,
     )
+
+
+def test_local_configuration_needs_room() -> None:
+    """S6, MG-11: it is copied, each file to an inode of its own."""
+    with pytest.raises(NoSpace, match="MiB are free"):
+        room(Needs(), "spare", replace(ROOM, free_bytes=1 << 21), local=[1 << 21])
+    with pytest.raises(NoSpace, match="needs 18 inodes"):
+        room(Needs(), "spare", replace(ROOM, free_inodes=17), local=[1, 1])
 
 
 @pytest.mark.parametrize("seed", ["spare", "tree", "empty"])

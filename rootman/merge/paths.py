@@ -1,0 +1,73 @@
+"""Which paths of a tree are configuration, and what is put beside one of them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final, Literal
+
+from rootman.walk import split
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Sequence
+
+    Beside = Literal["new", "old"]
+
+_NAME_MAX: Final = 255
+_SLASH: Final = b"/"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigPaths:
+    """The config paths of a release: decoded paths of the tree, and all that is below them."""
+
+    paths: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> ConfigPaths:
+        """Return those that a release names, as ``/etc``."""
+        found = sorted({path[1:].encode() for path in paths})
+        above = set(found)
+        return cls(tuple(one for one in found if above.isdisjoint(ancestors(one))))
+
+    def __bool__(self) -> bool:
+        return bool(self.paths)
+
+    def covers(self, path: bytes) -> bool:
+        """Return whether ``path`` is configuration."""
+        return any(path == one or path.startswith(one + _SLASH) for one in self.paths)
+
+    @property
+    def above(self) -> frozenset[bytes]:
+        """The directories above config paths, without the root."""
+        return frozenset(path for one in self.paths for path in ancestors(one))
+
+    @property
+    def parents(self) -> frozenset[bytes]:
+        """The directories that hold a config path, b"." for the root."""
+        return frozenset(split(one)[0] or b"." for one in self.paths)
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """Yield the directories above ``path``, the nearest first, without the root."""
+    while path := split(path)[0]:
+        yield path
+
+
+def matches(path: bytes, pattern: bytes) -> bool:
+    """Return whether ``path`` is what ``pattern`` stands for: a glob for each name."""
+    names, globs = path.split(_SLASH), pattern.split(_SLASH)
+    return len(names) == len(globs) and all(map(fnmatchcase, names, globs))
+
+
+def beside(path: bytes, kind: Beside, taken: Container[bytes]) -> bytes:
+    """Return a name beside ``path`` that is not ``taken``: NAME.rootman-new, or -old."""
+    parent, name = split(path)
+    number = 1
+    while True:
+        suffix = f".rootman-{kind}".encode() + (b".%d" % number if number > 1 else b"")
+        found = name[: _NAME_MAX - len(suffix)] + suffix
+        found = parent + _SLASH + found if parent else found
+        if found not in taken:
+            return found
+        number += 1
