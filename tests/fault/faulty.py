@@ -114,6 +114,8 @@ class Fault:
     count: int = 0
     fired: str = ""
     """The call that failed first."""
+    fired_at: int = 0
+    """Its number."""
 
     def __call__(self, call: Call) -> None:
         self.count += 1
@@ -121,7 +123,8 @@ class Fault:
             return
         if self.mode == "full" and call.op not in _GROWS:
             return
-        self.fired = self.fired or repr(call)
+        if not self.fired:
+            self.fired, self.fired_at = repr(call), self.count
         if call.op == "write":  # a fault in the middle of it
             data = call.arguments["data"]
             os.write(call.arguments["fd"], data[: len(data) // 2])
@@ -152,6 +155,8 @@ class Outcome:
 
     kind: Literal["done", "failed", "killed", "bug"]
     fired: str = ""
+    fired_at: int = 0
+    """Its number, 0 where nobody lived to tell."""
     message: str = ""
     exit_code: int = 0
     steps: tuple[str, ...] = ()

@@ -71,7 +71,8 @@ def suffer(lab: Lab, command: Callable[[Lab, Fs], object], mode: Mode, at: int) 
         lab.heard = Listener()
         kind, message, code = attempt(lambda: command(lab, interposed(Hasty(), fault)))
         heard = lab.heard
-        return Outcome(kind, fault.fired, message, code, tuple(heard.steps), tuple(heard.warnings))
+        steps, warnings = tuple(heard.steps), tuple(heard.warnings)
+        return Outcome(kind, fault.fired, fault.fired_at, message, code, steps, warnings)
 
     if mode != "kill":
         return run()
@@ -87,7 +88,9 @@ def sweep(
 ) -> list[Trial]:
     """Return the trials with the fault at call 1, 2, 3, ..., to the first that it does not reach.
 
-    Each begins from the template. ``to_the_first`` violation found is as far as it goes on request.
+    Each begins from the template. A fault that waited for a later call is the same as one at
+    that call, which is not tried again. ``to_the_first`` violation found is as far as it goes on
+    request.
     """
 
     def work(lane: Lane, index: int, lanes: int) -> list[Trial]:
@@ -97,6 +100,8 @@ def sweep(
             lane.restore(template.extents)
             trials.append(trial(open_lab(lane.path), at))
             at += lanes
+            while at <= trials[-1].outcome.fired_at:
+                at += lanes
             if to_the_first and trials[-1].violations:
                 break
         return trials
