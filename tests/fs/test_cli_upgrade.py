@@ -164,7 +164,7 @@ def test_the_document_of_an_upgrade(machine: Machine) -> None:
         "bundles": [], "bundles_added": [], "bundles_removed": [],
         "added": 3, "removed": 2, "changed": 5, "restored": 0,
         "fetch_objects": 2, "fetch_bytes": 100_004, "fetched": 100_004,
-        "download_bytes": 0, "download_pack_bytes": 0,
+        "download_bytes": 0, "download_pack_bytes": 0, "left_behind": [], "config": [],
         "restarts_into": None,
     }  # fmt: skip
 
@@ -349,7 +349,7 @@ def test_two_rollbacks_return_to_the_start(machine: Machine) -> None:
     assert second.pop("seconds") >= 0
     assert second == {
         "name": "olpc", "was": 1, "was_name": "olpc.1", "current": 2, "current_name": "olpc.2",
-        "previous": 1, "previous_name": "olpc.1", "restarts_into": None,
+        "previous": 1, "previous_name": "olpc.1", "restarts_into": None, "left_behind": [],
     }  # fmt: skip
     ignored = (b".rootman", b"current", b"previous", b".")
     after = snapshot(machine.store)

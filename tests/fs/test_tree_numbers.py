@@ -125,6 +125,7 @@ def test_rollback_to_it_and_back(machine: Machine) -> None:
     assert there == {
         "name": "olpc", "was": 2, "was_name": "olpc.2.1", "current": 1, "current_name": "olpc.1",
         "previous": 2, "previous_name": "olpc.2.1", "left_behind": [],
+        "restarts_into": None,
     }  # fmt: skip
     assert back[0].startswith("olpc.1 -> olpc.2.1: current in ")
     assert machine.links == {"current": "olpc.2.1", "previous": "olpc.1"}

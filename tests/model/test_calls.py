@@ -82,6 +82,7 @@ NOT_IN_THE_MODEL: Final = {
     "bundle add, from far away",
     "bundle remove",
     "upgrade with bundles",
+    "upgrade with local configuration",
 }
 
 
