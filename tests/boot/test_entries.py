@@ -398,7 +398,7 @@ def suffer(lab: Lab, command: Command, mode: Mode, at: int) -> Outcome:
     def run() -> Outcome:
         fault = FaultInBooting(mode, at)
         kind, message, code = attempt(lambda: command(lab, interposed(Hasty(), fault)))
-        return Outcome(kind, fault.fired, message, code)
+        return Outcome(kind, fault.fired, fault.fired_at, message, code)
 
     return (Forked(run).result() if mode == "kill" else run()) or Outcome("killed", fired="killed")
 
