@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from rootman.boot.menu import is_settled, told_boot
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
 from rootman.names import LINKS, StageKind, TreeNumber, tree_name
+from rootman.state import require
 from rootman.steps import (
     Apply,
     ClearObjects,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.release import Release
-    from rootman.state import Stage, StoreState, Tree
+    from rootman.state import Stage, StoreState
 
 KEEP_DEFAULT: Final = 2
 _BLOCK: Final = 4096
@@ -501,22 +502,6 @@ def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     known = state.settings.pinned
     wanted = known | {number} if pinned else known - {number}
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
-
-
-def require(state: StoreState, number: TreeNumber) -> Tree:
-    """Return the sealed tree ``number``; refuse to go on without it.
-
-    Raises:
-        NotFound: there is no such tree.
-        InvalidInput: the directory was not sealed by rootman.
-    """
-    tree = state.tree(number)
-    if tree is None:
-        there = ", ".join(one.name for one in state.trees) or "no trees at all"
-        raise NotFound(f"{state.name_of(number)}: no such tree", hint=f"there are {there}")
-    if tree.seal is None:
-        raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
-    return tree
 
 
 def _mib(size: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.boot.first import TRIALS
 from rootman.boot.loader import Loader
-from rootman.errors import InvalidInput
+from rootman.errors import InvalidInput, NotFound
 from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
 
 if TYPE_CHECKING:
@@ -191,6 +191,22 @@ class StoreState:
     def newest(self) -> TreeNumber | None:
         """The highest number among the sealed trees."""
         return max((tree.number for tree in self.trees if tree.seal is not None), default=None)
+
+
+def require(state: StoreState, number: TreeNumber) -> Tree:
+    """Return the sealed tree ``number``; refuse to go on without it.
+
+    Raises:
+        NotFound: there is no such tree.
+        InvalidInput: the directory was not sealed by rootman.
+    """
+    tree = state.tree(number)
+    if tree is None:
+        there = ", ".join(one.name for one in state.trees) or "no trees at all"
+        raise NotFound(f"{state.name_of(number)}: no such tree", hint=f"there are {there}")
+    if tree.seal is None:
+        raise InvalidInput(f"{tree.name} has no seal record: rootman did not make it")
+    return tree
 
 
 def parse_seal(data: bytes, origin: str) -> Seal:

@@ -24,8 +24,15 @@ from rootman.names import (
     parse_tree_number,
     tree_name,
 )
-from rootman.plan import require
-from rootman.state import Settings, Stage, StoreState, Tree, parse_seal, parse_settings
+from rootman.state import (
+    Settings,
+    Stage,
+    StoreState,
+    Tree,
+    parse_seal,
+    parse_settings,
+    require,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

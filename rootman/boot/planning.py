@@ -9,7 +9,8 @@ from rootman.boot import trial
 from rootman.boot.block import BootState
 from rootman.boot.first import after_passing
 from rootman.errors import Refused
-from rootman.plan import plan_pin, require
+from rootman.plan import plan_pin
+from rootman.state import require
 from rootman.steps import SaveBoot, SaveSettings
 from rootman.switching import follow_the_loader, then_menu
 
