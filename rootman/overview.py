@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, TypedDict
 
-from rootman.boot.attention import boot_warnings
+from rootman.boot.attention import boot_hint, boot_warnings
 from rootman.boot.trial import standing
 from rootman.errors import RootmanError
 from rootman.names import BASE, CURRENT, StageKind
@@ -170,11 +170,7 @@ def _problems(state: StoreState, path: str) -> list[str]:
         hint = way_out if problem.startswith(CURRENT) else "the next upgrade makes it anew"
         if "not a symlink" in problem:
             hint = "move it out of the way"
-        if problem.startswith("the boot state"):
-            hint = "rootman boot init"
-        if problem.startswith("the boot menu") and state.settings.loader is not None:
-            hint = state.settings.loader.hint
-        found.append(f"{problem} (hint: {hint})")
+        found.append(f"{problem} (hint: {boot_hint(state, problem) or hint})")
     is_told = any(one.startswith(CURRENT) for one in state.problems)
     if state.current is None and newest is not None and not is_told:
         found.append(f"no tree is current (hint: {way_out})")

@@ -18,6 +18,15 @@ _UNITS: Final = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/sy
 _ENABLED: Final = (".wants", ".requires", ".upholds")
 
 
+def boot_hint(state: StoreState, problem: str) -> str | None:
+    """Return what to do about one of the problems of a store, None where it is not of its boots."""
+    if problem.startswith("the boot state"):
+        return "rootman boot init"
+    if problem.startswith("the boot menu") and state.settings.loader is not None:
+        return state.settings.loader.hint
+    return None
+
+
 def boot_warnings(state: StoreState, store: str) -> list[str]:
     """Return what the user of the store at the path ``store`` should know of its boots."""
     return [*_first_boot(state), *_trial(state, store)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from rootman.boot.attention import boot_warnings
+from rootman.boot.attention import boot_hint, boot_warnings
 from rootman.boot.block import BootState
 from rootman.boot.first import is_due
 from rootman.boot.planning import plan_boot_init, plan_first
@@ -163,14 +163,9 @@ def boot_overview(state: StoreState, store: str) -> BootOverview:
         "first_boot": "due" if is_due(trial, kernel_command_line()) else trial,
         "problems": [
             *(
-                f"{one} (hint: rootman boot init)"
+                f"{one} (hint: {hint})"
                 for one in state.problems
-                if one.startswith("the boot state")
-            ),
-            *(
-                f"{one} (hint: {state.settings.loader.hint})"
-                for one in state.problems
-                if one.startswith("the boot menu") and state.settings.loader is not None
+                if (hint := boot_hint(state, one)) is not None
             ),
             *boot_warnings(state, store),
         ],
