@@ -188,6 +188,11 @@ class StoreState:
         return tree_name(self.settings.os_name, number)
 
     @property
+    def sealed_names(self) -> tuple[str, ...]:
+        """The names of the sealed trees."""
+        return tuple(tree.name for tree in self.trees if tree.seal is not None)
+
+    @property
     def newest(self) -> TreeNumber | None:
         """The highest number among the sealed trees."""
         return max((tree.number for tree in self.trees if tree.seal is not None), default=None)

@@ -79,8 +79,7 @@ def finish_switch(state: StoreState, number: TreeNumber) -> Plan:
 
 def choose_next(state: StoreState) -> Choice:
     """Return what the loader makes of the store: the tree that boots next, and why."""
-    names = {tree.name for tree in state.trees if tree.seal is not None}
-    return choose(state.boot or BootState(), links_of(state), names)
+    return choose(state.boot or BootState(), links_of(state), state.sealed_names)
 
 
 def follow_the_loader(state: StoreState) -> Plan:

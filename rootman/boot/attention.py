@@ -42,7 +42,7 @@ def _first_boot(state: StoreState) -> list[str]:
 def _trial(state: StoreState, store: str) -> list[str]:
     """Tell of a tree on trial that nothing has marked good, or will: it would not last (BT-65)."""
     boot = state.boot
-    if boot is None or boot.pending not in {tree.name for tree in state.trees if tree.seal}:
+    if boot is None or boot.pending not in state.sealed_names:
         return []
     hint = "(hint: rootman boot mark-good, once it runs as it should)"
     runs = booted_name() == boot.pending

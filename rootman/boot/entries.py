@@ -180,10 +180,10 @@ def _configure(fs: Fs, folder: int, path: str) -> tuple[str, ...]:
 def _installed(opened: Session, kind: str, warnings: tuple[str, ...]) -> Installed:
     state = read_state(opened)
     loadable = state.menu.loadable if state.menu is not None else frozenset()
-    without = [tree.name for tree in state.trees if tree.seal and tree.name not in loadable]
     more = tuple(
         f"{name} has no boot/rootman.cfg: it cannot be loaded"
         f" (hint: rootman boot label, before it is published)"
-        for name in without
+        for name in state.sealed_names
+        if name not in loadable
     )
     return Installed(kind, tuple(sorted(loadable)), (*warnings, *more))

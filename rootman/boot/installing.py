@@ -62,10 +62,10 @@ def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> In
             mode = mode or _mode_of(read_file(FRAGMENT, _LIMIT, dir_fd=grub) or b"")
         fragment = _fragment(state.settings.os_name, path, found, mode)
         warnings = tuple(
-            f"{tree.name} has no boot/rootman.cfg: GRUB cannot load it"
+            f"{name} has no boot/rootman.cfg: GRUB cannot load it"
             f" (hint: rootman boot label, before it is published)"
-            for tree in state.trees
-            if tree.seal is not None and not _has_label(opened, tree.name)
+            for name in state.sealed_names
+            if not _has_label(opened, name)
         )
         begin_boot(opened)
         with explained(folder):

@@ -171,11 +171,10 @@ def boot_overview(state: StoreState, store: str) -> BootOverview:
         ],
         "trees": [
             {
-                "name": one.name,
-                "state": standing(boot, one.name),
-                "tries": boot.tries if one.name == boot.pending else None,
+                "name": name,
+                "state": standing(boot, name),
+                "tries": boot.tries if name == boot.pending else None,
             }
-            for one in state.trees
-            if one.seal is not None
+            for name in state.sealed_names
         ],
     }

@@ -177,8 +177,7 @@ def look_at_menu(store: Store, state: StoreState, loader: Loader) -> Menu:
         return Menu(problem=str(refusal))
     except OSError as error:
         return Menu(problem=f"the boot menu at {loader.path} cannot be read: {error.strerror}")
-    sealed = (tree.name for tree in state.trees if tree.seal is not None)
-    loadable = frozenset(name for name in sealed if _label(store, name) is not None)
+    loadable = frozenset(name for name in state.sealed_names if _label(store, name) is not None)
     menu = Menu(found, loadable, booted_name())
     return replace(menu, is_settled=is_settled(replace(state, menu=menu)))
 

@@ -64,8 +64,7 @@ def plan_bad(state: StoreState, number: TreeNumber) -> Plan:
     """
     require(state, number)
     boot = trial.mark_bad(require_boot(state), state.name_of(number))
-    names = {tree.name for tree in state.trees if tree.seal is not None}
-    if names <= set(boot.bad):
+    if set(state.sealed_names) <= set(boot.bad):
         raise Refused(
             f"{state.name_of(number)} is the last tree to boot from: not marked bad",
             hint="rootman upgrade brings another one",

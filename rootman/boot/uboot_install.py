@@ -79,11 +79,10 @@ def install_uboot(opened: Session, folder: str) -> Installed:
 
 def _warnings(opened: Session) -> tuple[str, ...]:
     return tuple(
-        f"{tree.name} has no boot/{ENVIRONMENT}: U-Boot cannot load it"
+        f"{name} has no boot/{ENVIRONMENT}: U-Boot cannot load it"
         f" (hint: rootman boot label, before it is published)"
-        for tree in read_state(opened).trees
-        if tree.seal is not None
-        and not os.path.exists(os.path.join(opened.store.path, tree.name, "boot", ENVIRONMENT))
+        for name in read_state(opened).sealed_names
+        if not os.path.exists(os.path.join(opened.store.path, name, "boot", ENVIRONMENT))
     )
 
 
