@@ -71,6 +71,19 @@ def read_file(name: str, limit: int, *, dir_fd: int) -> bytes | None:
         return None
 
 
+def open_given(path: str, *, hint: str | None = None) -> int:
+    """Open a directory that the user named; return the descriptor.
+
+    Raises:
+        NotFound: there is no such directory; ``hint`` says what to do about that.
+        OSError: it cannot be opened.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"{path}: no such directory", hint=hint) from error
+
+
 def read_given(path: str, limit: int) -> bytes:
     """Return at most ``limit`` bytes of a file that the user named.
 

@@ -17,7 +17,7 @@ from rootman.errors import NotFound, Refused
 from rootman.execute import Executor, explained
 from rootman.fsops import opened as opened_below
 from rootman.session import read_state
-from rootman.smallfiles import read_file, replace_file
+from rootman.smallfiles import open_given, read_file, replace_file
 from rootman.steps import SaveSettings, UpdateMenu
 from rootman.usage import mounts, place_of
 
@@ -52,10 +52,7 @@ def install_entries(opened: Session, path: str, kind: str | None) -> Installed:
     path = os.path.realpath(path)
     kind = kind or _kind_in(path)
     with explained(path):
-        try:
-            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"{path}: no such directory") from error
+        folder = open_given(path)
         try:
             loader = _loader(opened, path, kind, folder)
             _refuse_others(folder, loader)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.boot.marking import begin_boot
 from rootman.boot.superblock import SIZE, Filesystem, parse_superblock
-from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
+from rootman.errors import InvalidInput, Refused, SystemFailure
 from rootman.execute import explained
 from rootman.session import read_state
-from rootman.smallfiles import read_file, replace_file
+from rootman.smallfiles import open_given, read_file, replace_file
 from rootman.store import DEFAULT_ROOTFS
 from rootman.usage import mounts, place_of
 
@@ -52,7 +52,7 @@ def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> In
         RootmanError: it failed.
     """
     with explained(folder):
-        grub = _open_grub(folder)
+        grub = open_given(folder, hint="install GRUB first")
     try:
         place = place_of(os.path.realpath(opened.store.path), mounts())
         found = _for_grub(filesystem_of(place))
@@ -73,13 +73,6 @@ def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> In
     finally:
         os.close(grub)
     return Installed(tuple(os.path.join(folder, name) for name in written), warnings)
-
-
-def _open_grub(folder: str) -> int:
-    try:
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"{folder}: no such directory", hint="install GRUB first") from error
 
 
 def _has_label(opened: Session, tree: str) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from rootman.errors import InvalidInput, NotFound, Refused
 from rootman.execute import explained
 from rootman.fsops import opened
-from rootman.smallfiles import read_file, replace_file
+from rootman.smallfiles import open_given, read_file, replace_file
 from rootman.store import DEFAULT_ROOTFS
 
 if TYPE_CHECKING:
@@ -171,10 +171,7 @@ def check_label(tree_fd: int, name: str, origin: str) -> None:
 
 @contextmanager
 def _boot_folder(tree: str) -> Iterator[int]:
-    try:
-        root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"{tree}: no such directory") from error
+    root = open_given(tree)
     try:
         with opened(FOLDER, dir_fd=root) as folder:
             yield folder

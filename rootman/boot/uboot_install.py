@@ -13,10 +13,10 @@ from rootman.boot.installing import checked_path, filesystem_of
 from rootman.boot.label import ENVIRONMENT
 from rootman.boot.marking import begin_boot
 from rootman.boot.uboot import script_image, script_in
-from rootman.errors import NotFound, Refused
+from rootman.errors import Refused
 from rootman.execute import explained
 from rootman.session import read_state
-from rootman.smallfiles import read_file, replace_file
+from rootman.smallfiles import open_given, read_file, replace_file
 from rootman.store import BOOT_BLOCK
 from rootman.usage import mounts, place_of
 
@@ -57,10 +57,7 @@ def install_uboot(opened: Session, folder: str) -> Installed:
         RootmanError: it failed.
     """
     with explained(folder):
-        try:
-            target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"{folder}: no such directory") from error
+        target = open_given(folder)
         try:
             before = read_file(SCRIPT, _LIMIT, dir_fd=target)
             if before is not None and script_in(before) is None:
