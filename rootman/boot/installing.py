@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot import label
 from rootman.boot.marking import begin_boot
 from rootman.boot.superblock import SIZE, Filesystem, parse_superblock
 from rootman.errors import InvalidInput, Refused, SystemFailure
@@ -61,22 +62,13 @@ def install_grub(opened: Session, folder: str, *, mode: str | None = None) -> In
         with explained(folder):
             mode = mode or _mode_of(read_file(FRAGMENT, _LIMIT, dir_fd=grub) or b"")
         fragment = _fragment(state.settings.os_name, path, found, mode)
-        warnings = tuple(
-            f"{name} has no boot/rootman.cfg: GRUB cannot load it"
-            f" (hint: rootman boot label, before it is published)"
-            for name in state.sealed_names
-            if not _has_label(opened, name)
-        )
+        warnings = label.find_unlabelled(opened.store.path, state.sealed_names, label.FILE, "GRUB")
         begin_boot(opened)
         with explained(folder):
             written = _write(opened.fs, grub, fragment)
     finally:
         os.close(grub)
     return Installed(tuple(os.path.join(folder, name) for name in written), warnings)
-
-
-def _has_label(opened: Session, tree: str) -> bool:
-    return os.path.exists(os.path.join(opened.store.path, tree, "boot", FRAGMENT))
 
 
 def filesystem_of(place: Place) -> Filesystem:

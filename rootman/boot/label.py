@@ -153,6 +153,16 @@ def find_faults(tree: str) -> list[str]:
     return [f"{fault} (hint: mkdir {_inside(tree, home)})"]
 
 
+def find_unlabelled(store: str, trees: Iterable[str], file: str, loader: str) -> tuple[str, ...]:
+    """Return which ``trees`` of a store a loader cannot load, for they have no label ``file``."""
+    return tuple(
+        f"{name} has no {FOLDER}/{file}: {loader} cannot load it"
+        f" (hint: rootman boot label, before it is published)"
+        for name in trees
+        if not os.path.exists(os.path.join(store, name, FOLDER, file))
+    )
+
+
 def check_label(tree_fd: int, name: str, origin: str) -> None:
     """Refuse a tree that names itself otherwise than it is about to be called (BT-8).
 

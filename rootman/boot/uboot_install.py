@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.installing import checked_path, filesystem_of
-from rootman.boot.label import ENVIRONMENT
+from rootman.boot.label import ENVIRONMENT, find_unlabelled
 from rootman.boot.marking import begin_boot
 from rootman.boot.uboot import script_image, script_in
 from rootman.errors import Refused
@@ -71,16 +71,9 @@ def install_uboot(opened: Session, folder: str) -> Installed:
                 opened.fs.freeze_thaw(target)  # U-Boot replays no journal (S3)
         finally:
             os.close(target)
-    return Installed(os.path.join(folder, SCRIPT), data != before, _warnings(opened))
-
-
-def _warnings(opened: Session) -> tuple[str, ...]:
-    return tuple(
-        f"{name} has no boot/{ENVIRONMENT}: U-Boot cannot load it"
-        f" (hint: rootman boot label, before it is published)"
-        for name in read_state(opened).sealed_names
-        if not os.path.exists(os.path.join(opened.store.path, name, "boot", ENVIRONMENT))
-    )
+    trees = read_state(opened).sealed_names
+    warnings = find_unlabelled(opened.store.path, trees, ENVIRONMENT, "U-Boot")
+    return Installed(os.path.join(folder, SCRIPT), data != before, warnings)
 
 
 def _head(opened: Session, folder: str) -> str:
