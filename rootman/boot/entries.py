@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.installing import filesystem_of
+from rootman.boot.installing import filesystem_of, root_argument
 from rootman.boot.loader import EXTLINUX, SYSTEMD_BOOT, Loader
 from rootman.boot.menu import FOLDER, order_in
-from rootman.boot.menufiles import CONF, TOKEN, menu_folder
+from rootman.boot.menufiles import CONF, NEW, TOKEN, menu_folder
 from rootman.boot.planning import plan_boot_init
 from rootman.errors import NotFound, Refused
 from rootman.execute import Executor, explained
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 _LOADER_CONF: Final = "loader.conf"
 _DEFAULT: Final = "default rootman-*"
-_STORE: Final = "/rootfs"
-_NEW: Final = "rootman.new"
 _LIMIT: Final = 1 << 16
 
 
@@ -103,9 +101,8 @@ def _loader(opened: Session, path: str, kind: str, folder: int) -> Loader:
             f"{opened.store.path} is on a filesystem that has no UUID to name it by",
             hint="keep the store on ext4, XFS or btrfs",
         )
-    words = [f"root=UUID={found.uuid}"]
-    words += [f"rootman.store={store.inner}"] if store.inner != _STORE else []
-    return Loader(kind, path, _token(opened, folder), prefix, " ".join(words))
+    root = root_argument(found, store.inner)
+    return Loader(kind, path, _token(opened, folder), prefix, root)
 
 
 def _token(opened: Session, folder: int) -> str:
@@ -153,7 +150,7 @@ def _prepare(fs: Fs, folder: int, loader: Loader) -> None:
         with suppress(FileExistsError):
             fs.mkdir(path, 0o755, dir_fd=folder)
     with opened_below(FOLDER, dir_fd=folder) as kernels:
-        replace_file(fs, TOKEN, f"{loader.token}\n".encode(), new=_NEW, dir_fd=kernels)
+        replace_file(fs, TOKEN, f"{loader.token}\n".encode(), new=NEW, dir_fd=kernels)
     fs.syncfs(folder)
     fs.fsync(folder)
 
@@ -167,7 +164,7 @@ def _configure(fs: Fs, folder: int, path: str) -> tuple[str, ...]:
         data = read_file(_LOADER_CONF, _LIMIT, dir_fd=loader)
         if data is None:
             text = f"{_DEFAULT}\ntimeout 0\n"
-            replace_file(fs, _LOADER_CONF, text.encode(), new=_NEW, dir_fd=loader)
+            replace_file(fs, _LOADER_CONF, text.encode(), new=NEW, dir_fd=loader)
             return warnings
     if _DEFAULT.encode() in data.split(b"\n"):
         return warnings

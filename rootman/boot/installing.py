@@ -102,6 +102,13 @@ def _for_grub(found: Filesystem) -> Filesystem:
     return found
 
 
+def root_argument(found: Filesystem, path: str) -> str:
+    """Return what the kernel is told of where the store is: its filesystem, and its path there."""
+    words = [f"root=UUID={found.uuid}"]
+    words += [f"rootman.store={path}"] if path != DEFAULT_ROOTFS else []
+    return " ".join(words)
+
+
 def checked_path(path: str) -> str:
     """Return the path of the store as a loader sees it, from the root of its filesystem.
 
@@ -117,15 +124,13 @@ def checked_path(path: str) -> str:
 
 def _fragment(os_name: str, path: str, found: Filesystem, mode: str) -> bytes:
     # What a tree adds comes behind it, and of an option that is there twice the last counts.
-    words = [f"root=UUID={found.uuid}"]
-    words += [f"rootman.store={path}"] if path != DEFAULT_ROOTFS else []
-    words += [f"{_MODE}{mode}"] if mode else []
+    root = root_argument(found, path) + (f" {_MODE}{mode}" if mode else "")
     head = (
         "# Written by rootman boot install-grub, which writes it again.\n"
         f"search --no-floppy --fs-uuid --set=rootman_device {found.uuid}\n"
         f'set rootman_store="($rootman_device){path.rstrip("/")}"\n'
         f"set rootman_os={os_name}\n"
-        f'set rootman_root="{" ".join(words)}"\n\n'
+        f'set rootman_root="{root}"\n\n'
     )
     data = files("rootman.boot") / "data"
     return b"".join(

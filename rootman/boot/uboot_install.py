@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.installing import checked_path, filesystem_of
+from rootman.boot.installing import checked_path, filesystem_of, root_argument
 from rootman.boot.label import ENVIRONMENT, find_unlabelled
 from rootman.boot.marking import begin_boot
 from rootman.boot.uboot import script_image, script_in
@@ -88,7 +88,6 @@ def _head(opened: Session, folder: str) -> str:
             hint="keep the store on ext4, or boot by an initramfs alone",
         )
     path = checked_path(store.inner)
-    root = f"root=UUID={found.uuid}" + (f" rootman.store={path}" if path != "/rootfs" else "")
     partition = _partition(store, script)
     return (
         "# Written by rootman boot install-uboot, which writes it again.\n"
@@ -98,7 +97,7 @@ def _head(opened: Session, folder: str) -> str:
         'if test -z "${{rootman_start}}"; then setenv rootman_start 0; fi\n'
         f"setenv rootman_store {path}\n"
         "setenv rootman_sector {sector}\n"
-        f'setenv rootman_root "{root}"\n'
+        f'setenv rootman_root "{root_argument(found, path)}"\n'
     )
 
 
