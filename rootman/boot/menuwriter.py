@@ -98,21 +98,17 @@ class MenuWriter:
 
         So in between the first of all is the first of before, or the first of now (BT-21).
         """
-        there: dict[Entry, str] = {}
-        for name in self._files.found():
-            entry = parse_entry(name)
-            if entry is not None:
-                there.setdefault(entry, name)
         texts = self._files.texts()
+        there = {(parse_entry(name), text): name for name, text in texts.items()}
         known = self._files.known()
         kept: set[str] = set()
         for entry in entries:
             text = entry.text(self._kernel(entry.tree, known), self._files.loader)
-            if texts.get(there.get(entry, "")) == text:
-                kept.add(there[entry])
-            else:
-                self._write(entry.name, (text.encode(),), self._files.menu)
-                kept.add(entry.name)
+            name = there.get((entry, text))
+            if name is None:
+                name = entry.name
+                self._write(name, (text.encode(),), self._files.menu)
+            kept.add(name)
         rest = [name for name in self._files.texts() if name not in kept]
         for name in sorted(rest, key=_rank, reverse=True):
             self._fs.unlink(name, dir_fd=self._files.menu)
