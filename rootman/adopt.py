@@ -84,7 +84,7 @@ def _make_control(fs: Fs, fd: int, path: str, settings: Settings) -> None:
         try:
             for name in STATE_DIRS:
                 fs.mkdir(name, 0o700, dir_fd=control)
-            write_file(fs, STATE_FILE, settings.serialise(), dir_fd=control)
+            write_file(fs, STATE_FILE, (settings.serialise(),), dir_fd=control)
             _probe_hardlinks(fs, control, path)
         finally:
             os.close(control)

@@ -10,18 +10,21 @@ from rootman.errors import NotFound, SystemFailure
 from rootman.store import open_below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rootman.fsops import Fs
 
 
-def write_file(fs: Fs, name: str, data: bytes, *, dir_fd: int) -> None:
-    """Make the file ``name`` with ``data`` in it, durable but for its name.
+def write_file(fs: Fs, name: str, pieces: Iterable[bytes], *, dir_fd: int) -> None:
+    """Make the file ``name`` with the ``pieces`` in it, durable but for its name.
 
     Raises:
         OSError: the system refused.
     """
     fd = fs.create(name, dir_fd=dir_fd)
     try:
-        fs.write(fd, data)
+        for piece in pieces:
+            fs.write(fd, piece)
         fs.fsync(fd)
     finally:
         os.close(fd)
@@ -39,7 +42,7 @@ def replace_file(
     """
     with suppress(FileNotFoundError):
         fs.unlink(new, dir_fd=dir_fd)
-    write_file(fs, new, data, dir_fd=dir_fd)
+    write_file(fs, new, (data,), dir_fd=dir_fd)
     if mode is not None:
         fs.chmod(new, mode, dir_fd=dir_fd)
     fs.rename(new, name, source_fd=dir_fd, target_fd=dir_fd)
@@ -54,7 +57,7 @@ def put_file(fs: Fs, name: str, data: bytes, *, new: str, staging: int, dir_fd: 
     Raises:
         OSError: the system refused; the file is the old one or the new one.
     """
-    write_file(fs, new, data, dir_fd=staging)
+    write_file(fs, new, (data,), dir_fd=staging)
     fs.rename(new, name, source_fd=staging, target_fd=dir_fd)
 
 

@@ -30,6 +30,7 @@ from rootman.boot.menu import (
 from rootman.boot.menufiles import CONF, NEW, open_menu
 from rootman.errors import InvalidInput
 from rootman.fsops import open_inside, opened
+from rootman.smallfiles import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -184,13 +185,7 @@ class MenuWriter:
         fs = self._fs
         with suppress(FileNotFoundError):
             fs.unlink(NEW, dir_fd=folder)
-        fd = fs.create(NEW, dir_fd=folder)
-        try:
-            for piece in pieces:
-                fs.write(fd, piece)
-            fs.fsync(fd)
-        finally:
-            os.close(fd)
+        write_file(fs, NEW, pieces, dir_fd=folder)
         fs.rename(NEW, name, source_fd=folder, target_fd=folder)
         self._publish(folder)
 
