@@ -275,13 +275,12 @@ def test_a_part_that_nothing_needs_any_more(lab: Lab) -> None:
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("of", [BIG, b"other"], ids=["large", "small"])
-def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
-    """HT-6: bytes that make nothing are bounded, too."""
-    path = object_path(of)
+def sending_nothing_for_ever(path: str) -> Fault:
+    """Return a server that sends frames without content as a file."""
     skipped = b"\x50\x2a\x4d\x18" + (1 << 16).to_bytes(4, "little") + bytes(1 << 16)
+    assert zstandard.ZstdDecompressor().stream_reader(skipped).read(1) == b""
 
-    def endless(handler: Scripted, _count: int) -> bool:
+    def fault(handler: Scripted, _count: int) -> bool:
         if handler.path != path:
             return False
         handler.close_connection = True
@@ -289,12 +288,34 @@ def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
         while True:
             handler.send(skipped)
 
-    assert zstandard.ZstdDecompressor().stream_reader(skipped).read(1) == b""
+    return fault
+
+
+@pytest.mark.parametrize("of", [BIG, b"other"], ids=["large", "small"])
+def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
+    """HT-6: bytes that make nothing are bounded, too."""
     with (
-        web_server(lab.repo, endless) as server,
+        web_server(lab.repo, sending_nothing_for_ever(object_path(of))) as server,
         pytest.raises(InvalidInput, match=sha256(of).hexdigest()),
     ):
         lab.upgrade_from(server.source(), 2)
+
+
+def test_frames_without_content_have_an_end_in_a_rehearsal(lab: Lab) -> None:
+    """HT-6, MG-14: of a file of configuration it is told that its content was not to be had."""
+    user = "{0}:x:0:0::/:/bin/sh\n".format
+    for version, users in ((3, user("root")), (4, user("root") + user("other"))):
+        lab.publish(version, {**ONE, "etc/passwd": file(users)}, config=("/etc",))
+    lab.upgrade(3)
+    (lab.tree(3) / "etc/passwd").write_text(user("root") + user("me"))
+    path = object_path((user("root") + user("other")).encode())
+    with web_server(lab.repo, sending_nothing_for_ever(path)) as server:
+        told = lab.upgrade_from(server.source(), 4, options=Options(dry_run=True)).merge
+        assert asked(server, path) == ["-"]
+    assert told is not None
+    (finding,) = told.findings
+    assert finding.path == b"etc/passwd"
+    assert finding.what[-1] == "what comes of it is known when its new default is here"
 
 
 # --- the tests see what they are there to see --------------------------------------------
