@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -17,11 +16,11 @@ from rootman.partial import Partial
 from rootman.plan import Download, Room
 from rootman.repo.mirrors import Mirrors, _Roving
 from rootman.upgrade import Options
-from tests.builders import differences, file, published, snapshot, symlink
+from tests.builders import file, symlink
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.net.servers import Scripted, web_server
 from tests.net.test_fetch import object_path, spoiling
-from tests.stores import Lab
+from tests.net.upgrades import check_upgraded, published_lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from tests.builders import Tree
     from tests.fault.faulty import Call
     from tests.net.servers import Fault, WebServer
+    from tests.stores import Lab
 
 pytestmark = pytest.mark.loopfs
 
@@ -44,20 +44,7 @@ TWO: Tree = {**ONE, "usr/big": file(BIG), "etc/other": file("other"), **LINKS}
 
 @pytest.fixture
 def lab(tmp_on_ext4: Path) -> Lab:
-    """Return a store with version 1, and a repository with versions 1 and 2."""
-    lab = Lab(tmp_on_ext4)
-    lab.publish(1, ONE)
-    lab.publish(2, TWO)
-    lab.init()
-    lab.upgrade(1)
-    return lab
-
-
-def check_upgraded(lab: Lab) -> None:
-    assert lab.link("current") == "olpc.2"
-    wanted, found = published(snapshot(lab.source(2))), published(snapshot(lab.tree(2)))
-    assert differences(found, wanted) == []
-    assert os.listdir(lab.control / "objects") == []
+    return published_lab(tmp_on_ext4, ONE, TWO)
 
 
 def asked(server: WebServer, path: str) -> list[str]:
@@ -91,25 +78,24 @@ def manifest_path(lab: Lab) -> str:
     return f"/manifests/{path.name}"
 
 
+def go_on_after_a_kill(lab: Lab, server: WebServer, path: str, pieces: int) -> None:
+    cut_off(lab, server, digest_of(path), pieces)
+    lab.upgrade_from(server.source(), 2)
+    assert asked(server, path) == ["-", f"bytes={pieces * PIECE}-"]
+    check_upgraded(lab)
+
+
 def test_an_object_goes_on_after_a_kill(lab: Lab) -> None:
     """HT-5, HT-9: its bytes that are here are not asked for again, at whatever they broke off."""
-    path = object_path(BIG)
     with web_server(lab.repo) as server:
-        cut_off(lab, server, digest_of(path), 3)
-        lab.upgrade_from(server.source(), 2)
-        assert asked(server, path) == ["-", f"bytes={3 * PIECE}-"]
+        go_on_after_a_kill(lab, server, object_path(BIG), 3)
         assert len(asked(server, "/manifests/")) == 1
-    check_upgraded(lab)
 
 
 def test_a_manifest_goes_on_after_a_kill(lab: Lab) -> None:
     """HT-5, HT-9."""
-    path = manifest_path(lab)
     with web_server(lab.repo) as server:
-        cut_off(lab, server, digest_of(path), 1)
-        lab.upgrade_from(server.source(), 2)
-        assert asked(server, path) == ["-", f"bytes={PIECE}-"]
-    check_upgraded(lab)
+        go_on_after_a_kill(lab, server, manifest_path(lab), 1)
 
 
 def test_an_object_whose_end_was_all_that_was_missing(lab: Lab) -> None:
