@@ -6,7 +6,6 @@ Nothing that comes from there is trusted, and nothing is waited for without end
 
 from __future__ import annotations
 
-import io
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -15,7 +14,7 @@ from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput, Unreachable
 from rootman.repo import layout
 from rootman.repo.index import parse_index
-from rootman.repo.source import Alone, Missing
+from rootman.repo.source import Alone, Missing, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +87,7 @@ class HttpSource(Alone):
         self._transport.close()
 
 
-class _Download(io.RawIOBase):
+class _Download(Reading):
     """One file of a server, read from ``position`` on; what breaks off goes on there."""
 
     def __init__(
@@ -106,11 +105,7 @@ class _Download(io.RawIOBase):
 
     @property
     def whole_size(self) -> int | None:
-        """How many bytes the file has, if the server said so (``source.size_of``)."""
         return self._end
-
-    def readable(self) -> bool:
-        return True
 
     def begin(self) -> None:
         """Have an answer whose content can be read.
