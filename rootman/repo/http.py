@@ -10,6 +10,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from rootman.delta import LANES
 from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput, Unreachable
 from rootman.repo import layout
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from rootman.repo.address import Address
     from rootman.repo.transport import Patience, Transport
 
-LANES: Final = 8  # requests in flight
 # Less than this between two interruptions is no progress.
 _PROGRESS: Final = 1 << 16
 _SKIP: Final = 1 << 16
@@ -34,7 +34,7 @@ _GONE: Final = frozenset({404, 410})
 
 
 class HttpSource(Alone):
-    """The files of the repository at ``address``, by ``lanes`` requests at a time."""
+    """The files of the repository at ``address``, by ``LANES`` requests at a time."""
 
     def __init__(self, address: Address, patience: Patience | None = None) -> None:
         from rootman.repo.transport import Patience, Transport
