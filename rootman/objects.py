@@ -273,14 +273,11 @@ class Objects:
 
     def _fetch(self, digest: str, size: int) -> None:
         """Write the object under its name at once: whoever finds it hashes it."""
-        what = f"object {digest}"
 
         def write(source: BinaryIO) -> None:
-            bounded = Bounded(source, compressed_limit(size), what)
-            content = verified_content(decompress(bounded, what), what, digest, size)
             fd = self._fs.create(digest, dir_fd=self._fd)
             try:
-                write_content(self._fs, fd, content)
+                write_content(self._fs, fd, object_content(source, digest, size))
             except BaseException:
                 self._fs.unlink(digest, dir_fd=self._fd)
                 raise
@@ -364,6 +361,17 @@ def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int)
     content.verify(digest, what)
     if content.size != size:
         raise OtherContent(f"{what} has {content.size} bytes; its manifest says {size} bytes")
+
+
+def object_content(source: BinaryIO, digest: str, size: int) -> Iterator[bytes]:
+    """Yield the content of an object as a repository has it, bounded and verified (HT-6).
+
+    Raises:
+        InvalidInput: it is damaged, or another, at the latest at its end.
+    """
+    what = f"object {digest}"
+    bounded = Bounded(source, compressed_limit(size), what)
+    return verified_content(decompress(bounded, what), what, digest, size)
 
 
 def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:
