@@ -109,7 +109,8 @@ def test_u_boot_boots_a_store(make_fs: MakeFs, tmp_path: Path) -> None:
     machine.run("init")
     for version in (1, 2):
         source = machine.source(version)
-        build(source, {"boot": directory(), "boot/vmlinuz-1": file(f"{version}")})
+        kernel = {"boot": directory(), "boot/vmlinuz-1": file(f"{version}")}
+        build(source, {**kernel, "rootfs": directory()})
         machine.run("boot", "label", source, "--version", version, "--args", "quiet a=b")
         machine.run("publish", source, machine.repo, "--version", version)
     machine.run("upgrade", machine.release(1))
