@@ -13,12 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from rootman.entries import make_file, make_plain, open_quietly, read_content, set_metadata
-from rootman.errors import InvalidInput
 from rootman.fsops import opened
 from rootman.merge.defaults import keep_default
+from rootman.objects import copy_content
 from rootman.reading import changed, tree_failure
 from rootman.removal import remove_tree
-from rootman.textstream import Hashed
 from rootman.treedirs import TreeDirs
 from rootman.walk import split
 
@@ -81,24 +80,23 @@ class Copies:
             source = open_quietly(name, dir_fd=self._source.fd(parent))
         except OSError as error:
             raise tree_failure(error, path) from error
+        copy = self.free_name()
         try:
-            content = Hashed(read_content(source))
-            self._names[path] = self.make(content)
+            is_it = copy_content(self._fs, source, entry.sha256, copy, dir_fd=self.fd)
         finally:
             os.close(source)
-        try:
-            content.verify(entry.sha256, "content")
-        except InvalidInput as error:
-            raise changed(path) from error
+        if not is_it:
+            raise changed(path)
+        self._names[path] = copy
 
-    def make(self, content: Iterator[bytes] | Hashed) -> bytes:
+    def make(self, content: Iterator[bytes]) -> bytes:
         """Make a new file of ``content``; return its name here.
 
         Raises:
             OSError: it cannot be written.
         """
         name = self.free_name()
-        make_file(self._fs, iter(content), name, dir_fd=self.fd)
+        make_file(self._fs, content, name, dir_fd=self.fd)
         return name
 
     def free_name(self) -> bytes:
