@@ -273,11 +273,9 @@ class Objects:
 
     def _fetch(self, digest: str, size: int) -> None:
         """Write the object under its name at once: whoever finds it hashes it."""
-        what = f"object {digest}"
 
         def write(source: BinaryIO) -> None:
-            bounded = Bounded(source, compressed_limit(size), what)
-            content = verified_content(decompress(bounded, what), what, digest, size)
+            content = object_content(source, digest, size)
             fd = self._fs.create(digest, dir_fd=self._fd)
             try:
                 write_content(self._fs, fd, content)
@@ -364,6 +362,17 @@ def copy_content(fs: Fs, source: int, digest: str, name: bytes, *, dir_fd: int) 
         fs.unlink(name, dir_fd=dir_fd)
         return False
     return True
+
+
+def object_content(source: BinaryIO, digest: str, size: int) -> Iterator[bytes]:
+    """Yield the content of the compressed object that ``source`` gives; a wrong one fails.
+
+    Raises:
+        InvalidInput: it is damaged or another, or more bytes come than it can have.
+    """
+    what = f"object {digest}"
+    bounded = Bounded(source, compressed_limit(size), what)
+    return verified_content(decompress(bounded, what), what, digest, size)
 
 
 def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int) -> Iterator[bytes]:

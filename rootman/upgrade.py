@@ -17,7 +17,7 @@ from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
 from rootman.names import BASE, TreeNumber, tree_name
-from rootman.objects import ObjectContent, Objects, verified_content
+from rootman.objects import ObjectContent, Objects, object_content
 from rootman.plan import (
     NO_DOWNLOAD,
     Download,
@@ -39,7 +39,6 @@ from rootman.room import room_of
 from rootman.seeding import find_seed, trees_at_hand
 from rootman.session import read_state, recover_quietly
 from rootman.switching import plan_known, then_menu
-from rootman.textstream import decompress
 
 if TYPE_CHECKING:
     from rootman.building import SeedTree
@@ -284,9 +283,7 @@ def _obtain(repository: Repository, path: bytes, entry: Entry) -> bytes | None:
     found: list[bytes] = []
 
     def read(source: BinaryIO) -> None:
-        what = f"object {entry.sha256}"
-        content = decompress(source, what)
-        found[:] = verified_content(content, what, entry.sha256, entry.size)
+        found[:] = object_content(source, entry.sha256, entry.size)
 
     with suppress(RootmanError):
         repository.obtain_object(entry.sha256, read)
