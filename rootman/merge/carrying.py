@@ -201,9 +201,9 @@ class Carrier:
         if there is None:
             return
         parent, name = split(one.path)
-        parent_fd = self._dirs.touch(parent)
         self._keep_all(one.path, there)
         self._dirs.lose(one.path)
+        parent_fd = self._dirs.touch(parent)  # it may have left the pool while others were open
         if one.beside is not None:
             target = split(one.beside)[1]
             self._fs.rename(name, target, source_fd=parent_fd, target_fd=parent_fd)
