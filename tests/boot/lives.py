@@ -66,6 +66,23 @@ def boots(machine: Machine, version: int, mode: str) -> None:
     assert booted(machine) == (f"olpc.{version}", "of the loader", mode)
 
 
+def goes_forth(machine: Machine, mode: str) -> None:
+    """Have the machine upgrade itself, and boot what it upgraded to, which is on trial."""
+    upgrade(machine)
+    machine.reboot()
+    boots(machine, 2, mode)
+    is_on_trial(machine)
+
+
+def goes_back(machine: Machine, mode: str) -> None:
+    """Have version 2 marked good, and rolled back to version 1: the third boot."""
+    machine.run("rootman boot mark-good")
+    machine.run("rootman rollback")
+    machine.reboot()
+    boots(machine, 1, mode)
+    assert machine.boots == 3, machine.said
+
+
 def upgrade(machine: Machine) -> None:
     """Have the machine upgrade itself from a server of its own, whose releases it verifies."""
     machine.run("busybox ip link set lo up")

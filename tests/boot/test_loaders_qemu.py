@@ -23,7 +23,6 @@ from tests.boot.system import (
     kernel_of,
     on_host,
     proc_in,
-    system_disk,
 )
 from tests.boot.test_entries import Menu
 from tests.debian_trees import booting_tree
@@ -47,11 +46,6 @@ def home(scratch: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     remove(path)
-
-
-@pytest.fixture(scope="module")
-def system() -> Path:
-    return system_disk()
 
 
 def install(disk: Path, esp: Path, log: Path) -> int:
