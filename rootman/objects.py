@@ -275,10 +275,9 @@ class Objects:
         """Write the object under its name at once: whoever finds it hashes it."""
 
         def write(source: BinaryIO) -> None:
-            content = object_content(source, digest, size)
             fd = self._fs.create(digest, dir_fd=self._fd)
             try:
-                write_content(self._fs, fd, content)
+                write_content(self._fs, fd, object_content(source, digest, size))
             except BaseException:
                 self._fs.unlink(digest, dir_fd=self._fd)
                 raise
@@ -364,17 +363,6 @@ def copy_content(fs: Fs, source: int, digest: str, name: bytes, *, dir_fd: int) 
     return True
 
 
-def object_content(source: BinaryIO, digest: str, size: int) -> Iterator[bytes]:
-    """Yield the content of the compressed object that ``source`` gives; a wrong one fails.
-
-    Raises:
-        InvalidInput: it is damaged or another, or more bytes come than it can have.
-    """
-    what = f"object {digest}"
-    bounded = Bounded(source, compressed_limit(size), what)
-    return verified_content(decompress(bounded, what), what, digest, size)
-
-
 def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int) -> Iterator[bytes]:
     """Pass on the content of ``what``; a wrong one fails, at the latest at its end.
 
@@ -386,6 +374,17 @@ def verified_content(stream: Iterator[bytes], what: str, digest: str, size: int)
     content.verify(digest, what)
     if content.size != size:
         raise OtherContent(f"{what} has {content.size} bytes; its manifest says {size} bytes")
+
+
+def object_content(source: BinaryIO, digest: str, size: int) -> Iterator[bytes]:
+    """Yield the content of an object as a repository has it, bounded and verified (HT-6).
+
+    Raises:
+        InvalidInput: it is damaged, or another, at the latest at its end.
+    """
+    what = f"object {digest}"
+    bounded = Bounded(source, compressed_limit(size), what)
+    return verified_content(decompress(bounded, what), what, digest, size)
 
 
 def _limited(stream: Iterator[bytes], size: int, what: str) -> Iterator[bytes]:

@@ -8,14 +8,13 @@ comes: whoever uses what is made of them verifies it, and begins anew where it i
 
 from __future__ import annotations
 
-import io
 import os
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rootman.errors import InvalidInput, RootmanError
-from rootman.repo.source import Missing, size_of
+from rootman.repo.source import Missing, Reading, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 _PIECE: Final = 1 << 16  # bytes that are asked for, and kept, at a time
 
 
-class Partial(io.RawIOBase):
+class Partial(Reading):
     """The file that is kept as ``name``, read from its beginning, once.
 
     What an earlier process kept is read first (``is_old``: it may be torn), then the rest, which
@@ -78,10 +77,6 @@ class Partial(io.RawIOBase):
         """
         size = size_of(self.ask())
         return None if size is None else size - max(self._at, self._old)
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
 
     def obtain(
         self,

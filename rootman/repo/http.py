@@ -6,16 +6,16 @@ Nothing that comes from there is trusted, and nothing is waited for without end
 
 from __future__ import annotations
 
-import io
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from rootman.delta import LANES
 from rootman.document import SIZE_LIMIT
 from rootman.errors import InvalidInput, Unreachable
 from rootman.repo import layout
 from rootman.repo.index import parse_index
-from rootman.repo.source import Alone, Missing
+from rootman.repo.source import Alone, Missing, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rootman.repo.address import Address
     from rootman.repo.transport import Patience, Transport
 
-LANES: Final = 8  # requests in flight
 # Less than this between two interruptions is no progress.
 _PROGRESS: Final = 1 << 16
 _SKIP: Final = 1 << 16
@@ -35,7 +34,7 @@ _GONE: Final = frozenset({404, 410})
 
 
 class HttpSource(Alone):
-    """The files of the repository at ``address``, by ``lanes`` requests at a time."""
+    """The files of the repository at ``address``, by ``LANES`` requests at a time."""
 
     def __init__(self, address: Address, patience: Patience | None = None) -> None:
         from rootman.repo.transport import Patience, Transport
@@ -88,7 +87,7 @@ class HttpSource(Alone):
         self._transport.close()
 
 
-class _Download(io.RawIOBase):
+class _Download(Reading):
     """One file of a server, read from ``position`` on; what breaks off goes on there."""
 
     def __init__(
@@ -106,11 +105,7 @@ class _Download(io.RawIOBase):
 
     @property
     def whole_size(self) -> int | None:
-        """How many bytes the file has, if the server said so (``source.size_of``)."""
         return self._end
-
-    def readable(self) -> bool:
-        return True
 
     def begin(self) -> None:
         """Have an answer whose content can be read.

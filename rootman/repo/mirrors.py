@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
 from rootman.errors import InvalidInput, SystemFailure, Unreachable
-from rootman.repo.source import size_of
+from rootman.repo.source import Reading, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -123,7 +122,7 @@ def _open(
     return copy.open(path, offset)
 
 
-class _Roving(io.RawIOBase):
+class _Roving(Reading):
     """The file ``path`` from ``position`` on, of the first of ``copies`` that has it.
 
     Where one cannot be read any more, the next is, from there on.
@@ -142,11 +141,7 @@ class _Roving(io.RawIOBase):
 
     @property
     def whole_size(self) -> int | None:
-        """How many bytes the file has, if the server said so (``source.size_of``)."""
         return size_of(self._file)
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  as the base class
         while True:

@@ -8,14 +8,13 @@ than what comes from any other repository.
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from rootman.errors import InvalidInput, NotFound, SystemFailure
 from rootman.repo import layout
-from rootman.repo.source import Alone, Missing
+from rootman.repo.source import Alone, Missing, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,16 +101,13 @@ class OfflineSource(Alone):
         self.close()
 
 
-class _Part(io.RawIOBase):
+class _Part(Reading):
     """A file of the archive; the descriptor is the archive's and may have several readers."""
 
     def __init__(self, fd: int, start: int, size: int, offset: int) -> None:
         self._fd = fd
         self._at = start + offset
         self._end = start + size
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401  as the base class
         data = os.pread(self._fd, max(min(len(buffer), self._end - self._at), 0), self._at)

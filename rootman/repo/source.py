@@ -6,6 +6,7 @@ of one is not trusted. Out of scope: what the files mean (``repository``).
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from rootman.errors import InvalidInput
@@ -93,10 +94,22 @@ class Source(Catalogue, Protocol):
         """Give back what reading needed; safe to call twice."""
 
 
+class Reading(io.RawIOBase):
+    """The base of a file that is read from its beginning to its end, once."""
+
+    @property
+    def whole_size(self) -> int | None:
+        """How many bytes the file has in all, None where nobody has said."""
+        return None
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+
 def size_of(file: BinaryIO) -> int | None:
     """Return how many bytes a file of a source has in all, None where nobody has said."""
-    found: object = getattr(file, "whole_size", None)
-    return found if isinstance(found, int) else None
+    return file.whole_size if isinstance(file, Reading) else None
 
 
 class Alone:

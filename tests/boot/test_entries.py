@@ -26,8 +26,8 @@ from tests.boot.states import read_block
 from tests.boot.systemd_boot import boot_entry, choose_entry
 from tests.builders import directory, file
 from tests.commands import Machine
-from tests.fault.faulty import Fault, Forked, Hasty, Outcome, attempt, interposed
-from tests.fault.sweep import Trial, learn, report, sweep
+from tests.fault.faulty import Fault
+from tests.fault.sweep import Trial, learn, report, suffer, sweep
 from tests.stores import Lab
 
 if TYPE_CHECKING:
@@ -392,21 +392,10 @@ def concerns_booting(call: str) -> bool:
     return any(part in call for part in ("/efi", "/grubenv", "/current", "/previous", "state.json"))
 
 
-def suffer(lab: Lab, command: Command, mode: Mode, at: int) -> Outcome:
-    """Give the command with a fault at such a call number ``at``; return how it ended."""
-
-    def run() -> Outcome:
-        fault = FaultInBooting(mode, at)
-        kind, message, code = attempt(lambda: command(lab, interposed(Hasty(), fault)))
-        return Outcome(kind, fault.fired, fault.fired_at, message, code)
-
-    return (Forked(run).result() if mode == "kill" else run()) or Outcome("killed", fired="killed")
-
-
 def trial(command: Command, allowed: set[str], mode: Mode, lab: Lab, at: int) -> Trial:
     """Have one fault; look at the menu then, and when the next command has been given."""
     efi = use(lab)
-    outcome = suffer(lab, command, mode, at)
+    outcome = suffer(lab, command, mode, at, FaultInBooting)
     wrong = [f"left behind: {one}" for one in violations(efi, lab.store)]
     if Menu(efi).default not in allowed:
         wrong.append(f"{Menu(efi).default} boots")

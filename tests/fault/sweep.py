@@ -63,11 +63,17 @@ def open_lab(path: Path) -> Lab:
     return Lab(path, make_fs=Hasty)
 
 
-def suffer(lab: Lab, command: Callable[[Lab, Fs], object], mode: Mode, at: int) -> Outcome:
+def suffer(
+    lab: Lab,
+    command: Callable[[Lab, Fs], object],
+    mode: Mode,
+    at: int,
+    make: Callable[[Mode, int], Fault] = Fault,
+) -> Outcome:
     """Give the command with a fault at its call number ``at``; return how it ended."""
 
     def run() -> Outcome:
-        fault = Fault(mode, at)
+        fault = make(mode, at)
         lab.heard = Listener()
         kind, message, code = attempt(lambda: command(lab, interposed(Hasty(), fault)))
         heard = lab.heard

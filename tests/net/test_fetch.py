@@ -28,11 +28,11 @@ from rootman.objects import Objects
 from rootman.repo.mirrors import Mirrors
 from rootman.repo.repository import Repository, locate
 from rootman.upgrade import Options
-from tests.builders import differences, file, hardlink, published, snapshot, symlink
+from tests.builders import differences, file, hardlink, snapshot, symlink
 from tests.commands import ROOTMAN, Machine
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.net.servers import Scripted, web_server
-from tests.stores import Lab
+from tests.net.upgrades import check_upgraded, published_lab
 from tests.tampering import contents
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from tests.builders import Tree
     from tests.fault.faulty import Call
+    from tests.stores import Lab
     from tests.tampering import Snapshot
 
 pytestmark = pytest.mark.loopfs
@@ -61,21 +62,7 @@ TWO: Tree = {
 
 @pytest.fixture
 def lab(tmp_on_ext4: Path) -> Lab:
-    """Return a store with version 1, and a repository with versions 1 and 2."""
-    lab = Lab(tmp_on_ext4)
-    lab.publish(1, ONE)
-    lab.publish(2, TWO)
-    lab.init()
-    lab.upgrade(1)
-    return lab
-
-
-def check_upgraded(lab: Lab) -> None:
-    assert lab.link("current") == "olpc.2"
-    wanted, found = published(snapshot(lab.source(2))), published(snapshot(lab.tree(2)))
-    assert differences(found, wanted) == []
-    assert lab.verify(2) == []
-    assert os.listdir(lab.control / "objects") == []
+    return published_lab(tmp_on_ext4, ONE, TWO)
 
 
 def all_but_downloads(lab: Lab) -> Snapshot:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -17,11 +16,11 @@ from rootman.partial import Partial
 from rootman.plan import Download, Room
 from rootman.repo.mirrors import Mirrors, _Roving
 from rootman.upgrade import Options
-from tests.builders import differences, file, published, snapshot, symlink
+from tests.builders import file, symlink
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.net.servers import Scripted, web_server
 from tests.net.test_fetch import object_path, spoiling
-from tests.stores import Lab
+from tests.net.upgrades import check_upgraded, published_lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from tests.builders import Tree
     from tests.fault.faulty import Call
     from tests.net.servers import Fault, WebServer
+    from tests.stores import Lab
 
 pytestmark = pytest.mark.loopfs
 
@@ -44,20 +44,7 @@ TWO: Tree = {**ONE, "usr/big": file(BIG), "etc/other": file("other"), **LINKS}
 
 @pytest.fixture
 def lab(tmp_on_ext4: Path) -> Lab:
-    """Return a store with version 1, and a repository with versions 1 and 2."""
-    lab = Lab(tmp_on_ext4)
-    lab.publish(1, ONE)
-    lab.publish(2, TWO)
-    lab.init()
-    lab.upgrade(1)
-    return lab
-
-
-def check_upgraded(lab: Lab) -> None:
-    assert lab.link("current") == "olpc.2"
-    wanted, found = published(snapshot(lab.source(2))), published(snapshot(lab.tree(2)))
-    assert differences(found, wanted) == []
-    assert os.listdir(lab.control / "objects") == []
+    return published_lab(tmp_on_ext4, ONE, TWO)
 
 
 def asked(server: WebServer, path: str) -> list[str]:
@@ -91,25 +78,24 @@ def manifest_path(lab: Lab) -> str:
     return f"/manifests/{path.name}"
 
 
+def go_on_after_a_kill(lab: Lab, server: WebServer, path: str, pieces: int) -> None:
+    cut_off(lab, server, digest_of(path), pieces)
+    lab.upgrade_from(server.source(), 2)
+    assert asked(server, path) == ["-", f"bytes={pieces * PIECE}-"]
+    check_upgraded(lab)
+
+
 def test_an_object_goes_on_after_a_kill(lab: Lab) -> None:
     """HT-5, HT-9: its bytes that are here are not asked for again, at whatever they broke off."""
-    path = object_path(BIG)
     with web_server(lab.repo) as server:
-        cut_off(lab, server, digest_of(path), 3)
-        lab.upgrade_from(server.source(), 2)
-        assert asked(server, path) == ["-", f"bytes={3 * PIECE}-"]
+        go_on_after_a_kill(lab, server, object_path(BIG), 3)
         assert len(asked(server, "/manifests/")) == 1
-    check_upgraded(lab)
 
 
 def test_a_manifest_goes_on_after_a_kill(lab: Lab) -> None:
     """HT-5, HT-9."""
-    path = manifest_path(lab)
     with web_server(lab.repo) as server:
-        cut_off(lab, server, digest_of(path), 1)
-        lab.upgrade_from(server.source(), 2)
-        assert asked(server, path) == ["-", f"bytes={PIECE}-"]
-    check_upgraded(lab)
+        go_on_after_a_kill(lab, server, manifest_path(lab), 1)
 
 
 def test_an_object_whose_end_was_all_that_was_missing(lab: Lab) -> None:
@@ -275,13 +261,12 @@ def test_a_part_that_nothing_needs_any_more(lab: Lab) -> None:
     assert not kept.exists()
 
 
-@pytest.mark.parametrize("of", [BIG, b"other"], ids=["large", "small"])
-def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
-    """HT-6: bytes that make nothing are bounded, too."""
-    path = object_path(of)
+def sending_nothing_for_ever(path: str) -> Fault:
+    """Return a server that sends frames without content as a file."""
     skipped = b"\x50\x2a\x4d\x18" + (1 << 16).to_bytes(4, "little") + bytes(1 << 16)
+    assert zstandard.ZstdDecompressor().stream_reader(skipped).read(1) == b""
 
-    def endless(handler: Scripted, _count: int) -> bool:
+    def fault(handler: Scripted, _count: int) -> bool:
         if handler.path != path:
             return False
         handler.close_connection = True
@@ -289,12 +274,34 @@ def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
         while True:
             handler.send(skipped)
 
-    assert zstandard.ZstdDecompressor().stream_reader(skipped).read(1) == b""
+    return fault
+
+
+@pytest.mark.parametrize("of", [BIG, b"other"], ids=["large", "small"])
+def test_frames_without_content_have_an_end(lab: Lab, of: bytes) -> None:
+    """HT-6: bytes that make nothing are bounded, too."""
     with (
-        web_server(lab.repo, endless) as server,
+        web_server(lab.repo, sending_nothing_for_ever(object_path(of))) as server,
         pytest.raises(InvalidInput, match=sha256(of).hexdigest()),
     ):
         lab.upgrade_from(server.source(), 2)
+
+
+def test_frames_without_content_have_an_end_in_a_rehearsal(lab: Lab) -> None:
+    """HT-6, MG-14: of a file of configuration it is told that its content was not to be had."""
+    user = "{0}:x:0:0::/:/bin/sh\n".format
+    for version, users in ((3, user("root")), (4, user("root") + user("other"))):
+        lab.publish(version, {**ONE, "etc/passwd": file(users)}, config=("/etc",))
+    lab.upgrade(3)
+    (lab.tree(3) / "etc/passwd").write_text(user("root") + user("me"))
+    path = object_path((user("root") + user("other")).encode())
+    with web_server(lab.repo, sending_nothing_for_ever(path)) as server:
+        told = lab.upgrade_from(server.source(), 4, options=Options(dry_run=True)).merge
+        assert asked(server, path) == ["-"]
+    assert told is not None
+    (finding,) = told.findings
+    assert finding.path == b"etc/passwd"
+    assert finding.what[-1] == "what comes of it is known when its new default is here"
 
 
 # --- the tests see what they are there to see --------------------------------------------

@@ -19,11 +19,11 @@ from rootman.repo.offline import OfflineSource
 from rootman.repo.packs import make_packs
 from rootman.repo.repository import Repository
 from rootman.upgrade import Options
-from tests.builders import build, differences, file, hardlink, published, snapshot, symlink
+from tests.builders import build, file, hardlink, symlink
 from tests.commands import Machine
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.net.servers import Scripted, web_server
-from tests.stores import Lab
+from tests.net.upgrades import check_upgraded, published_lab
 from tests.tampering import contents
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tests.builders import Tree
     from tests.fault.faulty import Call
     from tests.net.servers import WebServer
+    from tests.stores import Lab
 
 pytestmark = pytest.mark.loopfs
 
@@ -67,12 +68,8 @@ TWO: Tree = {
 @pytest.fixture
 def lab(tmp_on_ext4: Path) -> Lab:
     """Return a store with version 1, and a repository with versions 1 and 2 and a pack."""
-    lab = Lab(tmp_on_ext4)
-    lab.publish(1, ONE)
-    lab.publish(2, TWO)
+    lab = published_lab(tmp_on_ext4, ONE, TWO)
     assert all(pack.kept for pack in make_packs(str(lab.repo), 2, [1, None], fs=RealFs()))
-    lab.init()
-    lab.upgrade(1)
     return lab
 
 
@@ -80,14 +77,6 @@ def pack_of(lab: Lab) -> Path:
     """Return the pack from version 1 to version 2."""
     (path,) = (one for one in lab.repo.glob("packs/*/*.pack") if one.name != "empty.pack")
     return path
-
-
-def check_upgraded(lab: Lab) -> None:
-    assert lab.link("current") == "olpc.2"
-    wanted, found = published(snapshot(lab.source(2))), published(snapshot(lab.tree(2)))
-    assert differences(found, wanted) == []
-    assert lab.verify(2) == []
-    assert os.listdir(lab.control / "objects") == []
 
 
 def objects_of(server: WebServer) -> list[str]:
