@@ -21,7 +21,7 @@ from rootman.merge.defaults import link_default
 from rootman.removal import remove_tree
 from rootman.seal import is_shared
 from rootman.survey import GONE, TYPES
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
@@ -64,15 +64,14 @@ class Applier:
     ) -> None:
         self._fs = fs
         self._content = content
-        self._dirs = TreeDirs(root_fd)
-        self._times: dict[bytes, int] = {}  # of the directories that were touched
+        self._dirs = ChangingDirs(root_fd)
         self._groups = dict(staying)  # where a hardlink group already is
         self.inodes = array("Q")  # of each new line in turn, 0 where it is not shared
 
     @property
     def touched(self) -> Iterable[bytes]:
         """The paths of the directories whose entries changed (b"" the root)."""
-        return self._times.keys()
+        return self._dirs.times.keys()
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Apply all ``changes`` and give every touched directory its time again.
@@ -87,21 +86,12 @@ class Applier:
                 else:
                     self.inodes.append(0)
                     self._make(parse_line(change.new), change)
-            for path, time_ns in self._times.items():
-                parent, name = split(path)
-                self._fs.set_time(name or b".", time_ns, dir_fd=self._dirs.fd(parent))
-
-    def _touch(self, path: bytes) -> int:
-        """Return the directory ``path``, about to change; its time is to be put back."""
-        fd = self._dirs.fd(path)
-        if path not in self._times:
-            self._times[path] = os.fstat(fd).st_mtime_ns
-        return fd
+            self._dirs.restore_times(self._fs)
 
     def _remove(self, path: bytes) -> None:
         parent, name = split(path)
         try:
-            parent_fd = self._touch(parent)
+            parent_fd = self._dirs.touch(parent)
         except OSError as error:
             if error.errno not in _GONE:
                 raise
@@ -115,19 +105,16 @@ class Applier:
         except FileNotFoundError:
             return
         except IsADirectoryError:
-            below = path + b"/"
-            self._dirs.forget(below, path)
-            for gone in [one for one in self._times if one == path or one.startswith(below)]:
-                del self._times[gone]
+            self._dirs.lose(path)
             remove_tree(self._fs, name, dir_fd=parent_fd)
 
     def _make(self, entry: Entry, change: Change) -> None:
         if entry.path == ROOT:
-            set_metadata(self._fs, entry, b".", dir_fd=self._touch(b""))
-            self._times[b""] = entry.time_ns
+            set_metadata(self._fs, entry, b".", dir_fd=self._dirs.touch(b""))
+            self._dirs.times[b""] = entry.time_ns
             return
         parent, name = split(entry.path)
-        parent_fd = self._touch(parent)
+        parent_fd = self._dirs.touch(parent)
         there = _type_of(name, parent_fd)
         if entry.type == "dir":
             self._make_directory(entry, name, parent_fd, there)
@@ -148,7 +135,7 @@ class Applier:
             if there is not None:
                 self._fs.unlink(name, dir_fd=parent_fd)
             make_plain(self._fs, entry, name, dir_fd=parent_fd)
-        self._times[entry.path] = entry.time_ns
+        self._dirs.times[entry.path] = entry.time_ns
 
     def _open_present(
         self, name: bytes, parent_fd: int, entry: Entry, change: Change

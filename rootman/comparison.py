@@ -220,11 +220,8 @@ def known_lines(
     stream: Iterable[bytes], start: int = 0, stop: int | None = None
 ) -> Iterator[bytes]:
     """Yield entry lines ``start`` to ``stop`` of a manifest that was checked before."""
-    index, rest = -1, b""  # the header is no entry
-    for chunk in stream:
-        data = rest + chunk
-        cut = data.rfind(b"\n") + 1
-        block, rest = data[:cut], data[cut:]
+    index = -1  # the header is no entry
+    for block in _whole_lines(stream):
         count = block.count(b"\n")
         if index + count > start:
             for line in block.splitlines(keepends=True)[max(start - index, 0) :]:
@@ -236,31 +233,43 @@ def known_lines(
         index += count
 
 
-def lines_within(stream: Iterable[bytes], fields: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def lines_within(
+    stream: Iterable[bytes], fields: Iterable[bytes], alone: Iterable[bytes] = ()
+) -> Iterator[tuple[int, bytes]]:
     """Yield number and line of what is at the path ``fields`` of a known manifest, or below them.
 
-    The rest is passed over in blocks.
+    Of what is ``alone`` that is not told which is below. The rest is passed over in blocks.
     """
-    ranges = sorted((field, field + b"/", field + b"0") for field in fields)
-    index, rest = -1, b""  # the header is no entry
+    # What is below a path does not follow it: a-b comes before a/b (MF-2). Of two ranges one
+    # is within the other, which begins first, or they have nothing in common.
+    fields = tuple(fields)
+    ranges = sorted(
+        [(field, field + b"\0") for field in (*fields, *alone)]
+        + [(field + b"/", field + b"0") for field in fields]
+    )
+    index = -1  # the header is no entry
+    for block in _whole_lines(stream):
+        if line_path(block[block.rfind(b"\n", 0, -1) + 1 :]) >= ranges[0][0]:
+            for number, line in enumerate(block.splitlines(keepends=True), index):
+                field = line_path(line)
+                while field >= ranges[0][1]:
+                    ranges.pop(0)
+                    if not ranges:
+                        return
+                if field >= ranges[0][0]:
+                    yield number, line
+        index += block.count(b"\n")
+
+
+def _whole_lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the stream cut at the ends of lines."""
+    rest = b""
     for chunk in stream:
         data = rest + chunk
         cut = data.rfind(b"\n") + 1
-        block, rest = data[:cut], data[cut:]
-        if not block:
-            continue
-        if line_path(block[block.rfind(b"\n", 0, -1) + 1 :]) < ranges[0][0]:
-            index += block.count(b"\n")
-            continue
-        for number, line in enumerate(block.splitlines(keepends=True), index):
-            field = line_path(line)
-            while field >= ranges[0][2]:
-                ranges.pop(0)
-                if not ranges:
-                    return
-            if field == ranges[0][0] or field.startswith(ranges[0][1]):
-                yield number, line
-        index += block.count(b"\n")
+        rest = data[cut:]
+        if cut:
+            yield data[:cut]
 
 
 def select(stream: Iterable[bytes], fields: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:

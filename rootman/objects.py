@@ -339,14 +339,27 @@ def copy_verified(fs: Fs, source: int, entry: Entry, name: bytes, *, dir_fd: int
     Raises:
         OSError: the system refused.
     """
+    is_it = copy_content(fs, source, entry.sha256, name, dir_fd=dir_fd)
+    if is_it:
+        set_metadata(fs, entry, name, dir_fd=dir_fd)
+    return is_it
+
+
+def copy_content(fs: Fs, source: int, digest: str, name: bytes, *, dir_fd: int) -> bool:
+    """Copy the open file to ``name`` if it has this SHA-256, its metadata still to be set.
+
+    Return whether it has.
+
+    Raises:
+        OSError: the system refused.
+    """
     content = Hashed(read_content(source))
     make_file(fs, iter(content), name, dir_fd=dir_fd)
     try:
-        content.verify(entry.sha256, "content")
+        content.verify(digest, "content")
     except InvalidInput:
         fs.unlink(name, dir_fd=dir_fd)
         return False
-    set_metadata(fs, entry, name, dir_fd=dir_fd)
     return True
 
 

@@ -29,7 +29,7 @@ from rootman.retirement import distrust_spares, drop_stage
 from rootman.seal import is_shared, pack_digests, pack_inodes
 from rootman.store import DIGESTS_FILE, INODES_FILE, scan
 from rootman.survey import digests_of, whole_groups
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.usage import unguarded
 from rootman.verify import open_tree, verify_tree
 from rootman.walk import split
@@ -144,13 +144,12 @@ class _Repair:
         self._store = opened.store
         self._tree = tree
         self._record = record
-        self._dirs = TreeDirs(root)
+        self._dirs = ChangingDirs(root)
         self._sources = sources
         self._objects = objects
         self._config = config
         self._stage = str(StageName(StageKind.REPAIR, tree.number))
         self._groups: dict[int, bytes] = {}
-        self._times: dict[bytes, int] = {}
 
     def run(self, found: Sequence[Difference]) -> None:
         drift = [
@@ -210,26 +209,20 @@ class _Repair:
                 os.close(source)
         self._objects.give(entry, name, dir_fd=stage, keep=True)
 
-    def _touch(self, path: bytes) -> int:
-        fd = self._dirs.fd(path)
-        self._times.setdefault(path, os.fstat(fd).st_mtime_ns)
-        return fd
-
     def _remove_extras(self, paths: Sequence[bytes]) -> None:
         for path in reversed(paths):
             parent, name = split(path)
-            self._dirs.forget()
-            remove_tree(self._fs, name, dir_fd=self._touch(parent))
-            self._times.pop(path, None)
+            self._dirs.lose(path)
+            remove_tree(self._fs, name, dir_fd=self._dirs.touch(parent))
 
     def _put(self, entry: Entry, staged: bytes, stage: int) -> None:
         """Put one entry in its place, by one rename where there is no directory in the way."""
         if entry.path == ROOT:
             set_metadata(self._fs, entry, b".", dir_fd=self._dirs.root_fd)
-            self._times[b""] = entry.time_ns
+            self._dirs.times[b""] = entry.time_ns
             return
         parent, name = split(entry.path)
-        parent_fd = self._touch(parent)
+        parent_fd = self._dirs.touch(parent)
         try:
             present: int | None = open_dir(name, dir_fd=parent_fd)
         except OSError:
@@ -240,12 +233,8 @@ class _Repair:
             self._put_directory(entry, name, parent_fd, there=present is not None)
             return
         if present is not None:
-            self._dirs.forget()
-            parent_fd = self._dirs.fd(parent)
+            self._dirs.lose(entry.path)
             remove_tree(self._fs, name, dir_fd=parent_fd)
-            below = entry.path + b"/"
-            for gone in [one for one in self._times if (one + b"/").startswith(below)]:
-                del self._times[gone]
         self._fs.rename(staged, name, source_fd=stage, target_fd=parent_fd)
 
     def _put_directory(self, entry: Entry, name: bytes, parent_fd: int, *, there: bool) -> None:
@@ -254,11 +243,11 @@ class _Repair:
         else:
             remove_tree(self._fs, name, dir_fd=parent_fd)
             make_plain(self._fs, entry, name, dir_fd=parent_fd)
-        self._times[entry.path] = entry.time_ns
+        self._dirs.times[entry.path] = entry.time_ns
 
     def _restore_times(self) -> None:
         """Give the touched directories the times they were sealed with."""
-        fields = {path_field(path or ROOT): path for path in self._times}
+        fields = {path_field(path or ROOT): path for path in self._dirs.times}
         with self._record.manifest() as stream:
             for line in known_lines(stream):
                 path = fields.get(line_path(line))
@@ -279,10 +268,9 @@ class _Repair:
                 parent, name = split(entry.path)
                 status = os.stat(name, dir_fd=self._dirs.fd(parent), follow_symlinks=False)
                 inodes[index] = status.st_ino
-        touched = sorted(
-            os.fsdecode(path or ROOT) for path in self._times if not self._has_local(path or ROOT)
-        )
-        digests.update(digests_of(self._dirs.root_fd, touched, forks=1)[0])
+        touched = [path or ROOT for path in self._dirs.times]
+        paths = sorted(os.fsdecode(path) for path in touched if not self._has_local(path))
+        digests.update(digests_of(self._dirs.root_fd, paths, forks=1)[0])
         files = {INODES_FILE: pack_inodes(inodes), DIGESTS_FILE: pack_digests(digests)}
         for file, data in files.items():
             make_file(self._fs, iter([data]), file.encode(), dir_fd=stage)

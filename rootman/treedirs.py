@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rootman.fsops import open_dir
+from rootman.walk import split
+
+if TYPE_CHECKING:
+    from rootman.fsops import Fs
 
 _POOL: Final = 64
 
@@ -49,3 +53,42 @@ class TreeDirs:
         """
         for known in [one for one in self._open if one == path or one.startswith(below)]:
             os.close(self._open.pop(known))
+
+
+class ChangingDirs(TreeDirs):
+    """The directories of a tree that is being changed, which get their times again in the end.
+
+    ``times`` are those of the directories that were touched, in nanoseconds, by path.
+    """
+
+    def __init__(self, root_fd: int) -> None:
+        super().__init__(root_fd)
+        self.times: dict[bytes, int] = {}
+
+    def touch(self, path: bytes) -> int:
+        """Return the directory ``path``, about to change; its time is to be put back.
+
+        Raises:
+            OSError: there is no such directory within the tree.
+        """
+        fd = self.fd(path)
+        if path not in self.times:
+            self.times[path] = os.fstat(fd).st_mtime_ns
+        return fd
+
+    def lose(self, path: bytes) -> None:
+        """Close the directory ``path`` and all below it, about to go, and let their times be."""
+        below = path + b"/"
+        self.forget(below, path)
+        for gone in [one for one in self.times if one == path or one.startswith(below)]:
+            del self.times[gone]
+
+    def restore_times(self, fs: Fs) -> None:
+        """Give each touched directory its time.
+
+        Raises:
+            OSError: the system refused.
+        """
+        for path, time_ns in self.times.items():
+            parent, name = split(path)
+            fs.set_time(name or b".", time_ns, dir_fd=self.fd(parent))

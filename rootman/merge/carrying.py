@@ -13,13 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from rootman.entries import make_file, make_plain, open_quietly, read_content, set_metadata
-from rootman.errors import InvalidInput
 from rootman.fsops import opened
 from rootman.merge.defaults import keep_default
+from rootman.objects import copy_content
 from rootman.reading import changed, tree_failure
 from rootman.removal import remove_tree
-from rootman.textstream import Hashed
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
@@ -81,24 +80,23 @@ class Copies:
             source = open_quietly(name, dir_fd=self._source.fd(parent))
         except OSError as error:
             raise tree_failure(error, path) from error
+        copy = self.free_name()
         try:
-            content = Hashed(read_content(source))
-            self._names[path] = self.make(content)
+            is_it = copy_content(self._fs, source, entry.sha256, copy, dir_fd=self.fd)
         finally:
             os.close(source)
-        try:
-            content.verify(entry.sha256, "content")
-        except InvalidInput as error:
-            raise changed(path) from error
+        if not is_it:
+            raise changed(path)
+        self._names[path] = copy
 
-    def make(self, content: Iterator[bytes] | Hashed) -> bytes:
+    def make(self, content: Iterator[bytes]) -> bytes:
         """Make a new file of ``content``; return its name here.
 
         Raises:
             OSError: it cannot be written.
         """
         name = self.free_name()
-        make_file(self._fs, iter(content), name, dir_fd=self.fd)
+        make_file(self._fs, content, name, dir_fd=self.fd)
         return name
 
     def free_name(self) -> bytes:
@@ -121,17 +119,16 @@ class Carrier:
         self, fs: Fs, root_fd: int, record_fd: int, copies: Copies, merged: Mapping[bytes, Merged]
     ) -> None:
         self._fs = fs
-        self._dirs = TreeDirs(root_fd)
+        self._dirs = ChangingDirs(root_fd)
         self._record_fd = record_fd
         self._copies = copies
         self._merged = merged
-        self._times: dict[bytes, int] = {}  # of the directories that were touched
         self._made: dict[Hashable, bytes] = {}  # names of what may get more of them
 
     @property
     def touched(self) -> frozenset[bytes]:
         """The paths of the directories whose entries changed (b"" the root)."""
-        return frozenset(self._times)
+        return frozenset(self._dirs.times)
 
     def carry(self, outcomes: Sequence[Outcome]) -> None:
         """Carry out all ``outcomes``, which are in the order of paths.
@@ -142,9 +139,7 @@ class Carrier:
         with self._dirs:
             for one in outcomes:
                 self._carry(one)
-            for path, time_ns in self._times.items():
-                parent, name = split(path)
-                self._fs.set_time(name or b".", time_ns, dir_fd=self._dirs.fd(parent))
+            self._dirs.restore_times(self._fs)
 
     def _carry(self, one: Outcome) -> None:
         parent, name = split(one.path)
@@ -170,12 +165,6 @@ class Carrier:
             return os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
-
-    def _touch(self, path: bytes) -> int:
-        """Return the directory ``path``, about to change; its time is to be put back."""
-        fd = self._dirs.fd(path)
-        self._times.setdefault(path, os.fstat(fd).st_mtime_ns)
-        return fd
 
     def _remake(self, path: bytes, entry: Entry, there: os.stat_result | None) -> None:
         """Give what the release has at ``path`` other metadata, in a new inode."""
@@ -212,9 +201,9 @@ class Carrier:
         if there is None:
             return
         parent, name = split(one.path)
-        parent_fd = self._touch(parent)
         self._keep_all(one.path, there)
-        self._forget(one.path)
+        self._dirs.lose(one.path)
+        parent_fd = self._dirs.touch(parent)  # it may have left the pool while others were open
         if one.beside is not None:
             target = split(one.beside)[1]
             self._fs.rename(name, target, source_fd=parent_fd, target_fd=parent_fd)
@@ -238,25 +227,19 @@ class Carrier:
         parent, name = split(path)
         keep_default(self._fs, name, dir_fd=self._dirs.fd(parent), record_fd=self._record_fd)
 
-    def _forget(self, path: bytes) -> None:
-        below = path + b"/"
-        self._dirs.forget(below, path)
-        for gone in [one for one in self._times if one == path or one.startswith(below)]:
-            del self._times[gone]
-
     def _set_directory(self, entry: Entry) -> None:
         parent, name = split(entry.path)
         if self._status(name, parent) is None:
             self._make_directory(entry)
             return
         set_metadata(self._fs, entry, name, dir_fd=self._dirs.fd(parent))
-        self._touch(parent)
-        self._times[entry.path] = entry.time_ns
+        self._dirs.touch(parent)
+        self._dirs.times[entry.path] = entry.time_ns
 
     def _make_directory(self, entry: Entry) -> None:
         parent, name = split(entry.path)
-        make_plain(self._fs, entry, name, dir_fd=self._touch(parent))
-        self._times[entry.path] = entry.time_ns
+        make_plain(self._fs, entry, name, dir_fd=self._dirs.touch(parent))
+        self._dirs.times[entry.path] = entry.time_ns
 
     def _make(self, path: bytes, entry: Entry, one: Outcome) -> None:
         """Make ``entry``, of local or merged content, at the free or replaceable ``path``."""
@@ -279,7 +262,7 @@ class Carrier:
         self._put(staged, name, parent)
 
     def _put(self, staged: bytes, name: bytes, parent: bytes) -> None:
-        parent_fd = self._touch(parent)
+        parent_fd = self._dirs.touch(parent)
         self._fs.rename(staged, name, source_fd=self._copies.fd, target_fd=parent_fd)
 
     def _linked(self, entry: Entry, key: tuple[str, int]) -> bytes | None:

@@ -175,13 +175,8 @@ class Lines(Mapping[bytes, "Entry"]):
     @classmethod
     def of_config(cls, manifest: Iterable[bytes], config: ConfigPaths) -> Lines:
         """Return those of configuration and of the directories above it."""
-        above = config.above
-        fields = [path_field(path) for path in (*config.paths, *above)]
-        return cls(
-            (number, line)
-            for number, line in lines_within(manifest, fields)
-            if (path := field_path(line_path(line))) in above or config.covers(path)
-        )
+        fields, above = (map(path_field, some) for some in (config.paths, config.above))
+        return cls(lines_within(manifest, fields, above))
 
     def __getitem__(self, path: bytes) -> Entry:
         return parse_line(self._lines[path][1])

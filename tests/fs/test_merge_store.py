@@ -281,6 +281,24 @@ def test_configuration_that_has_no_place_is_refused_before_the_first_step(lab: L
     assert lab.heard.steps == []
 
 
+@pytest.mark.parametrize("news", ["one", "two"])
+def test_a_directory_of_many_gives_way(lab: Lab, news: str) -> None:
+    """MG-4: it has more directories than are kept open at a time (ST-22 keeps their files)."""
+    many: Tree = {f"etc/many/{number}/file": file("one") for number in range(100)}
+    lab.publish(4, {**V1, **many}, config=CONFIG)
+    lab.publish(5, {**V1, **many, "etc/many/0/file": file(news)}, config=CONFIG)
+    lab.upgrade(4)
+    shutil.rmtree(lab.tree(4) / "etc/many")
+    (lab.tree(4) / "etc/many").symlink_to("conf.d")
+
+    lab.upgrade(5)
+
+    assert os.readlink(lab.tree(5) / "etc/many") == "conf.d"
+    beside = lab.tree(5) / "etc/many.rootman-new"
+    assert beside.exists() == (news == "two")
+    assert text(lab, 5, "etc/conf.d/one") == "one"
+
+
 def test_a_merged_directory_has_no_stamp(lab: Lab) -> None:
     """MG-11: the merge may come within the same tick of the clock as the record."""
     put(lab, 1, "etc/conf.d/one", "local")

@@ -277,9 +277,9 @@ def _time_of_parents(patch: pytest.MonkeyPatch) -> None:
     original = apply.Applier._remove
 
     def remove(self: apply.Applier, path: bytes) -> None:
-        known = dict(self._times)
+        known = dict(self._dirs.times)
         original(self, path)
-        self._times = known
+        self._dirs.times = known
 
     patch.setattr(apply.Applier, "_remove", remove)
 

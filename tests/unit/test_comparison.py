@@ -13,7 +13,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rootman import comparison
-from rootman.comparison import Change, any_below, compare, known_lines, lines, select
+from rootman.comparison import (
+    Change,
+    any_below,
+    compare,
+    known_lines,
+    lines,
+    lines_within,
+    select,
+)
 from rootman.errors import InvalidManifest
 from rootman.manifest import HEADER, MAX_LINE, line_path
 from tests.unit.entries import cut, entries, line, sorted_lines
@@ -321,6 +329,22 @@ def test_a_range_of_lines_is_read(
     found: list[bytes], start: int, stop: int | None, cuts: list[int]
 ) -> None:
     assert list(known_lines(stream(found, cuts), start, stop)) == found[start:stop]
+
+
+@given(SMALL, FIELDS.filter(bool), FIELDS, CUTS)
+@example([line("a", "dir"), line("a-b"), line("a/b")], [b"./a", b"./a-b"], [], [])
+@example([line("a", "dir"), line("a-b"), line("a/b")], [b"./a/b"], [b"./a", b"./b"], [3, 40])
+def test_what_is_at_paths_and_below_them(
+    found: list[bytes], fields: list[bytes], alone: list[bytes], cuts: list[int]
+) -> None:
+    """A path and what is below it may have others between them, asked for or not."""
+
+    def is_within(field: bytes) -> bool:
+        below = any(field == one or field.startswith(one + b"/") for one in fields)
+        return below or field in alone
+
+    wanted = [(number, one) for number, one in enumerate(found) if is_within(line_path(one))]
+    assert list(lines_within(stream(found, cuts), fields, alone)) == wanted
 
 
 @pytest.mark.parametrize("size", [100, 65_536, 10**9])
