@@ -27,7 +27,8 @@ def test_publish_says_what_it_did_and_what_comes_next(machine: Machine) -> None:
     lines = machine.run("publish", machine.source(1), "repo", "--version", 1).lines
 
     assert lines[0].startswith("olpc.1 published: 4 paths, 14 B; 1 new object, 7 B (")
-    assert lines[1] == "to install it: rootman upgrade repo/releases/1.json"
+    assert lines[1].startswith("pack from nothing to 1: not kept, with ")
+    assert lines[2:] == ["to install it: rootman upgrade repo/releases/1.json"]
     machine.run("init")
     machine.run("upgrade", "repo/releases/1.json")
 
@@ -37,6 +38,7 @@ def test_the_document(machine: Machine) -> None:
 
     document = machine.document("publish", machine.source(1), "repo", "--version", 1)
 
+    (manifest,) = (machine.repo / "manifests").iterdir()
     release = json.loads((machine.repo / "releases/1.json").read_text())
     assert document == {
         "name": "olpc", "version": 1, "release": "repo/releases/1.json",
@@ -45,7 +47,7 @@ def test_the_document(machine: Machine) -> None:
         "objects_new": 1, "bytes_new": 7, "bytes_stored": document["bytes_stored"],
         "packs": [
             {"bundle": "base", "from": None, "size": document["packs"][0]["size"], "instead_of":
-             document["bytes_stored"], "kept": False, "made": True},
+             document["bytes_stored"] + manifest.stat().st_size, "kept": False, "made": True},
         ],
         "signed": [], "waiting": [],
     }  # fmt: skip
@@ -96,7 +98,8 @@ def test_a_published_version_is_immutable(machine: Machine) -> None:
     (machine.source(1) / "a").write_text("other")
     line = machine.refused("publish", machine.source(1), "repo", "--version", 1, code=4)
 
-    assert again == ["olpc.1 is published in repo already, with this very content"]
+    assert again[0] == "olpc.1 is published in repo already, with this very content"
+    assert [line.partition(",")[0] for line in again[1:]] == ["pack from nothing to 1: not kept"]
     assert line == (
         "rootman: publish: version 1 is already published with other content (manifest)"
         " (hint: use --version 2)"
