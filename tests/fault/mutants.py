@@ -97,7 +97,7 @@ def _seal_without_publishing(patch: Patch) -> None:
 
 def _switch_without_publishing(patch: Patch) -> None:
     def exchange(fs: Fs, store: Store) -> None:
-        fs.exchange(CURRENT, PREVIOUS, dir_fd=store.fd)
+        fs.exchange(CURRENT, PREVIOUS, source_fd=store.fd, target_fd=store.fd)
 
     patch.setattr(links, "exchange", exchange)
 

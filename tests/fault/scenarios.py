@@ -14,7 +14,6 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.marking import finish
 from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
@@ -129,11 +128,6 @@ def _counting(lab: Lab) -> None:
 
 def _first_boot(state: StoreState, number: TreeNumber) -> Plan:
     return plan_first(state, number, "rootman.firstboot=noreboot")
-
-
-def _finish(lab: Lab, fs: Fs) -> None:
-    with lab.session(fs) as opened:
-        finish(opened)
 
 
 def _on_trial(lab: Lab) -> None:
@@ -582,7 +576,7 @@ SCENARIOS: Final = (
     Scenario(
         "boot finish",
         _two,
-        _finish,
+        lambda lab, fs: lab.finish(2, fs),
         (shape(2, 1, 1, 2),),
         names("settled"),
     ),
