@@ -112,7 +112,7 @@ class ConfigStage:
         config = self._merge.config
         drift = whole_groups(find_drift(self._root_fd, self._record, config), self._record)
         own = [one for one in drift if config.covers(field_path(one.field))]
-        with closing(_Defaults(self._fs, self._root_fd, self._record, self._made)) as content:
+        with closing(_Defaults(self._fs, self._root_fd, self._record)) as content:
             Applier(self._fs, root, content, {}).apply(join_drift((), own))
 
     def _write_notes(self, meanwhile: MergeNote, after: MergeNote, stage: int) -> None:
@@ -172,11 +172,7 @@ def _place(path: bytes, dirs: TreeDirs) -> os.stat_result | None:
 
 
 class _Defaults(LinkedContent):
-    """The sealed inodes of a tree, all of which are needed; at the paths ``made`` is another."""
-
-    def __init__(self, fs: Fs, source_fd: int, record: SealRecord, made: Changes) -> None:
-        super().__init__(fs, source_fd, record)
-        self._made = made
+    """The sealed inodes of a tree, all of which are needed."""
 
     def place(
         self, entry: Entry, name: bytes, *, dir_fd: int, index: int, present: int | None
@@ -190,9 +186,6 @@ class _Defaults(LinkedContent):
         if not super().place(entry, name, dir_fd=dir_fd, index=index, present=present):
             raise NotFound(f"{printable(entry.path)}: what the release has there is gone")
         return True
-
-    def _link(self, entry: Entry, name: bytes, dir_fd: int, inode: int) -> bool:
-        return entry.path not in self._made and super()._link(entry, name, dir_fd, inode)
 
 
 class _Linker:

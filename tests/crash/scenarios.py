@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rootman.boot.planning import plan_good
 from rootman.errors import RootmanError
-from tests.builders import snapshot
 from tests.commands import Machine
 from tests.crash import grub
 from tests.fault import beginnings
@@ -20,13 +19,12 @@ from tests.fault.faulty import Hasty, attempt
 from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
 from tests.fault.scenarios import publish_parts
 from tests.fault.states import (
-    repair_violations,
     settled_violations,
     shape_of,
     tree_violations,
     violations,
 )
-from tests.fault.sweep import SETTLED, knowledge
+from tests.fault.sweep import SETTLED, changing_violations, knowledge
 from tests.fault.trees import VERSIONS
 from tests.numbers import number
 
@@ -177,8 +175,8 @@ class _StoreCheck:
     def __init__(self, scenario: Scenario, lab: Lab, told: Known, *, done: bool) -> None:
         self._scenario = scenario
         self._lab = lab
-        self._known = told.but(scenario.repairs)
-        self._before = told.before.get(number(scenario.repairs), {})
+        self._known = told.but(scenario.changing)
+        self._before = told.before.get(number(scenario.changing), {})
         self._done = done
         self._found: list[str] = []
 
@@ -226,19 +224,18 @@ class _StoreCheck:
         return self._found
 
     def _expect(self, when: str, shapes: Collection[Shape], names: Collection[Names]) -> None:
-        repairs = self._scenario.repairs
-        whole = self._done or not repairs
+        changing = self._scenario.changing
+        whole = self._done or not changing
         found = violations(
             self._lab,
             self._known,
             shapes=shapes,
             names=names,
-            except_for=0 if whole else repairs,
+            except_for=0 if whole else changing,
             thorough=self._done,
         )
         if not whole:
-            now = snapshot(self._lab.tree(repairs))
-            found += repair_violations(now, self._before, self._known.wanted[number(repairs)])
+            found += changing_violations(self._scenario, self._lab, self._known, self._before)
         self._found += [f"{when}: {one}" for one in found]
 
     def _expect_settled(self, when: str) -> None:

@@ -261,6 +261,20 @@ def test_where_an_inode_has_no_room_for_a_link_it_is_copied(lab: Lab) -> None:
     assert not (lab.tree(2) / "etc/conf.d/two").samefile(lab.tree(1) / "etc/conf.d/two")
 
 
+def test_what_makes_the_spare_is_no_use_of_the_new_tree(lab: Lab) -> None:
+    """MG-17: neither a clone, nor a tree that is rolled forward, shows in what was merged."""
+    put(lab, 1, "etc/conf.d/one", "mine")
+    put(lab, 1, "etc/issue", "mine\n")
+    lab.upgrade(2)
+    lab.upgrade(3)
+    put(lab, 2, "etc/conf.d/two", "mine")
+
+    result = lab.finish(2)
+
+    assert lab.heard.warnings == []
+    assert "etc/conf.d/two" in findings(result)
+
+
 def test_it_may_be_done_twice(lab: Lab) -> None:
     """MG-17: by hand before a shutdown, and then at it."""
     lab.upgrade(2)
