@@ -20,8 +20,8 @@ from rootman.manifest import ROOT, field_path, parse_line
 from rootman.merge.defaults import link_default
 from rootman.removal import remove_tree
 from rootman.seal import is_shared
-from rootman.survey import GONE, TYPES
-from rootman.treedirs import ChangingDirs, TreeDirs
+from rootman.survey import TYPES
+from rootman.treedirs import GONE, ChangingDirs, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:

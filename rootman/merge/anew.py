@@ -74,8 +74,8 @@ def _merge_again(opened: Session, state: StoreState, due: SecondMerge) -> MergeP
         executor.run((put,))
         try:
             executor.run((discard,))
-        except RootmanError as error:  # it is merged, and the next command removes the rest
-            opened.reporter.warn(str(error))
+        except RootmanError:  # it is merged, and of the rest takes care who comes next
+            recover_quietly(opened)
         return stage.carried
 
 
@@ -94,11 +94,11 @@ def _stage_again(opened: Session, due: SecondMerge, stack: ExitStack) -> ConfigS
     root, record = stack.enter_context(open_tree(store, due.source))
     source = LocalTree(due.source.number, root, record)
     changes = find_changes(root, record, config)
-    if imprints(changes, record.inodes(), config) == due.note.local:
+    if imprints(root, changes, record.inodes(), config) == due.note.local:
         return None
     root, record = _reserve(opened, due.target, stack)
     made = find_changes(root, record, config)
-    if not due.note.fits(imprints(made, record.inodes(), config)):
+    if not due.note.fits(imprints(root, made, record.inodes(), config)):
         raise Refused(f"{due.target.name} was changed since, too")
     _check_room(opened, config, changes, record)
     rules = read_rules(source.root_fd, opened.reporter)

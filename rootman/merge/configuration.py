@@ -25,8 +25,7 @@ from rootman.merge.planning import MergePlan, Sides, contested, plan_merge
 from rootman.merge.rules import MAX_RULES, RULES_FILE, Rules, parse_rules
 from rootman.merge.text import merge_text
 from rootman.reading import changed, tree_failure
-from rootman.survey import GONE
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import GONE, TreeDirs
 from rootman.verify import open_tree
 from rootman.walk import split
 
@@ -106,8 +105,9 @@ class ConfigMerge:
 
         Raises:
             InvalidInput: the record is damaged.
+            OSError: the tree cannot be read.
         """
-        return imprints(changes, self.tree.record.inodes(), self.config)
+        return imprints(self.tree.root_fd, changes, self.tree.record.inodes(), self.config)
 
     def foresee(self) -> list[int]:
         """Return the size of each entry that will be carried over, if it can be (S6).
@@ -246,7 +246,7 @@ def note_of(merge: ConfigMerge, carried: Carried, root_fd: int, record: SealReco
         RootmanError: the tree cannot be read.
     """
     changes = find_changes(root_fd, record, merge.config) if carried.touched else {}
-    result = imprints(changes, record.inodes(), merge.config)
+    result = imprints(root_fd, changes, record.inodes(), merge.config)
     beside = tuple(path for path in carried.beside if not merge.config.covers(path))
     return MergeNote.of(merge.tree.number, carried.local, result, beside)
 

@@ -27,7 +27,7 @@ from rootman.names import StageKind, StageName
 from rootman.scanner import describe
 from rootman.seal import SealRecord, stamps_without
 from rootman.store import NOTE_FILE, STAGE_ROOT, STAMPS_FILE
-from rootman.survey import GONE, whole_groups
+from rootman.survey import whole_groups
 from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.walk import join, split
 
@@ -139,15 +139,15 @@ class ConfigStage:
             for path in self._places:
                 self._put(path, new, old)
             old.restore_times(fs)
-            for parent in old.times:
-                fs.fsync(old.fd(parent))
+            for directory in old.times:
+                fs.fsync(old.fd(directory))
             if self._note is not None:
                 fs.rename(NOTE_FILE, NOTE_FILE, source_fd=stage, target_fd=record)
                 fs.fsync(record)
 
     def _put(self, path: bytes, new: TreeDirs, old: ChangingDirs) -> None:
         name = split(path)[1]
-        source, target = _place(path, new), _place(path, old)
+        source, target = new.status(path), old.status(path)
         if source is None and target is None:
             return
         parent = split(path)[0]
@@ -158,17 +158,9 @@ class ConfigStage:
             self._fs.move(name, name, source_fd=target_fd, target_fd=source_fd)
         else:
             self._fs.exchange(name, name, source_fd=source_fd, target_fd=target_fd)
-
-
-def _place(path: bytes, dirs: TreeDirs) -> os.stat_result | None:
-    """Return what is at ``path``, None where nothing is."""
-    parent, name = split(path)
-    try:
-        return os.stat(name, dir_fd=dirs.fd(parent), follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in GONE:
-            raise
-        return None
+        old.lose(path)
+        if source is not None and stat.S_ISDIR(source.st_mode):
+            old.times[path] = source.st_mtime_ns  # of which XFS makes the moment of the rename
 
 
 class _Defaults(LinkedContent):
@@ -209,7 +201,7 @@ class _Linker:
         with self._source, self._target:
             for path in paths:
                 self._make_above(path)
-                status = _place(path, self._source)
+                status = self._source.status(path)
                 if status is not None:
                     self._link(path, status)
             self._target.restore_times(self._fs)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rootman.boot.planning import plan_good
+from rootman.boot.running import COMMAND_LINE
 from rootman.errors import RootmanError
 from tests.commands import Machine
 from tests.crash import grub
@@ -26,6 +27,7 @@ from tests.fault.states import (
 )
 from tests.fault.sweep import SETTLED, changing_violations, knowledge
 from tests.fault.trees import VERSIONS
+from tests.filesystems import run
 from tests.numbers import number
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ class StoreScenario:
 
     scenario: Scenario
     words: tuple[str, ...]
+    runs: str = ""
+    """The tree that this machine has booted, as the command sees it."""
 
     @property
     def name(self) -> str:
@@ -92,6 +96,10 @@ class StoreScenario:
 
     def prepare(self, lab: Lab) -> None:
         self.scenario.prepare(lab)
+        if self.runs:
+            command_line = lab.home.parent / "cmdline"  # not on the disk that is recorded
+            command_line.write_text(f"rootman.tree={self.runs}\n")
+            run("mount", "--bind", str(command_line), COMMAND_LINE)
         if self.scenario.has_bundles:
             publish_parts(lab, NEXT, *((written, names) for names, written in SOURCES.items()))
         else:
@@ -281,8 +289,8 @@ class PublishScenario:
             yield f"RL-7: {error}"
 
 
-def _store(name: str, *words: str) -> StoreScenario:
-    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words)
+def _store(name: str, *words: str, runs: str = "") -> StoreScenario:
+    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words, runs)
 
 
 def _upgrade(version: int) -> tuple[str, str]:
@@ -306,6 +314,12 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("upgrade on trial", *_upgrade(3)),
     _store("boot init", "boot", "init"),
     _store("boot mark-bad of what is current", "boot", "mark-bad", "3"),
+    _store(
+        "boot finish, configuration was changed since the upgrade",
+        *("boot", "finish"),
+        runs="olpc.2",
+    ),
+    _store("rollback --keep-config", "rollback", "--keep-config"),
     _store("prune", "prune"),
     _store("repair", "repair", "2", "--from", "{repo}"),
     PublishScenario(),
