@@ -94,6 +94,7 @@ ExecStart=/usr/bin/rootman health --act --timeout {}
 _PATIENT: Final = 60
 _IMPATIENT: Final = 5
 _UNITS: Final = "etc/systemd/system"
+_SERVICES: Final = ("rootman-health", "rootman-shutdown")
 _CHECK: Final = "etc/rootman/health.d/required.d/50-fails"
 # Fails in the first attempt, and hangs in the others.
 _FAILS: Final = """#!/bin/sh
@@ -112,6 +113,8 @@ PANICS, ROOTLESS, ENDING, UNHEALTHY = 3, 4, 5, 6
 BAD: Final = (PANICS, ROOTLESS, ENDING, UNHEALTHY)
 _KEY: Final = "key"
 REPOSITORY: Final = "repo"
+CONFIG: Final = "/etc/default"
+"""What of it is carried over; the rest of /etc shows that versions change alone."""
 
 
 def system_disk() -> Path:
@@ -175,8 +178,8 @@ def _publish(home: Path, version: int) -> None:
         put(tree / _CHECK, _FAILS, mode=0o755)
         put(tree / _UNITS / "rootman-health.service.d/test.conf", _HEALTH.format(_IMPATIENT))
     _rootman("boot", "label", tree, "--version", version, *label)
-    signed = ("--no-packs", "--sign", home / _KEY)
-    _rootman("publish", tree, home / REPOSITORY, "--version", version, *signed)
+    how = ("--config", CONFIG, "--no-packs", "--sign", home / _KEY)
+    _rootman("publish", tree, home / REPOSITORY, "--version", version, *how)
 
 
 def _install(root: Path, repository: Path) -> None:
@@ -265,8 +268,9 @@ def _add_rootman(tree: Path) -> None:
     (tree / "rootfs").mkdir()
     units = tree / _UNITS
     put(units / "rootman-test.service", _UNIT)
-    health = files("rootman.boot") / "data/units/rootman-health.service"
-    put(units / "rootman-health.service", health.read_text())
+    for name in _SERVICES:
+        unit = files("rootman.boot") / f"data/units/{name}.service"
+        put(units / f"{name}.service", unit.read_text())
     put(units / "rootman-health.service.d/test.conf", _HEALTH.format(_PATIENT))
     # Somebody else would read at the console.
     (units / "serial-getty@ttyS0.service").symlink_to("/dev/null")
@@ -275,7 +279,7 @@ def _add_rootman(tree: Path) -> None:
     with proc_in(tree):
         for command in (
             ("depmod", release),
-            ("systemctl", "enable", "--quiet", "rootman-health", "rootman-test"),
+            ("systemctl", "enable", "--quiet", *_SERVICES, "rootman-test"),
             ("python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages"),
             ("mkinitramfs", "-o", f"/boot/initrd.img-{release}", release),
         ):
