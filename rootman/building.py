@@ -31,6 +31,7 @@ from rootman.store import (
     STAGE_ROOT,
     STAGE_SEAL,
     STAMPS_FILE,
+    STATE_PATHS,
     part_file,
 )
 from rootman.survey import digests_of, stamps_of, whole_groups
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.provision import Provision
     from rootman.report import Reporter
+    from rootman.statepaths import StateRecord
     from rootman.store import Store
     from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
@@ -83,7 +85,8 @@ class Building:
     keep beside its record; ``content`` makes files, ``supply`` has what
     must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
     seal, ``others`` the manifests of the parts but for base. ``merge`` has the local changes
-    of configuration, ``carried`` is what was carried over in the end. Methods raise
+    of configuration, ``carried`` is what was carried over in the end. ``state`` is what it wants
+    of the state, None where nothing says. Methods raise
     ``OSError``, and ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
     """
 
@@ -104,6 +107,7 @@ class Building:
     others: tuple[CompressedManifest, ...] = ()
     merge: ConfigMerge | None = None
     carried: MergePlan | None = None
+    state: StateRecord | None = None
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
     _stamps: dict[str, int] = field(default_factory=dict)
@@ -196,6 +200,8 @@ class Building:
         }
         if self.release is not None:
             files[RELEASE_FILE] = self.release
+        if self.state is not None:
+            files[STATE_PATHS] = self.state.serialise()
         if edits:
             files[EDITS_FILE] = pack_edits(edits)
         with self._below(STAGE_SEAL) as fd:

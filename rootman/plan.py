@@ -332,8 +332,8 @@ def check_room(
 
     ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
     bytes: the record of a tree takes less than half of that. What is here of the
-    ``download`` takes no room again (HT-11). ``local`` has the size of each entry of
-    configuration that was changed here.
+    ``download`` takes no room again (HT-11). ``local`` has the size of each entry that is
+    copied besides: of configuration that was changed here, and of state that is to be made.
 
     Raises:
         NoSpace: it says how much is missing.

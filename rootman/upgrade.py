@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rootman import VERSION, foresight
 from rootman.boot.menufiles import check_kernel_room
+from rootman.boot.statewants import wanted_state
 from rootman.building import Building
 from rootman.choice import choose
 from rootman.delta import wants_content
@@ -75,6 +76,7 @@ class UpgradeResult:
     the switch was durable. ``retired`` is the tree that became the spare,
     ``fetched`` the bytes that came from the repository: of content, or of a pack,
     ``download`` what was to come over a network.
+    ``new_state`` are state paths that the next boot is to make.
     ``had`` are the names of the bundles besides base that were there before, ``has`` those
     that are there now, whether they were chosen or came with others.
     """
@@ -91,6 +93,7 @@ class UpgradeResult:
     has: tuple[str, ...] = ()
     merge: MergePlan | None = None
     left: tuple[PathDifference, ...] = ()
+    new_state: tuple[str, ...] = ()
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -208,6 +211,7 @@ def _build(
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
     merge = _merge(opened, state, order.release, wanted, stack)
+    wants = wanted_state(opened.store, state, order.release)
     check_room(
         delta.needs,
         seed,
@@ -215,7 +219,7 @@ def _build(
         download,
         directories=directories,
         manifest_size=wanted.whole.manifest_size,
-        local=merge.foresee() if merge is not None else (),
+        local=(*wants.sizes, *(merge.foresee() if merge is not None else ())),
     )
     check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
@@ -240,6 +244,7 @@ def _build(
         bundles=choice.bundles,
         others=tuple(part.manifest for part in wanted.others),
         merge=merge,
+        state=wants.record,
     )
     if options.dry_run:
         building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
@@ -255,6 +260,7 @@ def _build(
         fetched=provision.fetched,
         download=download,
         merge=building.carried,
+        new_state=wants.new,
     )
 
 
@@ -266,7 +272,7 @@ def _merge(
         return None
     from rootman.merge.configuration import open_merge
 
-    return open_merge(opened, state, release.config, wanted.manifest.stream, stack)
+    return open_merge(opened, state, release, wanted.manifest.stream, stack)
 
 
 def _told_behind(

@@ -29,12 +29,13 @@ from rootman.verify import open_tree
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
     from rootman.merge.local import Changes
+    from rootman.release import Release
     from rootman.report import Reporter
     from rootman.seal import SealRecord
     from rootman.session import Session
@@ -179,19 +180,19 @@ class ConfigMerge:
 def open_merge(
     opened: Session,
     state: StoreState,
-    paths: Sequence[str],
+    release: Release,
     new: Callable[[], Iterator[bytes]],
     stack: ExitStack,
 ) -> ConfigMerge | None:
     """Return the merge of the tree that is current into a new one, None where none is.
 
-    ``paths`` are the config paths of the release, ``new`` opens the manifest of the new tree;
-    ``stack`` closes the other in the end.
+    ``new`` opens the manifest of the new tree, which is of ``release``; ``stack`` closes the
+    other in the end.
 
     Raises:
         RootmanError, OSError: the tree that is current cannot be opened.
     """
-    config = ConfigPaths.of(paths)
+    config = ConfigPaths.of(release.config, release.state)
     current = state.sealed(state.current)
     if current is None:
         return None

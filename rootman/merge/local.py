@@ -52,7 +52,7 @@ def sealed_config(record: SealRecord) -> ConfigPaths:
             release = parse_release(file.read(), f"{record.origin}/{RELEASE_FILE}")
     except FileNotFoundError:
         return ConfigPaths(())
-    return ConfigPaths.of(release.config)
+    return ConfigPaths.of(release.config, release.state)
 
 
 def find_drift(root_fd: int, record: SealRecord, config: ConfigPaths) -> list[Drift]:
@@ -176,7 +176,11 @@ class Lines(Mapping[bytes, "Entry"]):
     def of_config(cls, manifest: Iterable[bytes], config: ConfigPaths) -> Lines:
         """Return those of configuration and of the directories above it."""
         fields, above = (map(path_field, some) for some in (config.paths, config.above))
-        return cls(lines_within(manifest, fields, above))
+        return cls(
+            (number, line)
+            for number, line in lines_within(manifest, fields, above)
+            if not config.is_state(field_path(line_path(line)))
+        )
 
     def __getitem__(self, path: bytes) -> Entry:
         return parse_line(self._lines[path][1])
