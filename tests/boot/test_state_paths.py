@@ -303,6 +303,7 @@ def test_the_first_boot_makes_it_of_what_ran_last(device: Wanting) -> None:
         "mine",
     ]
     assert device.lacks == []
+    assert "ran" in os.listdir(device.lab.control / "boot")
     assert (device.lab.control / "boot/ran").read_text() == "olpc.2\nro\n"
 
 
@@ -408,4 +409,5 @@ def test_a_device_that_is_not_there(device: Wanting) -> None:
     assert said.code == 0
     assert "rootman: the state is on /dev/none, which cannot be mounted" in said.lines
     assert said.lines[-1] == "of"
+    assert "mine" not in said.lines
     assert device.lacks == ["/dev/none"]
