@@ -83,6 +83,7 @@ def _document(
         "left_behind": [difference(one) for one in result.left],
         "config": [_found(one) for one in result.merge.findings] if result.merge else [],
         "new_state": list(result.new_state),
+        "state_begins_anew": result.is_state_anew,
         "bytes_written": None if dry_run else written,
         "seconds": round(result.seconds, 3),
     }
@@ -158,6 +159,8 @@ def _state(result: UpgradeResult, name: str) -> list[str]:
     if not result.new_state:
         return []
     paths = ", ".join(map(printable, result.new_state))
+    if result.is_state_anew:
+        return [f"state that begins anew at the next boot: {paths}"]
     source = f"{name}.{result.number}" if result.was is None else f"{name}.{result.was}"
     return [f"state that is the same for all versions from the next boot on: {paths}, of {source}"]
 

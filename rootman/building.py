@@ -16,8 +16,8 @@ from rootman.edits import compose
 from rootman.entries import make_file
 from rootman.fsops import opened
 from rootman.manifest import ROOT, field_path
-from rootman.merge.accounts import ACCOUNT_FILES
 from rootman.merge.defaults import keep_defaults
+from rootman.merge.paths import NO_CONFIG, ConfigPaths
 from rootman.names import StageKind, StageName
 from rootman.seal import SealRecord, pack_digests, pack_edits, pack_inodes, pack_stamps
 from rootman.state import Seal
@@ -84,9 +84,9 @@ class Building:
     ``size`` is the content of the wanted tree in bytes, ``release`` the document to
     keep beside its record; ``content`` makes files, ``supply`` has what
     must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
-    seal, ``others`` the manifests of the parts but for base. ``merge`` has the local changes
-    of configuration, ``carried`` is what was carried over in the end. ``state`` is what it wants
-    of the state, None where nothing says. Methods raise
+    seal, ``others`` the manifests of the parts but for base. ``config`` are the config
+    paths, ``merge`` has the local changes there, ``carried`` is what was carried over in the
+    end. ``state`` is what it wants of the state, None where nothing says. Methods raise
     ``OSError``, and ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
     """
 
@@ -105,6 +105,7 @@ class Building:
     parts: Mapping[str, str]
     bundles: tuple[str, ...] = ()
     others: tuple[CompressedManifest, ...] = ()
+    config: ConfigPaths = NO_CONFIG
     merge: ConfigMerge | None = None
     carried: MergePlan | None = None
     state: StateRecord | None = None
@@ -217,10 +218,9 @@ class Building:
             self._keep_defaults(fd)
 
     def _keep_defaults(self, record_fd: int) -> None:
-        """Keep what a merge by content may need, whatever becomes of it in the tree (ST-22)."""
-        paths = [*sorted(ACCOUNT_FILES), *(self.merge.bases() if self.merge is not None else ())]
+        """Keep the configuration of the release, whatever becomes of it in the tree (ST-22)."""
         with self._below(STAGE_ROOT) as root:
-            keep_defaults(self.fs, paths, root_fd=root, record_fd=record_fd)
+            keep_defaults(self.fs, self.config, root_fd=root, record_fd=record_fd)
 
     def merge_configuration(self) -> None:
         """Carry over the local changes of configuration; the record stays that of the release.

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.states import names_there, read_state_record
+from rootman.boot.states import names_there, places, read_state_record
 from rootman.errors import NoSpace, SystemFailure
 from rootman.fsops import open_dir, opened
 from rootman.names import tree_name
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rootman.store import Store
 
 _NEW: Final = ".new"
+_GONE: Final = ".gone"
 # Everything that a file has, or an error; holes stay, and blocks are shared where they can be.
 _COPY: Final = (
     "cp", "--recursive", "--no-dereference", "--one-file-system", "--no-target-directory",
@@ -186,3 +187,17 @@ def _open_own(fs: Fs, store: Store, stack: ExitStack) -> int:
 def _kept(stack: ExitStack, fd: int) -> int:
     stack.callback(os.close, fd)
     return fd
+
+
+def drop_generation(fs: Fs, store: Store, generation: int) -> None:
+    """Remove a generation of the state, wherever it is: its name first, durably (ST-25).
+
+    Raises:
+        OSError: the system refused; what lost its name goes with the next.
+    """
+    for state_fd in places(store):
+        remove_tree(fs, _GONE.encode(), dir_fd=state_fd)
+        if str(generation) in os.listdir(state_fd):
+            fs.move(str(generation), _GONE, source_fd=state_fd, target_fd=state_fd)
+            fs.fsync(state_fd)
+            remove_tree(fs, _GONE.encode(), dir_fd=state_fd)

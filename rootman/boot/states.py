@@ -10,6 +10,8 @@ from rootman.statepaths import StateRecord, parse_state_record, state_path
 from rootman.store import STATE_PATHS, STATES, open_below
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rootman.names import TreeNumber
     from rootman.store import Store
 
@@ -53,21 +55,48 @@ def names_there(state_fd: int, generation: int) -> list[str]:
         os.close(fd)
 
 
+def generations_there(store: Store) -> list[int]:
+    """Return the generations that have directories, in the store or in their place.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    found = {int(name) for fd in places(store) for name in os.listdir(fd) if name.isdigit()}
+    return sorted(found)
+
+
+def trees_by_generation(store: Store, numbers: Iterable[TreeNumber]) -> dict[int, list[TreeNumber]]:
+    """Return of each generation that has directories which of the trees ``numbers`` have it.
+
+    Raises:
+        InvalidInput: the record of one is damaged.
+        OSError: they cannot be read.
+    """
+    found: dict[int, list[TreeNumber]] = {one: [] for one in generations_there(store)}
+    if found:
+        for number in numbers:
+            found.setdefault(read_state_record(store, number).generation, []).append(number)
+    return found
+
+
 def names_anywhere(store: Store, generation: int) -> list[str]:
     """Return the names of the state paths of a generation, in the store or in their place.
 
     Raises:
         OSError: they cannot be read.
     """
-    found: set[str] = set()
+    return sorted({name for fd in places(store) for name in names_there(fd, generation)})
+
+
+def places(store: Store) -> Iterator[int]:
+    """Yield each directory that has generations, open."""
     for folder, outer in ((STATES, store.control), (PLACE, None)):
         with suppress(FileNotFoundError, NotADirectoryError):
             fd = os.open(folder, _DIRECTORY, dir_fd=outer)
             try:
-                found.update(names_there(fd, generation))
+                yield fd
             finally:
                 os.close(fd)
-    return sorted(found)
 
 
 def paths_for(store: Store, number: TreeNumber | None) -> list[str]:

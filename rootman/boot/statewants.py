@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rootman.boot.states import names_anywhere, read_state_record
+from rootman.boot.states import generations_there, names_anywhere, read_state_record
 from rootman.fsops import opened
 from rootman.reading import tree_failure
 from rootman.statepaths import StateRecord, state_path
@@ -33,14 +33,22 @@ class WantedState:
     sizes: tuple[int, ...] = ()
 
 
-def wanted_state(store: Store, state: StoreState, release: Release) -> WantedState:
+def wanted_state(
+    store: Store, state: StoreState, release: Release, *, is_new: bool = False
+) -> WantedState:
     """Return what a new tree of ``release`` is to want: what ``current`` has goes on.
+
+    But for state that ``is_new``: that is of a generation which nothing has had.
 
     Raises:
         RootmanError: the tree that is current cannot be read, or its record is damaged.
         OSError: the store cannot be read.
     """
     generation = read_state_record(store, state.current).generation
+    if is_new:
+        numbers = (tree.number for tree in state.trees)
+        known = (read_state_record(store, number).generation for number in numbers)
+        generation = max((*known, *generations_there(store))) + 1
     record = StateRecord.of(release.state, generation)
     new = tuple(map(state_path, record.missing(names_anywhere(store, generation))))
     current = state.sealed(state.current)

@@ -9,10 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from rootman.comparison import known_lines
 from rootman.entries import open_quietly
 from rootman.errors import Busy, InvalidInput
-from rootman.manifest import field_path, line_path
 from rootman.merge.accounts import ACCOUNT_FILES, merge_accounts
 from rootman.merge.carrying import Carrier, Copies
 from rootman.merge.decision import Merged
@@ -88,14 +86,6 @@ class ConfigMerge:
         if changes and self.config.above:
             self.rehearse(lambda _path, _entry: None)
         return [status.st_size for status in changes.values() if status is not None]
-
-    def bases(self) -> Iterator[bytes]:
-        """Yield the paths of the new tree that the next merge may need the contents of."""
-        if self.rules.text:
-            for line in known_lines(self.new()):
-                path = field_path(line_path(line))
-                if self.rules.allow(path):
-                    yield path
 
     def rehearse(self, read: Read) -> MergePlan:
         """Return what would be done; ``read`` gives contents of the release.

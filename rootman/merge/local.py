@@ -18,7 +18,7 @@ from rootman.comparison import lines_within
 from rootman.delta import is_directory
 from rootman.fsops import opened
 from rootman.manifest import field_path, group_inode, line_path, parse_line, path_field
-from rootman.merge.paths import ConfigPaths
+from rootman.merge.paths import NO_CONFIG, ConfigPaths
 from rootman.reading import other_filesystem, tree_failure
 from rootman.scanner import describe
 from rootman.store import RELEASE_FILE, open_below
@@ -51,7 +51,7 @@ def sealed_config(record: SealRecord) -> ConfigPaths:
         with open_below(RELEASE_FILE, record.dir_fd) as file:
             release = parse_release(file.read(), f"{record.origin}/{RELEASE_FILE}")
     except FileNotFoundError:
-        return ConfigPaths(())
+        return NO_CONFIG
     return ConfigPaths.of(release.config, release.state)
 
 

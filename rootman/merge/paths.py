@@ -64,6 +64,9 @@ class ConfigPaths:
         return frozenset(split(one)[0] or b"." for one in self.paths)
 
 
+NO_CONFIG: Final = ConfigPaths(())
+
+
 def _is_in(path: bytes, some: tuple[bytes, ...]) -> bool:
     return any(path == one or path.startswith(one + _SLASH) for one in some)
 

@@ -90,7 +90,7 @@ while not sys.argv[1:]:
     last += 1
     base.execute("INSERT INTO rows VALUES (?, ?)", (last, "x" * 1000))
     with open("/run/acknowledged.new", "w") as file:
-        file.write(str(last))
+        print(last, file=file)
     os.replace("/run/acknowledged.new", "/run/acknowledged")
     time.sleep(0.05)
 """
