@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rootman import upgrade
-from rootman.boot.statedirs import MadeState, make_state
+from rootman.boot.statedirs import MadeState, drop_generation, make_state
 from rootman.boot.states import names_anywhere, paths_for, read_state_record
 from rootman.errors import InvalidInput, NoSpace
 from rootman.plan import Room
@@ -20,6 +21,7 @@ from tests.boot.shells import SHELLS
 from tests.boot.test_initramfs import ROOMS, Device
 from tests.builders import directory, fifo, file, hardlink, rsync_differences, snapshot, symlink
 from tests.fault.faulty import interposed
+from tests.fault.sweep import suffer
 from tests.numbers import number
 from tests.stores import Lab
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.builders import Tree
     from tests.conftest import MakeFs
-    from tests.fault.faulty import Call
+    from tests.fault.faulty import Call, Mode
 
 pytestmark = pytest.mark.loopfs
 
@@ -203,6 +205,52 @@ def test_it_is_durable_before_it_has_its_name(lab: Lab) -> None:
 
     ops = [call.op for call in seen if call.op != "unlink"]
     assert ops == ["mkdir", "fsync", "mkdir", "syncfs", "move", "fsync"]
+
+
+@pytest.mark.parametrize("mode", ["kill", "EIO", "ENOSPC"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_fault_at_every_call(lab: Lab, mode: Mode, is_first: bool) -> None:  # noqa: FBT001
+    """ST-24 S4: what has its name is whole, and the next making makes what is missing."""
+    here = () if is_first else ("var",)
+    state, left = lab.control / "state/1", str(lab.tree(1))
+    at = 0
+    while True:
+        at += 1
+        shutil.rmtree(lab.control / "state", ignore_errors=True)
+        for name in here:
+            (state / name).mkdir(parents=True)
+        with open_store(str(lab.store)) as store:
+            outcome = suffer(
+                lab, lambda _, fs: make_state(fs, store, number(2), left=left), mode, at
+            )
+            there = sorted(os.listdir(state)) if state.exists() else []
+            assert there in (list(here), ["home", "var"]), outcome
+            make(lab, 2, lab.tree(1))
+        assert sorted(os.listdir(state)) == ["home", "var"], outcome
+        assert same(state / "home", lab.tree(1) / "home"), outcome
+        assert {"1"} <= set(os.listdir(lab.control / "state")) <= {"1", ".new"}, outcome
+        if not outcome.fired:
+            break
+    assert at > 6
+
+
+@pytest.mark.parametrize("mode", ["kill", "EIO"])
+def test_a_fault_at_every_call_that_removes_state(lab: Lab, mode: Mode) -> None:
+    """ST-25: a generation is there whole or has no name, and what is left goes with the next."""
+    at = 0
+    fired = True
+    while fired:
+        at += 1
+        for generation in (1, 2):
+            (lab.control / f"state/{generation}/var/lib").mkdir(parents=True, exist_ok=True)
+        with open_store(str(lab.store)) as store:
+            outcome = suffer(lab, lambda _, fs: drop_generation(fs, store, 1), mode, at)
+            fired = bool(outcome.fired)
+            if (lab.control / "state/1").exists():
+                assert (lab.control / "state/1/var/lib").is_dir(), outcome
+            drop_generation(lab.make_fs(), store, 1)
+        assert os.listdir(lab.control / "state") == ["2"], outcome
+    assert at > 4
 
 
 def test_an_upgrade_says_what_its_first_boot_makes(tmp_on_ext4: Path) -> None:
