@@ -22,6 +22,7 @@ from rootman.names import StageKind, StageName
 from rootman.seal import SealRecord, pack_digests, pack_edits, pack_inodes, pack_stamps
 from rootman.state import Seal
 from rootman.store import (
+    CONFIG_PATHS,
     DIGESTS_FILE,
     EDITS_FILE,
     INODES_FILE,
@@ -201,6 +202,8 @@ class Building:
         }
         if self.release is not None:
             files[RELEASE_FILE] = self.release
+        if self.config:
+            files[CONFIG_PATHS] = self.config.serialise()
         if self.state is not None:
             files[STATE_PATHS] = self.state.serialise()
         if edits:

@@ -62,6 +62,7 @@ DIGESTS_FILE: Final = "digests.zst"
 EDITS_FILE: Final = "edits.zst"
 STAMPS_FILE: Final = "stamps.zst"
 STATE_PATHS: Final = "state.paths"
+CONFIG_PATHS: Final = "config.paths"
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _MAX_STATE: Final = 1 << 20

@@ -37,6 +37,10 @@ class ConfigPaths:
             tuple(path[1:].encode() for path in state),
         )
 
+    def serialise(self) -> bytes:
+        """Return them as lines for a shell, as ``/etc``."""
+        return b"".join(b"/%b\n" % path for path in self.paths)
+
     def joined(self, other: ConfigPaths) -> ConfigPaths:
         """Return what is configuration by either, and state by neither."""
         found = (self.paths + other.paths, self.state + other.state)

@@ -32,7 +32,7 @@ def record_life(system: Path, disk: Path) -> Recording:
     copy_disk(before, disk)
     with Machine(disk, log=log) as machine:
         boots(machine, 1, RECORDED)
-        machine.run("echo before >/var/before")
+        machine.run("echo before >/var/before && sync -f /var/before")
         recording.end("start", write_rows(machine, 0))
         upgrade(machine)
         machine.run("echo during >/var/during")

@@ -197,8 +197,9 @@ def _publish(home: Path, version: int) -> None:
     _rootman("boot", "label", tree, "--version", version, *label)
     # What the first version has of it is there from the beginning, the rest comes with an upgrade.
     state = ("--state", "/home", *(("--state", "/var") if version > 1 else ()))
+    config = ("--config", "/etc/local") if version in WORKING[1:] else ()
     signed = ("--no-packs", "--sign", home / _KEY)
-    _rootman("publish", tree, home / REPOSITORY, "--version", version, *state, *signed)
+    _rootman("publish", tree, home / REPOSITORY, "--version", version, *config, *state, *signed)
 
 
 def _install(root: Path, repository: Path) -> None:
@@ -285,7 +286,8 @@ def _add_rootman(tree: Path) -> None:
     put(tree / "usr/bin/rootman", _COMMAND, mode=0o755)
     put(tree / _INIT_PATH, _INIT, mode=0o755)
     put(tree / DATABASE, _DATABASE, mode=0o755)
-    (tree / "rootfs").mkdir()
+    for room in ("etc/local", "rootfs"):
+        (tree / room).mkdir()
     units = tree / _UNITS
     put(units / "rootman-test.service", _UNIT)
     health = files("rootman.boot") / "data/units/rootman-health.service"

@@ -85,8 +85,8 @@ STATE_MUTANTS: Final[dict[str, tuple[str, str, Callable[[states.Wanting], None]]
         states.test_what_was_changed_below_an_overlay_goes_on,
     ),
     "binds what the tree wants alone": (
-        'rootman_bind_state "$1" "$rootman_name" &&',
-        'grep -qx "$rootman_name" "$rootman_record" && rootman_bind_state "$1" "$rootman_name" &&',
+        'rootman_bind "$rootman_path" "$1"',
+        'grep -qx "$rootman_name" "$rootman_record" && rootman_bind "$rootman_path" "$1"',
         states.test_it_is_the_same_for_all_versions,
     ),
     "knows one generation": (
@@ -95,8 +95,8 @@ STATE_MUTANTS: Final[dict[str, tuple[str, str, Callable[[states.Wanting], None]]
         states.test_each_generation_is_bound_alone,
     ),
     "follows symlinks": (
-        '[ -d "$rootman_target" ] && [ ! -L "$rootman_target" ]',
-        '[ -d "$rootman_target" ]',
+        '[ -e "$rootman_target" ] && [ ! -L "$rootman_target" ]',
+        '[ -e "$rootman_target" ]',
         states.test_no_symlink_is_followed,
     ),
     "takes the store's where the device is not there": (

@@ -30,6 +30,8 @@ def test_a_life_read_only(system: Path, disk: Path) -> None:
         goes_forth(machine, "ro")
         machine.run("test -e /home/mine && touch /var/mine")
         assert "/home, /var" in machine.run("rootman status")
+        machine.run("touch /etc/local/mine && test -e /rootfs/olpc.2/etc/local/mine")
+        assert machine.try_run("touch /etc/mine")[0] != 0
         goes_back(machine, "ro")
         machine.run("test -e /var/mine")
 

@@ -59,6 +59,7 @@ rootman_bring_up() {
     rootman_have_states
     rootman_stage "bring up $rootman_tree as $rootman_mode"
     rootman_mount "$1" || return 1
+    rootman_guard_config "$1"
     rootman_bind_states "$1"
     rootman_show_store "$1"
     rootman_say "$rootman_tree ($rootman_why), $rootman_mode"
@@ -120,6 +121,7 @@ rootman_mount() {
         rootman_problem="$rootman_tree cannot be mounted"
         return 1
     fi
+    rootman_wanted_mode=$rootman_mode
     case $rootman_mode in
     rw) mount -o bind "$rootman_root" "$1" && return 0 ;;
     overlay) rootman_mount_overlay "$1" && return 0 ;;
@@ -184,6 +186,21 @@ rootman_mount_guard() {
         umount -l "$rootman_root/$rootman_path" 2>/dev/null
     done
     return "$rootman_code"
+}
+
+# Read-only, but for the configuration that its release names: that is seen through the guard.
+rootman_guard_config() {
+    rootman_config=$rootman_store/.rootman/trees/${rootman_tree#*.}/config.paths
+    [ "$rootman_wanted_mode" = ro ] && [ -s "$rootman_config" ] || return 0
+    mkdir -p "$rootman_run/whole"
+    if ! rootman_mount_guard "$rootman_run/whole"; then
+        rootman_say "the configuration of $rootman_tree cannot be changed"
+        return
+    fi
+    while IFS= read -r rootman_path; do
+        rootman_bind "$rootman_run/whole$rootman_path" "$1" "$rootman_path" ||
+            rootman_say "$rootman_path cannot be changed"
+    done <"$rootman_config"
 }
 
 rootman_is_mounted() {
@@ -332,22 +349,33 @@ rootman_bind_states() {
     for rootman_path in "$rootman_states"/*; do
         [ -d "$rootman_path" ] || continue
         rootman_name=${rootman_path##*/}
-        rootman_bind_state "$1" "$rootman_name" && continue
+        rootman_path_of "$rootman_name"
+        rootman_bind "$rootman_path" "$1" "$rootman_word" && continue
         rootman_say "no directory for the state $rootman_name in $rootman_tree"
         echo "$rootman_name" >>"$rootman_run/lacks"
     done
 }
 
-# No symlink is followed: it might lead anywhere.
-rootman_bind_state() {
-    rootman_target=$1
-    rootman_rest=$2:
+# The path with a name: var:lib is /var/lib.
+rootman_path_of() {
+    rootman_word=
+    rootman_rest=$1:
     while [ -n "$rootman_rest" ]; do
-        rootman_target=$rootman_target/${rootman_rest%%:*}
+        rootman_word=$rootman_word/${rootman_rest%%:*}
         rootman_rest=${rootman_rest#*:}
-        [ -d "$rootman_target" ] && [ ! -L "$rootman_target" ] || return 1
     done
-    mount -o bind "$rootman_states/$2" "$rootman_target"
+}
+
+# Bind $1 over the path $3 of the system at $2. No symlink is followed: it might lead anywhere.
+rootman_bind() {
+    rootman_target=$2
+    rootman_rest=${3#/}/
+    while [ -n "$rootman_rest" ]; do
+        rootman_target=$rootman_target/${rootman_rest%%/*}
+        rootman_rest=${rootman_rest#*/}
+        [ -e "$rootman_target" ] && [ ! -L "$rootman_target" ] || return 1
+    done
+    mount -o bind "$1" "$rootman_target"
 }
 
 rootman_note_ran() {
