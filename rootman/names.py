@@ -31,6 +31,7 @@ class StageKind(Enum):
     RETIRED = "retired"  # tree N on its way to becoming the spare
     DELETING = "deleting"  # being removed
     REPAIR = "repair"  # new inodes for tree N
+    MERGING = "merging"  # the configuration of tree N, merged anew, or what it replaced
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rootman.boot.planning import plan_good
+from rootman.boot.running import COMMAND_LINE
 from rootman.errors import RootmanError
-from tests.builders import snapshot
 from tests.commands import Machine
 from tests.crash import grub
 from tests.fault import beginnings
@@ -20,14 +20,14 @@ from tests.fault.faulty import Hasty, attempt
 from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
 from tests.fault.scenarios import publish_parts
 from tests.fault.states import (
-    repair_violations,
     settled_violations,
     shape_of,
     tree_violations,
     violations,
 )
-from tests.fault.sweep import SETTLED, knowledge
+from tests.fault.sweep import SETTLED, changing_violations, knowledge
 from tests.fault.trees import VERSIONS
+from tests.filesystems import run
 from tests.numbers import number
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class StoreScenario:
 
     scenario: Scenario
     words: tuple[str, ...]
+    runs: str = ""
+    """The tree that this machine has booted, as the command sees it."""
 
     @property
     def name(self) -> str:
@@ -94,6 +96,10 @@ class StoreScenario:
 
     def prepare(self, lab: Lab) -> None:
         self.scenario.prepare(lab)
+        if self.runs:
+            command_line = lab.home.parent / "cmdline"  # not on the disk that is recorded
+            command_line.write_text(f"rootman.tree={self.runs}\n")
+            run("mount", "--bind", str(command_line), COMMAND_LINE)
         if self.scenario.has_bundles:
             publish_parts(lab, NEXT, *((written, names) for names, written in SOURCES.items()))
         else:
@@ -177,8 +183,8 @@ class _StoreCheck:
     def __init__(self, scenario: Scenario, lab: Lab, told: Known, *, done: bool) -> None:
         self._scenario = scenario
         self._lab = lab
-        self._known = told.but(scenario.repairs)
-        self._before = told.before.get(number(scenario.repairs), {})
+        self._known = told.but(scenario.changing)
+        self._before = told.before.get(number(scenario.changing), {})
         self._done = done
         self._found: list[str] = []
 
@@ -226,19 +232,18 @@ class _StoreCheck:
         return self._found
 
     def _expect(self, when: str, shapes: Collection[Shape], names: Collection[Names]) -> None:
-        repairs = self._scenario.repairs
-        whole = self._done or not repairs
+        changing = self._scenario.changing
+        whole = self._done or not changing
         found = violations(
             self._lab,
             self._known,
             shapes=shapes,
             names=names,
-            except_for=0 if whole else repairs,
+            except_for=0 if whole else changing,
             thorough=self._done,
         )
         if not whole:
-            now = snapshot(self._lab.tree(repairs))
-            found += repair_violations(now, self._before, self._known.wanted[number(repairs)])
+            found += changing_violations(self._scenario, self._lab, self._known, self._before)
         self._found += [f"{when}: {one}" for one in found]
 
     def _expect_settled(self, when: str) -> None:
@@ -284,8 +289,8 @@ class PublishScenario:
             yield f"RL-7: {error}"
 
 
-def _store(name: str, *words: str) -> StoreScenario:
-    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words)
+def _store(name: str, *words: str, runs: str = "") -> StoreScenario:
+    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words, runs)
 
 
 def _upgrade(version: int) -> tuple[str, str]:
@@ -309,6 +314,12 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("upgrade on trial", *_upgrade(3)),
     _store("boot init", "boot", "init"),
     _store("boot mark-bad of what is current", "boot", "mark-bad", "3"),
+    _store(
+        "boot finish, configuration was changed since the upgrade",
+        *("boot", "finish"),
+        runs="olpc.2",
+    ),
+    _store("rollback --keep-config", "rollback", "--keep-config"),
     _store("prune", "prune"),
     _store("repair", "repair", "2", "--from", "{repo}"),
     PublishScenario(),
