@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.configuration import finding, left_behind, merged
-from cli.render import difference, emit, emit_json, numbered, size
+from cli.render import difference, emit, emit_json, numbered, printable, size
 from cli.restarting import Again
 from rootman.names import tree_name
 
@@ -80,6 +80,8 @@ def _document(
         "fetched": result.fetched,
         "left_behind": [difference(one) for one in result.left],
         "config": [finding(one) for one in result.merge.findings] if result.merge else [],
+        "new_state": list(result.new_state),
+        "state_begins_anew": result.is_state_anew,
         "bytes_written": None if dry_run else written,
         "seconds": round(result.seconds, 3),
     }
@@ -96,6 +98,7 @@ def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
     if result.needs is not None:
         lines += [_changes(result), _traffic(result.download, result.needs.fetch_bytes)]
     lines += _configuration(result, name)
+    lines += _state(result, name)
     lines.append("nothing was changed")
     return lines
 
@@ -123,6 +126,7 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
         fetched = f"{size(result.fetched)} fetched, {size(written)} written"
         lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
     lines += _configuration(result, name)
+    lines += _state(result, name)
     if result.retired is not None:
         lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")
     if result.was is not None:
@@ -134,6 +138,17 @@ def _configuration(result: UpgradeResult, name: str) -> list[str]:
     """Return what became of the configuration that was changed here: all that is to be known."""
     findings = result.merge.findings if result.merge else ()
     return merged(findings) or left_behind(name, result.was, result.left)
+
+
+def _state(result: UpgradeResult, name: str) -> list[str]:
+    """Return what the first boot makes, of what is in the tree that runs until then."""
+    if not result.new_state:
+        return []
+    paths = ", ".join(map(printable, result.new_state))
+    if result.is_state_anew:
+        return [f"state that begins anew at the next boot: {paths}"]
+    source = f"{name}.{result.number}" if result.was is None else f"{name}.{result.was}"
+    return [f"state that is the same for all versions from the next boot on: {paths}, of {source}"]
 
 
 def downloaded(result: UpgradeResult, name: str) -> list[str]:

@@ -27,6 +27,7 @@ from rootman.steps import (
     DeleteTree,
     Discard,
     DropRecord,
+    DropState,
     Exchange,
     Fetch,
     ForgetMerge,
@@ -236,6 +237,11 @@ class Executor:
         if tree is not None:
             retirement.delete_tree(self._fs, self._store, tree)
 
+    def _drop_state(self, step: DropState) -> None:
+        from rootman.boot.statedirs import drop_generation
+
+        drop_generation(self._fs, self._store, step.generation)
+
     def _publish(self, _: Publish) -> None:
         links.publish(self._fs, self._store)
 
@@ -307,6 +313,7 @@ _METHODS: Final = {
     RollForward: "_roll_forward",
     CloneSpare: "_clone_spare",
     DeleteTree: "_delete_tree",
+    DropState: "_drop_state",
     ClearObjects: "_clear_objects",
     SaveSettings: "_save_settings",
     SaveBoot: "_save_boot",

@@ -21,6 +21,7 @@ from rootman.steps import (
     DeleteTree,
     Discard,
     DropRecord,
+    DropState,
     Fetch,
     KeepKernel,
     KeepRelease,
@@ -52,7 +53,7 @@ from rootman.switching import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from rootman.choice import Choice
     from rootman.delta import Needs
@@ -340,8 +341,8 @@ def check_room(
 
     ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
     bytes: the record of a tree takes less than half of that. What is here of the
-    ``download`` takes no room again (HT-11). ``local`` has the size of each entry of
-    configuration that was changed here.
+    ``download`` takes no room again (HT-11). ``local`` has the size of each entry that is
+    copied besides: of configuration that was changed here, and of state that is to be made.
 
     Raises:
         NoSpace: it says how much is missing.
@@ -465,8 +466,15 @@ def plan_spare(state: StoreState, fallen: TreeNumber | None) -> Plan:
     return (*stale, CloneSpare(state.current))
 
 
-def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) -> Plan:
+def plan_prune(
+    state: StoreState,
+    keep: int,
+    numbers: Collection[TreeNumber],
+    generations: Mapping[int, Collection[TreeNumber]] | None = None,
+) -> Plan:
     """Return the steps that delete ``numbers``, or by default all but the newest ``keep``.
+
+    ``generations`` says of the state that is there which trees have it: what none has goes, too.
 
     Raises:
         NotFound: there is no such tree.
@@ -479,9 +487,11 @@ def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) ->
             hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
             raise Refused(f"{state.name_of(number)} is {reason}: not deleted", hint=hint)
     victims = sorted(set(numbers)) or _superfluous(state, keep)
+    idle = [one for one, its in (generations or {}).items() if set(its) <= set(victims)]
     return (
         *_take_leave(state, victims),
         *(DeleteTree(number) for number in victims),
+        *(DropState(generation) for generation in sorted(idle)),
         ClearObjects(),
     )
 

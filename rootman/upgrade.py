@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rootman import VERSION, foresight
 from rootman.boot.menufiles import check_kernel_room
+from rootman.boot.statewants import wanted_state
 from rootman.building import Building
 from rootman.choice import choose
 from rootman.delta import wants_content
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
+from rootman.merge.paths import ConfigPaths
 from rootman.names import BASE, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects, object_content
 from rootman.plan import (
@@ -75,6 +77,8 @@ class UpgradeResult:
     the switch was durable. ``retired`` is the tree that became the spare,
     ``fetched`` the bytes that came from the repository: of content, or of a pack,
     ``download`` what was to come over a network.
+    ``new_state`` are state paths that the next boot is to make, from nothing of what was there
+    if the state begins anew.
     ``had`` are the names of the bundles besides base that were there before, ``has`` those
     that are there now, whether they were chosen or came with others.
     """
@@ -91,6 +95,8 @@ class UpgradeResult:
     has: tuple[str, ...] = ()
     merge: MergePlan | None = None
     left: tuple[PathDifference, ...] = ()
+    new_state: tuple[str, ...] = ()
+    is_state_anew: bool = False
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -133,11 +139,17 @@ def chosen_bundles(state: StoreState) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A tree that is wanted: of what it is made, and how far."""
+    """A tree that is wanted: of what it is made, and how far.
+
+    With ``anew`` it is made also where it is here, without local configuration, and with
+    ``new_state`` it begins without the state of the others.
+    """
 
     release: Release
     choice: Choice
     options: Options
+    anew: bool = False
+    new_state: bool = False
 
 
 def install(
@@ -164,7 +176,7 @@ def _install(
     opened: Session, repository: Repository, order: Order, state: StoreState, *, began: float
 ) -> UpgradeResult:
     release, options = order.release, order.options
-    number = find_known(state, release, order.choice)
+    number = None if order.anew else find_known(state, release, order.choice)
     if not options.download_only and (number is None or number != state.current):
         check_proven(state)
     if number is not None:
@@ -207,7 +219,8 @@ def _build(
     seed, tree, delta = find_seed(opened, state, wanted, stack)
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
-    merge = _merge(opened, state, order.release, wanted, stack)
+    merge = None if order.anew else _merge(opened, state, order.release, wanted, stack)
+    wants = wanted_state(opened.store, state, order.release, is_new=order.new_state)
     check_room(
         delta.needs,
         seed,
@@ -215,7 +228,7 @@ def _build(
         download,
         directories=directories,
         manifest_size=wanted.whole.manifest_size,
-        local=merge.foresee() if merge is not None else (),
+        local=(*wants.sizes, *(merge.foresee() if merge is not None else ())),
     )
     check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
@@ -239,7 +252,9 @@ def _build(
         parts=choice.manifests,
         bundles=choice.bundles,
         others=tuple(part.manifest for part in wanted.others),
+        config=ConfigPaths.of(order.release.config, order.release.state),
         merge=merge,
+        state=wants.record,
     )
     if options.dry_run:
         building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
@@ -255,6 +270,8 @@ def _build(
         fetched=provision.fetched,
         download=download,
         merge=building.carried,
+        new_state=wants.new,
+        is_state_anew=order.new_state,
     )
 
 
@@ -266,7 +283,7 @@ def _merge(
         return None
     from rootman.merge.configuration import open_merge
 
-    return open_merge(opened, state, release.config, wanted.manifest.stream, stack)
+    return open_merge(opened, state, release, wanted.manifest.stream, stack)
 
 
 def _told_behind(

@@ -108,14 +108,16 @@ class ConfigStage:
             beside = tuple(path for path in carried.beside if not config.covers(path))
             self._places = tuple(dict.fromkeys((*config.paths, *beside)))
             # All directories are new ones; a stamp may be that of the same tick of the clock.
-            paths = [*self._record.digests()]
-            changed = [path for path in paths if config.covers(os.fsencode(path))]
-            data = stamps_without(self._record, changed)
+            data = stamps_without(self._record, filter(self._is_anew, self._record.digests()))
             make_file(fs, iter([data]), STAMPS_FILE.encode(), dir_fd=stage)
             if self._last is not None:
                 note, after = self._last.note, note_of(self._merge, carried, root, self._record)
                 self._places = tuple(dict.fromkeys((*self._places, *note.beside)))
                 self._write_notes(note.on_the_way_to(after), after, stage)
+
+    def _is_anew(self, path: str) -> bool:
+        config, name = self._merge.config, os.fsencode(path)
+        return config.covers(name) or config.is_state(name)
 
     def _restore_defaults(self, root: int, drift: Sequence[Drift]) -> None:
         """Have in the stage what the tree was sealed with, instead of what the last merge made.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
+from rootman.reset import reset
 from rootman.upgrade import Options
 from tests.builders import TIME, build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
@@ -134,6 +135,18 @@ def with_local_configuration(lab: Lab) -> None:
         os.rename(local / "etc" / name, tree / "etc" / name)
     os.utime(tree / "etc", ns=(TIME, TIME))
     shutil.rmtree(local)
+
+
+def _to_be_reset(lab: Lab) -> None:
+    """Have trees 1 and 2, and in 2 configuration that was changed, and what it is to be."""
+    with_local_configuration(lab)
+    build(lab.source("2.1"), VERSIONS[2])
+
+
+def _reset(lab: Lab, fs: Fs) -> object:
+    """``rootman reset --state``."""
+    with lab.session(fs) as opened:
+        return reset(opened, None, state=True, options=Options())
 
 
 def _with_later_changes(lab: Lab) -> None:
@@ -407,6 +420,21 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "reset",
+        _to_be_reset,
+        _reset,
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, "2.1"),
+            shape(2, "2.1", 1, 2, "2.1"),
+            shape("2.1", 2, 1, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1"),
+        ),
+        _UPGRADE,
+        stops=(shape("2.1", 2, 1, 2, "2.1"),),
+        idempotent=False,
     ),
     Scenario(
         "upgrade where names cannot be exchanged",
