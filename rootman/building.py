@@ -248,7 +248,7 @@ class Building:
             self._below(STAGE_ROOT) as root,
             self._below(STAGE_SEAL) as record_fd,
         ):
-            carried = self.merge.carry(self.fs, stage, root, record_fd)
+            carried = self.merge.carry(self.fs, stage, root)
             self.carried = carried.plan
             record = SealRecord(record_fd, self.stage)
             note = note_of(self.merge, carried, root, record)

@@ -2,7 +2,7 @@
 
 What is made is a new inode, made aside and renamed to its place: neither an inode of the tree
 that is left nor a sealed one of the release is ever written (MG-6). What the release has there
-and has to go stays in the seal record as a kept default.
+and has to go is in the seal record, as a kept default (ST-22).
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
 from rootman.entries import make_file, make_plain, open_quietly, read_content, set_metadata
-from rootman.fsops import opened
-from rootman.merge.defaults import keep_default
 from rootman.objects import copy_content
 from rootman.reading import changed, tree_failure
 from rootman.removal import remove_tree
@@ -22,7 +20,7 @@ from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
@@ -112,26 +110,20 @@ class Copies:
 class Carrier:
     """Makes of the tree ``root_fd``, as the new side has it, what the outcomes of a merge say.
 
-    ``record_fd`` is its seal record, ``merged`` has contents by path. In ``used`` are the paths
-    that are not as sealed before: what they have is no default to be kept.
+    ``merged`` has contents by path.
     """
 
     def __init__(
         self,
         fs: Fs,
         root_fd: int,
-        record_fd: int,
         copies: Copies,
         merged: Mapping[bytes, Merged],
-        *,
-        used: Container[bytes] = (),
     ) -> None:
         self._fs = fs
         self._dirs = ChangingDirs(root_fd)
-        self._record_fd = record_fd
         self._copies = copies
         self._merged = merged
-        self._used = used
         self._made: dict[Hashable, bytes] = {}  # names of what may get more of them
 
     @property
@@ -185,7 +177,6 @@ class Carrier:
         if staged is None:
             staged = self._made_of(name, parent, entry)
             self._remember(entry, ("new", entry.nlink > 1 and there.st_ino), staged)
-        self._keep(path)
         self._put(staged, name, parent)
 
     def _made_of(self, name: bytes, parent: bytes, entry: Entry) -> bytes:
@@ -210,7 +201,6 @@ class Carrier:
         if there is None:
             return
         parent, name = split(one.path)
-        self._keep_all(one.path, there)
         self._dirs.lose(one.path)
         parent_fd = self._dirs.touch(parent)  # it may have left the pool while others were open
         if one.beside is not None:
@@ -220,23 +210,6 @@ class Carrier:
             remove_tree(self._fs, name, dir_fd=parent_fd)
         elif one.entry is None or one.entry.type == "dir":
             self._fs.unlink(name, dir_fd=parent_fd)  # else it is replaced by a rename
-
-    def _keep_all(self, path: bytes, status: os.stat_result) -> None:
-        """Keep what is shared with other trees at ``path`` and below it."""
-        if not _is_dir(status):
-            self._keep(path)
-            return
-        with opened(path, dir_fd=self._dirs.root_fd) as fd, os.scandir(fd) as entries:
-            for entry in entries:
-                self._keep_all(
-                    path + b"/" + os.fsencode(entry.name), entry.stat(follow_symlinks=False)
-                )
-
-    def _keep(self, path: bytes) -> None:
-        if path in self._used:
-            return
-        parent, name = split(path)
-        keep_default(self._fs, name, dir_fd=self._dirs.fd(parent), record_fd=self._record_fd)
 
     def _set_directory(self, entry: Entry) -> None:
         parent, name = split(entry.path)

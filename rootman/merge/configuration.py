@@ -129,12 +129,11 @@ class ConfigMerge:
         return _persistently(lambda: self._plan(self.find(), read)[0])
 
     def carry(
-        self, fs: Fs, stage_fd: int, root_fd: int, record_fd: int, *, found: Changes | None = None
+        self, fs: Fs, stage_fd: int, root_fd: int, *, found: Changes | None = None
     ) -> Carried:
         """Carry local changes into the tree ``root_fd``, which is as the new side has it.
 
-        ``stage_fd`` is its stage, ``record_fd`` its seal record. The changes are those that were
-        ``found`` just now, if they were.
+        ``stage_fd`` is its stage. The changes are those that were ``found`` just now, if they were.
 
         Raises:
             RootmanError: refused, or the local tree cannot be read.
@@ -152,7 +151,7 @@ class ConfigMerge:
                 return Carried(plan, frozenset(), local)
             with Copies(fs, stage_fd, self.tree.root_fd) as copies:
                 copies.take(plan.outcomes)
-                carrier = Carrier(fs, root_fd, record_fd, copies, merged, used=self.used)
+                carrier = Carrier(fs, root_fd, copies, merged)
                 carrier.carry(plan.outcomes)
                 return Carried(plan, carrier.touched, local)
 

@@ -102,8 +102,7 @@ class ConfigStage:
             _Linker(fs, made, self._root_fd, root).link(config.paths)
             if self._last is not None:
                 self._restore_defaults(root, self._last.drift)
-            record_fd = self._record.dir_fd
-            carried = self._merge.carry(fs, stage, root, record_fd, found=self._changes)
+            carried = self._merge.carry(fs, stage, root, found=self._changes)
             self.carried = carried.plan
             beside = tuple(path for path in carried.beside if not config.covers(path))
             self._places = tuple(dict.fromkeys((*config.paths, *beside)))

@@ -221,6 +221,27 @@ def test_what_is_not_shared_stays_one_inode(tmp_on_ext4: Path) -> None:
     assert [one.path for one in lab.verify(2)] == [b"etc/pipe"]
 
 
+def test_state_in_the_midst_of_configuration_is_left_alone(tmp_on_ext4: Path) -> None:
+    """MG-18: what the tree has there is there again, to be bound over."""
+    lab = Lab(tmp_on_ext4, make_fs=Hasty)
+    tree: Tree = {"etc/keys/default": file("key"), "etc/keys/empty": file(), "etc/x": file("x")}
+    for version in (1, 2):
+        lab.publish(version, {**tree, "v": file(str(version))}, config=CONFIG, state=("/etc/keys",))
+    lab.init()
+    lab.upgrade(1)
+    lab.upgrade(2)
+    before = snapshot(lab.tree(2) / "etc/keys")
+    put(lab, 1, "etc/keys/default", "written below what is bound there")
+    put(lab, 1, "etc/x", "mine")
+
+    lab.finish(1)
+
+    after = snapshot(lab.tree(2) / "etc/keys")
+    assert published(after) == published(before)
+    assert all(after[path].inode == before[path].inode for path in (b"default", b"empty"))
+    assert text(lab, 2, "etc/x") == "mine"
+
+
 def test_the_next_upgrade_takes_it_for_any_local_change(lab: Lab) -> None:
     """MG-1, MG-12, ST-22: its record is that of the release; the spare is what was sealed."""
     lab.upgrade(2)

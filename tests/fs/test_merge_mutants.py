@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rootman import repair, retirement, switching
+from rootman import building, repair, retirement, switching
 from rootman.building import Building
 from rootman.entries import make_file, set_metadata
 from rootman.merge import (
@@ -62,7 +62,7 @@ def _change_metadata_in_place(patch: Patch) -> None:
 
 
 def _keep_no_defaults(patch: Patch) -> None:
-    patch.setattr(carrying, "keep_default", lambda *_, **__: None)
+    patch.setattr(building, "keep_defaults", lambda *_, **__: None)
 
 
 def _record_what_was_merged(patch: Patch) -> None:
@@ -150,16 +150,6 @@ def _keep_stamps_of_what_is_anew(patch: Patch) -> None:
     patch.setattr(staging, "stamps_without", lambda record, _: stamps_without(record, ()))
 
 
-def _keep_what_was_used(patch: Patch) -> None:
-    original = carrying.Carrier.__init__
-
-    def init(self: carrying.Carrier, *sides: Any, used: object) -> None:  # noqa: ANN401
-        del used
-        original(self, *sides)
-
-    patch.setattr(carrying.Carrier, "__init__", init)
-
-
 def _forget_nothing(patch: Patch) -> None:
     patch.setattr(switching, "forget_merge", lambda *_: ())
 
@@ -214,9 +204,6 @@ MUTANTS = {
     "MG-18 stamps stay": (
         _keep_stamps_of_what_is_anew,
         test_merge_again.test_a_directory_that_is_made_anew_has_no_stamp,
-    ),
-    "MG-20 what was used is kept": (
-        _keep_what_was_used, test_merge_again.test_a_rollback_carries_configuration_along,
     ),
     "MG-16 no note is forgotten": (
         _forget_nothing, test_merge_again.test_a_switch_that_was_undone_is_not_merged_into,

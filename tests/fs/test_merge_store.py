@@ -301,10 +301,11 @@ def test_a_directory_of_many_gives_way(lab: Lab, news: str) -> None:
 
 def test_a_merged_directory_has_no_stamp(lab: Lab) -> None:
     """MG-11: the merge may come within the same tick of the clock as the record."""
-    put(lab, 1, "etc/conf.d/one", "local")
     lab.upgrade(2)
+    put(lab, 2, "etc/conf.d/one", "local")
+    lab.upgrade(3)  # from a spare, the directories of which have their stamps
 
-    record_fd = os.open(lab.control / "trees/2", os.O_RDONLY)
+    record_fd = os.open(lab.control / "trees/3", os.O_RDONLY)
     try:
         record = SealRecord(record_fd, "record")
         stamps = record.stamps(record.digests())
