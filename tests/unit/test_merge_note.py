@@ -31,7 +31,7 @@ STATE: Final = StoreState(Settings("olpc"), (tree(ONE), tree(TWO, NOTE)), TWO, O
 
 
 def test_a_note_is_read_as_it_was_written() -> None:
-    """ST-23."""
+    """ST-27."""
     assert parse_note(NOTE.serialise()) == NOTE
 
 
@@ -49,7 +49,7 @@ def test_a_note_is_read_as_it_was_written() -> None:
     ],
 )
 def test_a_damaged_note_is_none(change: Callable[[dict[str, object]], object]) -> None:
-    """ST-23."""
+    """ST-27."""
     document = json.loads(NOTE.serialise())
     change(document)
 
@@ -58,7 +58,7 @@ def test_a_damaged_note_is_none(change: Callable[[dict[str, object]], object]) -
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000])
 def test_what_is_no_document_is_no_note(data: bytes) -> None:
-    """ST-23."""
+    """ST-27."""
     assert parse_note(data) is None
 
 
