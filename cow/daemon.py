@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from cow.detached import unmount
 from rootman.errors import SystemFailure
 from rootman.fsops import check
+from rootman.usage import GUARD_KIND, mounts
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from rootman.usage import Mount
 
 _STAT: Final = "/proc/self/stat"
 _ARG_START: Final = 47  # the 48th field of proc_pid_stat(5)
 _MARK: Final = b"@"
+_MEMORY: Final = "/proc/self/oom_score_adj"
+_LAST: Final = "-1000"
 _CLONE_NEWNS: Final = 0x00020000
 _MS_REC_PRIVATE: Final = 0x4000 | 0x40000
 
@@ -24,7 +33,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mark_storage_daemon() -> None:
-    """Have the command line of this process begin with ``@``.
+    """Have the command line of this process begin with ``@``, and it be the last to be killed.
 
     The mark goes into the memory that exec(3) put the arguments in, and a fork has the same.
 
@@ -38,16 +47,37 @@ def mark_storage_daemon() -> None:
     if not start:
         raise SystemFailure(f"{_STAT} does not say where the arguments are", hint="be root")
     ctypes.memmove(start, _MARK, len(_MARK))
+    with suppress(OSError), open(_MEMORY, "w", encoding="ascii") as file:
+        file.write(_LAST)
 
 
-def keep_mounts(mountpoint: str) -> None:
+def keep_mounts(mountpoint: str, base: str) -> None:
     """Keep what is mounted as it is, for this process, whatever the system unmounts.
 
     What this process serves at ``mountpoint`` is none of that: it ends with the system's mount.
+    Nor are other disks than those that ``base`` and this program are on: they end with the
+    system's mounts, too, or it could not let go of them.
 
     Raises:
         OSError: among others EPERM without CAP_SYS_ADMIN.
     """
     check(_libc.unshare(_CLONE_NEWNS), mountpoint)
     check(_libc.mount(None, os.fsencode("/"), None, _MS_REC_PRIVATE, None), mountpoint)
-    unmount(mountpoint, lazily=True)
+    known = mounts()
+    served = {one.filesystem for one in known if one.point == mountpoint}
+    needed = {os.stat(path).st_dev for path in ("/", base, os.__file__, __file__)}
+    for one in reversed(known):
+        # What is served here answers nobody before this process does: it is not looked at.
+        if one.filesystem in served or (one.point != "/" and _is_other_disk(one, needed)):
+            with suppress(OSError):  # it went with one above it
+                unmount(one.point, lazily=True)
+
+
+def _is_other_disk(mount: Mount, needed: Container[int]) -> bool:
+    """Return whether a disk, or what another guard serves, is mounted that is not ``needed``."""
+    if not mount.source.startswith("/"):
+        return False
+    try:
+        return mount.kind == GUARD_KIND or os.stat(mount.point).st_dev not in needed
+    except OSError:
+        return False

@@ -31,6 +31,7 @@ class StageKind(Enum):
     RETIRED = "retired"  # tree N on its way to becoming the spare
     DELETING = "deleting"  # being removed
     REPAIR = "repair"  # new inodes for tree N
+    UNLOCKED = "unlocked"  # a clone of tree N as it was, in which what runs is changed
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from rootman.alike import alike
 from rootman.boot.menu import is_settled, told_boot
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
 from rootman.names import LINKS, StageKind, TreeNumber, tree_name
@@ -26,6 +27,7 @@ from rootman.steps import (
     KeepRelease,
     Merge,
     Plan,
+    PointPrevious,
     Publish,
     Record,
     Retire,
@@ -109,7 +111,7 @@ def plan_recovery(state: StoreState) -> Plan:
     spare = _best_spare(state)
     is_switched = False
     for stage in state.stages:
-        if stage == spare:
+        if stage == spare or stage.in_use:
             continue
         if _is_sealed(state, stage):
             # Sealed, and then cut off before or within the switch, if that was asked for.
@@ -141,12 +143,15 @@ def _is_sealed(state: StoreState, stage: Stage) -> bool:
 def _is_switched_to(state: StoreState, number: TreeNumber) -> bool:
     """Return whether a new tree becomes current: an adopted one only where nothing is.
 
-    One that the loader has tried since, and given up, is not.
+    One that the loader has tried since, and given up, is not; nor one that was made to be gone
+    back to: of a release and bundles that are here an upgrade makes no second tree (TR-21).
     """
     if state.is_bad(number):
         return False
     tree = state.tree(number)
-    return state.current is None or tree is None or not tree.adopted
+    if state.current is None or tree is None:
+        return True
+    return not (tree.adopted or alike(state, tree))
 
 
 def _best_spare(state: StoreState) -> Stage | None:
@@ -287,7 +292,9 @@ def find_known(state: StoreState, release: Release, choice: Choice) -> TreeNumbe
         InvalidInput: a directory of that name is here that rootman did not make.
     """
     published = {bundle.name: bundle.manifest for bundle in release.bundles}
-    for tree in state.of_version(release.version):
+    # Of several that are alike the one that is current is not left for another.
+    trees = sorted(state.of_version(release.version), key=lambda one: one.number != state.current)
+    for tree in trees:
         if tree.seal is None:
             if tree.number.revision == 0:
                 raise InvalidInput(
@@ -364,6 +371,52 @@ def plan_upgrade(
 
     ``merged_from`` is the tree whose local changes of configuration are carried over.
     """
+    return (
+        *_plan_tree(state, number, seed, needs, merged_from),
+        *then_menu(state, plan_trial(state, number)),
+        CloseStage(number),
+        ClearObjects(),
+    )
+
+
+def plan_fallback(
+    state: StoreState,
+    number: TreeNumber,
+    seed: Seed,
+    needs: Needs,
+    *,
+    merged_from: TreeNumber | None = None,
+) -> Plan:
+    """Return the steps from the seed to a new tree that ``previous`` leads to (UL-4).
+
+    Of the same release as what is current, which works here, it is not on trial.
+    """
+    return (
+        *_plan_tree(state, number, seed, needs, merged_from),
+        *plan_way_back(state, number),
+        CloseStage(number),
+        ClearObjects(),
+    )
+
+
+def plan_way_back(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the steps that make ``number`` what a rollback goes to.
+
+    Raises:
+        Refused: something else has the name of a link, or the loader could not be told.
+    """
+    _refuse_obstacles(state, *LINKS)
+    return () if state.previous == number else then_menu(state, (PointPrevious(number),))
+
+
+def _plan_tree(
+    state: StoreState,
+    number: TreeNumber,
+    seed: Seed,
+    needs: Needs,
+    merged_from: TreeNumber | None,
+) -> Plan:
+    """Return the steps from the seed to a sealed tree."""
     start: Step = StartEmpty(number)
     if seed.kind == "spare":
         start = TakeSpare(seed.number, number)
@@ -378,9 +431,6 @@ def plan_upgrade(
         *((Merge(merged_from, number),) if merged_from is not None else ()),
         *_keep_kernel(state, number),
         SealTree(number),
-        *then_menu(state, plan_trial(state, number)),
-        CloseStage(number),
-        ClearObjects(),
     )
 
 

@@ -29,6 +29,7 @@ from rootman.plan import (
     find_known,
     next_number,
     plan_download,
+    plan_fallback,
     plan_spare,
     plan_upgrade,
 )
@@ -133,11 +134,15 @@ def chosen_bundles(state: StoreState) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A tree that is wanted: of what it is made, and how far."""
+    """A tree that is wanted: of what it is made, and how far.
+
+    ``is_fallback`` is one that ``previous`` is to lead to, and that does not become current.
+    """
 
     release: Release
     choice: Choice
     options: Options
+    is_fallback: bool = False
 
 
 def install(
@@ -177,7 +182,7 @@ def _install(
         return UpgradeResult(number, state.current, plan, None, seconds, left=left)
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
-        built = _build(opened, repository, order, state, stack, number=number)
+        built = build(opened, repository, order, state, stack, number=number)
     result = replace(built, seconds=time.monotonic() - began)
     if options.download_only:
         return result
@@ -186,7 +191,7 @@ def _install(
     return replace(result, retired=leave_spare(opened, state, number))
 
 
-def _build(
+def build(
     opened: Session,
     repository: Repository,
     order: Order,
@@ -195,7 +200,11 @@ def _build(
     *,
     number: TreeNumber,
 ) -> UpgradeResult:
-    """Build what was ordered as ``number``; return what it took, but for the time."""
+    """Build what was ordered as ``number``; return what it took, but for the time.
+
+    Raises:
+        RootmanError, OSError: refused, or failed; the store is then as it was.
+    """
     options, choice = order.options, order.choice
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
@@ -208,6 +217,12 @@ def _build(
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
     merge = _merge(opened, state, order.release, wanted, stack)
+    for one in state.stages:
+        if one.in_use:
+            opened.reporter.warn(
+                f"{state.name_of(one.name.number)} is unlocked until the next boot:"
+                " what was changed since is not carried over"
+            )
     check_room(
         delta.needs,
         seed,
@@ -222,7 +237,8 @@ def _build(
         plan = plan_download(order.release.version, delta.needs)
     else:
         merged_from = state.current if merge is not None else None
-        plan = plan_upgrade(state, number, seed, delta.needs, merged_from=merged_from)
+        planner = plan_fallback if order.is_fallback else plan_upgrade
+        plan = planner(state, number, seed, delta.needs, merged_from=merged_from)
     building = Building(
         opened.store,
         opened.fs,

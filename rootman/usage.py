@@ -112,8 +112,15 @@ class Guarded:
 
 
 def guards() -> list[Guarded]:
-    """Return the mounts of the guard that this process can see, dead ones, too."""
-    return [Guarded(mount.source, mount.point) for mount in mounts() if mount.kind == GUARD_KIND]
+    """Return the mounts of the guard that this process can see, dead ones, too.
+
+    What shows but a part of a tree was bound from one of them.
+    """
+    return [
+        Guarded(mount.source, mount.point)
+        for mount in mounts()
+        if mount.kind == GUARD_KIND and mount.root == "/"
+    ]
 
 
 def is_guarded(path: str) -> bool:

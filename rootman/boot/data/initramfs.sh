@@ -195,9 +195,7 @@ rootman_furnish() {
     mount -o bind "$rootman_store" "$1$rootman_home"
 }
 
-# It is there as long as the system is, so it is the last that is to be killed for memory.
 rootman_start_guard() (
-    echo -1000 >/proc/self/oom_score_adj
     PATH=/usr/local/sbin:/usr/local/bin:$PATH
     export PATH
     exec chroot "$1" rootman --rootfs "$rootman_home" mount --storage-daemon \
