@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import as_json, changing
+from cli import installing
+from cli.options import as_json, changing, insecure, mirrors
 from cli.render import emit, emit_json, numbered, printable, readable
 
 if TYPE_CHECKING:
@@ -17,9 +18,24 @@ if TYPE_CHECKING:
 
 @click.command
 @click.option("--hotfix", is_flag=True, help="Keep what is changed, with a version to go back to.")
+@click.option(
+    "--from",
+    "source",
+    metavar="REPO",
+    help="A repository with the version, for what was changed of it before.",
+)
+@mirrors
+@insecure
 @as_json
 @click.pass_obj
-def command(rootfs: str, hotfix: bool, as_json: bool) -> None:
+def command(
+    rootfs: str,
+    hotfix: bool,
+    source: str | None,
+    mirrors: tuple[str, ...],
+    insecure: bool,
+    as_json: bool,
+) -> None:
     """Make the version that runs writable.
 
     For a system that runs read-only (rootman.mode=ro). What is changed is in no other
@@ -39,10 +55,22 @@ def command(rootfs: str, hotfix: bool, as_json: bool) -> None:
 
     Exit codes: rootman --help lists them.
     """
+    from contextlib import ExitStack
+
     from cow.unlocking import unlock
 
-    with changing(rootfs, "unlock") as opened:
-        done = unlock(opened, hotfix=hotfix)
+    if source is not None and not hotfix:
+        raise click.UsageError("--from REPO is of --hotfix", click.get_current_context())
+    if source is None and (mirrors or insecure):
+        raise click.UsageError("--mirror and --insecure are of --from REPO")
+    with ExitStack() as stack:
+        opened = stack.enter_context(changing(rootfs, "unlock"))
+        repository = None
+        if source is not None:
+            repository = stack.enter_context(
+                installing.source(opened, source, mirrors, insecure=insecure, dry_run=False)
+            )
+        done = unlock(opened, hotfix=hotfix, repository=repository)
         name = opened.store.settings().os_name
     if as_json:
         emit_json(_document(done, name))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cow.seal import SealedInodes
     from rootman.boot.unlocked import Unlocking
     from rootman.fallback import Fallback
+    from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.state import Tree
     from rootman.store import Store
@@ -58,8 +59,10 @@ class Unlocked:
     fallback: Fallback | None = None
 
 
-def unlock(opened: Session, *, hotfix: bool) -> Unlocked:
+def unlock(opened: Session, *, hotfix: bool, repository: Repository | None = None) -> Unlocked:
     """Make what runs writable: for as long as it runs, or as a lasting ``hotfix``.
+
+    ``repository`` is for the tree to go back to, where the store lacks something of it.
 
     Raises:
         NotFound: no tree of this store runs.
@@ -71,7 +74,7 @@ def unlock(opened: Session, *, hotfix: bool) -> Unlocked:
     tree = require(state, running.number)
     how = how_unlocked(opened.store, tree.name)
     _check(opened.store, tree, running.mode, how, hotfix=hotfix)
-    fallback = secure_fallback(opened, tree.number) if hotfix else None
+    fallback = secure_fallback(opened, tree.number, repository) if hotfix else None
     if running.mode in _WRITABLE_MODES:
         return Unlocked(tree, running.mode, None, fallback=fallback)
     is_new = how is None

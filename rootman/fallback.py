@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from rootman.alike import alike
 from rootman.bundling import SealedRelease
 from rootman.choice import choose
-from rootman.errors import NotFound, Refused, RootmanError
+from rootman.errors import NotFound, Refused
 from rootman.execute import Executor, explained
 from rootman.manifest import field_path
 from rootman.merge.local import sealed_config
-from rootman.names import StageKind
-from rootman.plan import check_proven, next_number, plan_spare, plan_way_back
+from rootman.plan import check_proven, next_number, plan_way_back
 from rootman.repo.repository import Repository
-from rootman.session import read_state, recover_quietly
+from rootman.session import read_state
 from rootman.state import require
 from rootman.survey import Check
 from rootman.upgrade import Options, Order, build, check_device, chosen_bundles
@@ -44,8 +43,12 @@ class Fallback:
     was: TreeNumber | None = None
 
 
-def secure_fallback(opened: Session, number: TreeNumber) -> Fallback:
+def secure_fallback(
+    opened: Session, number: TreeNumber, repository: Repository | None = None
+) -> Fallback:
     """Have ``previous`` lead to a clean tree of the release that ``number`` is of (UL-4).
+
+    ``repository`` is for what was changed, and is nowhere in the store as it was.
 
     Raises:
         Refused: ``number`` is not current, or has not proved that it works.
@@ -63,7 +66,7 @@ def secure_fallback(opened: Session, number: TreeNumber) -> Fallback:
     with explained(f"a fallback for {tree.name}"):
         found = _clean(opened, state, tree)
         is_new = found is None
-        target = _make(opened, state, tree) if found is None else found
+        target = _make(opened, state, tree, repository) if found is None else found
         if found is not None:
             plan = plan_way_back(state, target)
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
@@ -86,32 +89,22 @@ def _is_clean(opened: Session, tree: Tree) -> bool:
     return all(config.covers(field_path(one.field)) for one in drift)
 
 
-def _make(opened: Session, state: StoreState, tree: Tree) -> TreeNumber:
-    """Make such a tree of what is in the store; return its number."""
+def _make(
+    opened: Session, state: StoreState, tree: Tree, repository: Repository | None
+) -> TreeNumber:
+    """Make such a tree, of what is in the store as far as that goes; return its number."""
     number = next_number(state, tree.number.version)
     with ExitStack() as stack:
         record = stack.enter_context(Repository(SealedRelease(opened.store, tree)))
-        release = record.read_release(tree.number.version)
+        source = repository or record
+        release = source.read_release(tree.number.version)
         check_device(state, release, allow_downgrade=False)
         choice = choose(release, chosen_bundles(state))
+        if tree.seal is not None and choice.manifests != tree.seal.parts:
+            raise Refused(f"{tree.name} is another in {source.source.location}")
         order = Order(release, choice, Options(), is_fallback=True)
         try:
-            build(opened, record, order, state, stack, number=number)
+            build(opened, source, order, state, stack, number=number)
         except NotFound as error:
-            hint = f"rootman repair {tree.number} --from REPO, which undoes what was changed"
-            raise NotFound(str(error), hint=hint) from error
-    _renew_spare(opened)
+            raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
     return number
-
-
-def _renew_spare(opened: Session) -> None:
-    """Have a spare again, where the tree was made from it; without one an upgrade clones."""
-    state = read_state(opened)
-    if any(one.name.kind is StageKind.SPARE for one in state.stages):
-        return
-    executor = Executor(opened.store, opened.fs, opened.reporter, state, forks=opened.forks)
-    try:
-        executor.run(plan_spare(state, None))
-    except RootmanError as error:
-        opened.reporter.warn(f"no spare was prepared, the next upgrade will clone: {error}")
-        recover_quietly(opened)

@@ -32,6 +32,7 @@ from rootman.plan import (
     plan_fallback,
     plan_spare,
     plan_upgrade,
+    without_spare,
 )
 from rootman.provision import Provision
 from rootman.release import serialise
@@ -213,7 +214,9 @@ def build(
     wanted = provision.wanted(
         olds, room=room.free_bytes, keep=options.download_only, rehearse=options.dry_run
     )
-    seed, tree, delta = find_seed(opened, state, wanted, stack)
+    # The spare may be the only one that has all that was sealed: it is not used up for that.
+    seeds = without_spare(state) if order.is_fallback else state
+    seed, tree, delta = find_seed(opened, seeds, wanted, stack)
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
     merge = _merge(opened, state, order.release, wanted, stack)

@@ -30,6 +30,12 @@ store=$1 tree=$2 root=$3 mode=$4
 mount --bind "$store/$tree" "$root"
 case $mode in
 ro) mount -o remount,bind,ro "$root" ;;
+overlay)
+    layer=$store/.rootman/overlay/${tree#*.}
+    mkdir -p "$layer/upper" "$layer/work"
+    mount -t overlay overlay "$root" -o \
+        "lowerdir=$store/$tree,upperdir=$layer/upper,workdir=$layer/work"
+    ;;
 guard) "$5" --rootfs "$store" mount "${tree#*.}" "$root" >/dev/null ;;
 esac
 mount --make-shared "$root"

@@ -154,10 +154,8 @@ def test_what_can_be_written_already_only_gets_its_fallback(machine: Machine) ->
     """UL-2."""
     with running(machine, "olpc.2", "guard") as system:
         said = system.machine.run("unlock").lines
-        assert said == [
-            "olpc.2 is writable already (guard): what is changed stays in it, and in"
-            " no other version"
-        ]
+        (line,) = said
+        assert line.startswith("olpc.2 is writable already (guard): what is changed stays in it")
         system.sh("echo new >/opt/new")
         hotfix = system.machine.document("unlock", "--hotfix")
         assert (hotfix["unlocked"], hotfix["fallback_name"]) == (None, "olpc.2.1")
