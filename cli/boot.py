@@ -23,6 +23,7 @@ SUBCOMMANDS: Final[Mapping[str, str]] = {
     "mark-bad": "Say that a version failed.",
     "choose": "Have the next boot take a version, once.",
     "rescue": "Keep a version for when no other is left to boot.",
+    "make-state": "Make the state paths of version N that are not there yet.",
     "finish": "Finish what was begun, before this machine goes down.",
 }
 

@@ -82,6 +82,8 @@ def _document(
         "fetched": result.fetched,
         "left_behind": [difference(one) for one in result.left],
         "config": [_found(one) for one in result.merge.findings] if result.merge else [],
+        "new_state": list(result.new_state),
+        "state_begins_anew": result.is_state_anew,
         "bytes_written": None if dry_run else written,
         "seconds": round(result.seconds, 3),
     }
@@ -98,6 +100,7 @@ def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
     if result.needs is not None:
         lines += [_changes(result), _traffic(result.download, result.needs.fetch_bytes)]
     lines += _configuration(result, name)
+    lines += _state(result, name)
     lines.append("nothing was changed")
     return lines
 
@@ -125,6 +128,7 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
         fetched = f"{size(result.fetched)} fetched, {size(written)} written"
         lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
     lines += _configuration(result, name)
+    lines += _state(result, name)
     if result.retired is not None:
         lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")
     if result.was is not None:
@@ -148,6 +152,17 @@ def _configuration(result: UpgradeResult, name: str) -> list[str]:
         if one.kind == "conflict" or one.what:
             lines.append(f"  {one.kind}: {path(one.path)}: {printable(what)}")
     return lines
+
+
+def _state(result: UpgradeResult, name: str) -> list[str]:
+    """Return what the first boot makes, of what is in the tree that runs until then."""
+    if not result.new_state:
+        return []
+    paths = ", ".join(map(printable, result.new_state))
+    if result.is_state_anew:
+        return [f"state that begins anew at the next boot: {paths}"]
+    source = f"{name}.{result.number}" if result.was is None else f"{name}.{result.was}"
+    return [f"state that is the same for all versions from the next boot on: {paths}, of {source}"]
 
 
 def _found(one: Finding) -> dict[str, object]:

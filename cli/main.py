@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "bundle": "Add what is optional, remove it, and look for it.",
     "search": "Find out which bundles have a path.",
     "rollback": "Go back to the previous version.",
+    "reset": "Go back to how this version was published.",
     "boot": "Say what boots, and what came of it.",
     "health": "Say whether this machine works, by its checks.",
     "status": "Show the versions of a store.",

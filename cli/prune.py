@@ -30,7 +30,7 @@ def command(rootfs: str, numbers: tuple[TreeNumber, ...], keep: int | None, as_j
     All but the newest K, or exactly those that are named. Versions that are current,
     previous or pinned always stay, and naming one is refused; so is, before anything
     is deleted, a version that something is mounted in or that a process uses, which
-    is named then.
+    is named then. State that no version has any more, since rootman reset --state, goes, too.
 
     \b
       rootman prune
@@ -49,8 +49,10 @@ def command(rootfs: str, numbers: tuple[TreeNumber, ...], keep: int | None, as_j
     names = [tree_name(result.os_name, number) for number in result.deleted]
     if as_json:
         deleted = [number.version for number in result.deleted]
-        emit_json({"deleted": deleted, "deleted_names": names, "bytes_freed": result.freed})
-    elif names:
-        emit((f"deleted {', '.join(names)}: {size(result.freed)} freed",))
+        document = {"deleted": deleted, "deleted_names": names, "bytes_freed": result.freed}
+        emit_json({**document, "state_generations": list(result.generations)})
     else:
-        emit(("nothing to delete",))
+        told = [f"deleted {', '.join(names)}: {size(result.freed)} freed"] if names else []
+        if result.generations:
+            told.append("deleted what was in the state before it began anew")
+        emit(told or ["nothing to delete"])

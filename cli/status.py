@@ -23,10 +23,10 @@ def command(rootfs: str, as_json: bool) -> None:
     """Show the versions of a store.
 
     For each: whether it is current or previous, whether it is pinned, with which bundles
-    it was chosen, how much of
-    its content it shares with other versions and how much it has alone (which is
-    what deleting it would free). Below: the spare (the seed of the next upgrade),
-    what is staged or was interrupted, and what is wrong with what to do about it.
+    it was chosen, how much of its content it shares with other versions and how much it
+    has alone (which is what deleting it would free). Below: the state paths, which are the
+    same for all, the spare (the seed of the next upgrade), what is staged or was
+    interrupted, and what is wrong with what to do about it.
     A version that rootman mount shows says where, one that runs and was unlocked says how
     (rootman unlock), and one that is on trial or failed says so (rootman boot status).
 
@@ -64,6 +64,8 @@ def _lines(store: Overview) -> list[str]:
         lines += ["", *table(rows, right=_NUMBERS), ""]
     else:
         lines.append(f"the store is empty; to install: rootman{_option(store)} upgrade REPO")
+    if store["state_paths"]:
+        lines.append(f"state, the same for all versions: {', '.join(store['state_paths'])}")
     if store["spare_name"] is not None:
         lines.append(f"spare: a clone of {store['spare_name']}, ready to be upgraded")
     if store["staged"]:

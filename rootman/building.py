@@ -16,12 +16,13 @@ from rootman.edits import compose
 from rootman.entries import make_file
 from rootman.fsops import opened
 from rootman.manifest import ROOT, field_path
-from rootman.merge.accounts import ACCOUNT_FILES
 from rootman.merge.defaults import keep_defaults
+from rootman.merge.paths import NO_CONFIG, ConfigPaths
 from rootman.names import StageKind, StageName
 from rootman.seal import SealRecord, pack_digests, pack_edits, pack_inodes, pack_stamps
 from rootman.state import Seal
 from rootman.store import (
+    CONFIG_PATHS,
     DIGESTS_FILE,
     EDITS_FILE,
     INODES_FILE,
@@ -31,6 +32,7 @@ from rootman.store import (
     STAGE_ROOT,
     STAGE_SEAL,
     STAMPS_FILE,
+    STATE_PATHS,
     part_file,
 )
 from rootman.survey import digests_of, stamps_of, whole_groups
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.provision import Provision
     from rootman.report import Reporter
+    from rootman.statepaths import StateRecord
     from rootman.store import Store
     from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
@@ -82,8 +85,9 @@ class Building:
     ``size`` is the content of the wanted tree in bytes, ``release`` the document to
     keep beside its record; ``content`` makes files, ``supply`` has what
     must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
-    seal, ``others`` the manifests of the parts but for base. ``merge`` has the local changes
-    of configuration, ``carried`` is what was carried over in the end. Methods raise
+    seal, ``others`` the manifests of the parts but for base. ``config`` are the config
+    paths, ``merge`` has the local changes there, ``carried`` is what was carried over in the
+    end. ``state`` is what it wants of the state, None where nothing says. Methods raise
     ``OSError``, and ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
     """
 
@@ -101,9 +105,12 @@ class Building:
     forks: int
     parts: Mapping[str, str]
     bundles: tuple[str, ...] = ()
+    kind: StageKind = StageKind.BUILDING
     others: tuple[CompressedManifest, ...] = ()
+    config: ConfigPaths = NO_CONFIG
     merge: ConfigMerge | None = None
     carried: MergePlan | None = None
+    state: StateRecord | None = None
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
     _stamps: dict[str, int] = field(default_factory=dict)
@@ -111,7 +118,7 @@ class Building:
     @property
     def stage(self) -> str:
         """The name of this tree's stage."""
-        return str(StageName(StageKind.BUILDING, self.number))
+        return str(StageName(self.kind, self.number))
 
     def _below(self, name: str) -> AbstractContextManager[int]:
         return opened(f"{self.stage}/{name}", dir_fd=self.store.staging)
@@ -196,6 +203,10 @@ class Building:
         }
         if self.release is not None:
             files[RELEASE_FILE] = self.release
+        if self.config:
+            files[CONFIG_PATHS] = self.config.serialise()
+        if self.state is not None:
+            files[STATE_PATHS] = self.state.serialise()
         if edits:
             files[EDITS_FILE] = pack_edits(edits)
         with self._below(STAGE_SEAL) as fd:
@@ -211,10 +222,9 @@ class Building:
             self._keep_defaults(fd)
 
     def _keep_defaults(self, record_fd: int) -> None:
-        """Keep what a merge by content may need, whatever becomes of it in the tree (ST-22)."""
-        paths = [*sorted(ACCOUNT_FILES), *(self.merge.bases() if self.merge is not None else ())]
+        """Keep the configuration of the release, whatever becomes of it in the tree (ST-22)."""
         with self._below(STAGE_ROOT) as root:
-            keep_defaults(self.fs, paths, root_fd=root, record_fd=record_fd)
+            keep_defaults(self.fs, self.config, root_fd=root, record_fd=record_fd)
 
     def merge_configuration(self) -> None:
         """Carry over the local changes of configuration; the record stays that of the release.

@@ -43,7 +43,7 @@ def add_bundles(
     began = time.monotonic()
     state = read_state(opened)
     current = require_tree(state, None)
-    release = _release_of(current, repository)
+    release = release_of(current, repository)
     check_device(state, release, allow_downgrade=False)
     choice = with_added(release, chosen_bundles(state), names)
     return install(opened, repository, Order(release, choice, options), state, began=began)
@@ -65,7 +65,7 @@ def remove_bundles(
     current = require_tree(state, None)
     here = SealedRelease(opened.store, current)
     with Repository(here) as record:
-        release = _release_of(current, repository or record)
+        release = release_of(current, repository or record)
         check_device(state, release, allow_downgrade=False)
         choice = with_removed(release, chosen_bundles(state), names)
         order = Order(release, choice, options)
@@ -77,7 +77,7 @@ def remove_bundles(
             raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
 
 
-def _release_of(tree: Tree, repository: Repository) -> Release:
+def release_of(tree: Tree, repository: Repository) -> Release:
     """Return the release that ``tree`` is of."""
     try:
         return repository.read_release(tree.number.version)
@@ -105,7 +105,7 @@ class SealedRelease(Alone):
             ):
                 self._document = file.read()
         except FileNotFoundError as error:
-            raise NotFound(f"{tree.name} is of no release, and has no bundles") from error
+            raise NotFound(f"{tree.name} is of no release, and has no defaults") from error
         self._name = parse_release(self._document, f"{tree.name}: {RELEASE_FILE}").name
 
     def name_of(self, path: str) -> str:

@@ -27,6 +27,7 @@ from rootman.steps import (
     DeleteTree,
     Discard,
     DropRecord,
+    DropState,
     Exchange,
     Fetch,
     KeepKernel,
@@ -145,7 +146,7 @@ class Executor:
     def _seal_tree(self, step: SealTree) -> None:
         """Make durable, then name (S1): the record first, so that a name never lacks one."""
         fs, store = self._fs, self._store
-        stage = str(StageName(StageKind.BUILDING, step.number))
+        stage = self._built().stage
         fs.syncfs(store.fd)
         fs.move(
             f"{stage}/{STAGE_SEAL}",
@@ -197,6 +198,11 @@ class Executor:
         if tree is not None:
             retirement.delete_tree(self._fs, self._store, tree)
 
+    def _drop_state(self, step: DropState) -> None:
+        from rootman.boot.statedirs import drop_generation
+
+        drop_generation(self._fs, self._store, step.generation)
+
     def _publish(self, _: Publish) -> None:
         links.publish(self._fs, self._store)
 
@@ -224,7 +230,7 @@ class Executor:
     def _keep_kernel(self, step: KeepKernel) -> None:
         from rootman.boot.menuwriter import keep_kernel
 
-        stage = f"{StageName(StageKind.BUILDING, step.number)}/{STAGE_ROOT}"
+        stage = f"{self._built().stage}/{STAGE_ROOT}"
         with opened(stage, dir_fd=self._store.staging) as root:
             name = self._state.name_of(step.number)
             keep_kernel(self._fs, self._store, self._state.settings, name, root)
@@ -264,6 +270,7 @@ _METHODS: Final = {
     RollForward: "_roll_forward",
     CloneSpare: "_clone_spare",
     DeleteTree: "_delete_tree",
+    DropState: "_drop_state",
     ClearObjects: "_clear_objects",
     SaveSettings: "_save_settings",
     SaveBoot: "_save_boot",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman.alike import alike
+from rootman.boot.states import read_state_record
 from rootman.bundling import SealedRelease
 from rootman.choice import choose
 from rootman.errors import NotFound, Refused
@@ -77,9 +78,16 @@ def secure_fallback(
 def _clean(opened: Session, state: StoreState, tree: Tree) -> TreeNumber | None:
     """Return a tree that is alike and in which nothing but configuration was changed."""
     for one in alike(state, tree):
-        if not state.is_bad(one.number) and _is_clean(opened, one):
+        if state.is_bad(one.number) or not _is_clean(opened, one):
+            continue
+        if _generation(opened, one) == _generation(opened, tree):
             return one.number
     return None
+
+
+def _generation(opened: Session, tree: Tree) -> int:
+    """Return which state a tree has: with another one it is none to go back to."""
+    return read_state_record(opened.store, tree.number).generation
 
 
 def _is_clean(opened: Session, tree: Tree) -> bool:

@@ -27,6 +27,7 @@ class StageKind(Enum):
     """What a directory in staging is for; the value is the first part of its name."""
 
     BUILDING = "building"  # a tree on its way to olpc.N; empty once it got there
+    FALLBACK = "fallback"  # the same of a tree that previous is to lead to, and not current
     SPARE = "spare"  # a complete clone of tree N, the seed of the next upgrade
     RETIRED = "retired"  # tree N on its way to becoming the spare
     DELETING = "deleting"  # being removed

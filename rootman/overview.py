@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, TypedDict
 
 from rootman.boot.attention import boot_hint, boot_warnings
+from rootman.boot.states import paths_for, told_lacks
 from rootman.boot.trial import standing
 from rootman.boot.unlocked import how_unlocked
 from rootman.errors import RootmanError
@@ -59,6 +60,7 @@ class Overview(TypedDict):
     """A store. ``spare`` is what the spare is a clone of.
 
     A tree that is meant is two keys, its version and its name: ``current_name`` for example.
+    ``state_paths`` are those that are bound into ``current``, wherever they are kept.
     ``staged`` names the other stages, ``downloads`` counts verified objects that wait
     for an upgrade to use them; ``recovery`` and ``interrupted`` are those of
     ``session.View``. Each of the ``problems`` is one line with its way out.
@@ -72,6 +74,7 @@ class Overview(TypedDict):
     previous: int | None
     previous_name: str | None
     trees: list[TreeOverview]
+    state_paths: list[str]
     spare: int | None
     spare_name: str | None
     staged: list[str]
@@ -108,6 +111,7 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
         "trees": [
             _tree(view.store, state, tree, sizes.get(tree.number), mounts) for tree in state.trees
         ],
+        "state_paths": _state_paths(view.store, state.current, problems),
         "spare": _version(spare),
         "spare_name": _name(state, spare),
         "staged": [
@@ -126,6 +130,19 @@ def _version(number: TreeNumber | None) -> int | None:
 
 def _name(state: StoreState, number: TreeNumber | None) -> str | None:
     return None if number is None else state.name_of(number)
+
+
+def _state_paths(store: Store, number: TreeNumber | None, problems: list[str]) -> list[str]:
+    problems += [
+        f"no state {name} since this boot: what is written there stays in the tree that runs"
+        " (hint: make room, mend what the console said, and reboot)"
+        for name in told_lacks()
+    ]
+    try:
+        return paths_for(store, number)
+    except (RootmanError, OSError) as error:
+        problems.append(f"the state paths are not known: {error}")
+        return []
 
 
 def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:

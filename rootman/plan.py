@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from rootman.alike import alike
 from rootman.boot.menu import is_settled, told_boot
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import LINKS, StageKind, TreeNumber, tree_name
+from rootman.names import LINKS, StageKind, StageName, TreeNumber, tree_name
 from rootman.state import require
 from rootman.steps import (
     Apply,
@@ -22,6 +21,7 @@ from rootman.steps import (
     DeleteTree,
     Discard,
     DropRecord,
+    DropState,
     Fetch,
     KeepKernel,
     KeepRelease,
@@ -52,7 +52,7 @@ from rootman.switching import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from rootman.choice import Choice
     from rootman.delta import Needs
@@ -143,15 +143,12 @@ def _is_sealed(state: StoreState, stage: Stage) -> bool:
 def _is_switched_to(state: StoreState, number: TreeNumber) -> bool:
     """Return whether a new tree becomes current: an adopted one only where nothing is.
 
-    One that the loader has tried since, and given up, is not; nor one that was made to be gone
-    back to: of a release and bundles that are here an upgrade makes no second tree (TR-21).
+    One that the loader has tried since, and given up, is not.
     """
     if state.is_bad(number):
         return False
     tree = state.tree(number)
-    if state.current is None or tree is None:
-        return True
-    return not (tree.adopted or alike(state, tree))
+    return state.current is None or tree is None or not tree.adopted
 
 
 def _best_spare(state: StoreState) -> Stage | None:
@@ -339,8 +336,8 @@ def check_room(
 
     ``directories`` is how many the new tree has, ``manifest_size`` its manifest's
     bytes: the record of a tree takes less than half of that. What is here of the
-    ``download`` takes no room again (HT-11). ``local`` has the size of each entry of
-    configuration that was changed here.
+    ``download`` takes no room again (HT-11). ``local`` has the size of each entry that is
+    copied besides: of configuration that was changed here, and of state that is to be made.
 
     Raises:
         NoSpace: it says how much is missing.
@@ -394,7 +391,7 @@ def plan_fallback(
     return (
         *_plan_tree(state, number, seed, needs, merged_from),
         *plan_way_back(state, number),
-        CloseStage(number),
+        Discard(StageName(StageKind.FALLBACK, number)),
         ClearObjects(),
     )
 
@@ -492,8 +489,15 @@ def plan_spare(state: StoreState, fallen: TreeNumber | None) -> Plan:
     return (*stale, CloneSpare(state.current))
 
 
-def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) -> Plan:
+def plan_prune(
+    state: StoreState,
+    keep: int,
+    numbers: Collection[TreeNumber],
+    generations: Mapping[int, Collection[TreeNumber]] | None = None,
+) -> Plan:
     """Return the steps that delete ``numbers``, or by default all but the newest ``keep``.
+
+    ``generations`` says of the state that is there which trees have it: what none has goes, too.
 
     Raises:
         NotFound: there is no such tree.
@@ -506,9 +510,11 @@ def plan_prune(state: StoreState, keep: int, numbers: Collection[TreeNumber]) ->
             hint = f"rootman unpin {number}" if reason == "pinned" else "rootman rollback --to N"
             raise Refused(f"{state.name_of(number)} is {reason}: not deleted", hint=hint)
     victims = sorted(set(numbers)) or _superfluous(state, keep)
+    idle = [one for one, its in (generations or {}).items() if set(its) <= set(victims)]
     return (
         *_take_leave(state, victims),
         *(DeleteTree(number) for number in victims),
+        *(DropState(generation) for generation in sorted(idle)),
         ClearObjects(),
     )
 

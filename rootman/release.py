@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import product
 from typing import Final
 
 from rootman.document import FORMAT, Fields, Shape, check_format, decode, encode
 from rootman.errors import InvalidInput
 from rootman.includes import find_cycle, told
 from rootman.names import BASE, CURRENT, MAX_VERSION, PREVIOUS
+from rootman.statepaths import is_within
 
 _MAX_COUNT: Final = (1 << 63) - 1
 _NAME: Final = Shape(
@@ -37,6 +39,14 @@ _HARDWARE: Final = Shape(
 _PATH: Final = Shape(
     re.compile(r"(/(?!\.{1,2}(/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]{1,255}){1,64}"),
     "an absolute path without //, . and ..",
+)
+# It becomes the name of a directory, with a : for each / (spec/55-state.md).
+_STATE: Final = Shape(
+    re.compile(
+        rf"(?=.{{1,120}}\Z)(?!/(?:dev|proc|rootfs|run|sys|tmp)(?:/|\Z))(?!.*:){_PATH.pattern.pattern}"
+    ),
+    "a path as /var: absolute, without //, ., .. and :, at most 120 characters, and not where"
+    " something else is mounted (/dev, /proc, /rootfs, /run, /sys, /tmp)",
 )
 _SOFTWARE: Final = Shape(
     re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}"), "a version like 0.1"
@@ -114,11 +124,14 @@ def parse_release(data: bytes, origin: str) -> Release:
         bundles=_bundles(fields),
         compatible=fields.texts("compatible", _HARDWARE),
         config=fields.texts("config", _PATH),
-        state=fields.texts("state", _PATH),
+        state=fields.texts("state", _STATE),
         minimum_rootman=fields.text("minimum_rootman", _SOFTWARE),
     )
     if both := sorted(set(release.config) & set(release.state)):
         raise InvalidInput(f"{origin}: config and state both have {both[0]}")
+    for path, above in product(release.config, release.state):
+        if is_within(path, above):
+            raise InvalidInput(f"{origin}: config has {path}, which is in the state path {above}")
     return release
 
 

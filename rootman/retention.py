@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rootman.boot.states import trees_by_generation
 from rootman.execute import Executor, explained
 from rootman.plan import plan_pin, plan_prune
 from rootman.sizes import freed_size
-from rootman.steps import DeleteTree
+from rootman.steps import DeleteTree, DropState
 from rootman.store import scan
 from rootman.usage import refuse_in_use
 
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """The trees that were deleted, and the bytes of file content that went with them."""
+    """The trees that were deleted, and the bytes of file content that went with them.
+
+    ``generations`` are those of the state that only they had.
+    """
 
     os_name: str
     deleted: tuple[TreeNumber, ...]
     freed: int
+    generations: tuple[int, ...] = ()
 
 
 def prune(opened: Session, *, keep: int, numbers: Collection[TreeNumber]) -> PruneResult:
@@ -40,13 +45,16 @@ def prune(opened: Session, *, keep: int, numbers: Collection[TreeNumber]) -> Pru
     store = opened.store
     with explained(f"{store.path}: reading the store"):
         state = scan(store)
-        plan = plan_prune(state, keep, frozenset(numbers))
+        sealed = [tree.number for tree in state.trees if tree.seal is not None]
+        generations = trees_by_generation(store, sealed)
+        plan = plan_prune(state, keep, frozenset(numbers), generations)
         victims = tuple(step.number for step in plan if isinstance(step, DeleteTree))
         for number in victims:
             refuse_in_use(store.path, state.name_of(number))
         freed = freed_size(store, state.trees, victims) if victims else 0
     Executor(store, opened.fs, opened.reporter, state).run(plan)
-    return PruneResult(state.settings.os_name, victims, freed)
+    dropped = tuple(step.generation for step in plan if isinstance(step, DropState))
+    return PruneResult(state.settings.os_name, victims, freed, dropped)
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,16 @@ class DeleteTree:
 
 
 @dataclass(frozen=True, slots=True)
+class DropState:
+    """Remove a generation of the state, which no tree has any more."""
+
+    generation: int
+
+    def __str__(self) -> str:
+        return f"remove generation {self.generation} of the state"
+
+
+@dataclass(frozen=True, slots=True)
 class ClearObjects:
     """Remove what is left in ``objects/``."""
 
@@ -311,6 +321,7 @@ Step = (
     | RollForward
     | CloneSpare
     | DeleteTree
+    | DropState
     | ClearObjects
     | SaveSettings
     | SaveBoot

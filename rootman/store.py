@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 DEFAULT_ROOTFS: Final = "/rootfs"
 STATE_FILE: Final = "state.json"
 OBJECTS: Final = "objects"
+STATES: Final = "state"
 BOOT: Final = "boot"
 BOOT_BLOCK: Final = "grubenv"
 STATE_DIRS: Final = ("trees", "staging", OBJECTS, BOOT)
@@ -61,6 +62,8 @@ INODES_FILE: Final = "inodes.zst"
 DIGESTS_FILE: Final = "digests.zst"
 EDITS_FILE: Final = "edits.zst"
 STAMPS_FILE: Final = "stamps.zst"
+STATE_PATHS: Final = "state.paths"
+CONFIG_PATHS: Final = "config.paths"
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _MAX_STATE: Final = 1 << 20

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rootman import VERSION, foresight
 from rootman.boot.menufiles import check_kernel_room
+from rootman.boot.statewants import wanted_state
 from rootman.building import Building
 from rootman.choice import choose
 from rootman.delta import wants_content
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
-from rootman.names import BASE, TreeNumber, tree_name
+from rootman.merge.paths import ConfigPaths
+from rootman.names import BASE, StageKind, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects, object_content
 from rootman.plan import (
     NO_DOWNLOAD,
@@ -77,6 +79,8 @@ class UpgradeResult:
     the switch was durable. ``retired`` is the tree that became the spare,
     ``fetched`` the bytes that came from the repository: of content, or of a pack,
     ``download`` what was to come over a network.
+    ``new_state`` are state paths that the next boot is to make, from nothing of what was there
+    if the state begins anew.
     ``had`` are the names of the bundles besides base that were there before, ``has`` those
     that are there now, whether they were chosen or came with others.
     """
@@ -93,6 +97,8 @@ class UpgradeResult:
     has: tuple[str, ...] = ()
     merge: MergePlan | None = None
     left: tuple[PathDifference, ...] = ()
+    new_state: tuple[str, ...] = ()
+    is_state_anew: bool = False
 
 
 def upgrade(opened: Session, repository: Repository, options: Options) -> UpgradeResult:
@@ -137,12 +143,16 @@ def chosen_bundles(state: StoreState) -> tuple[str, ...]:
 class Order:
     """A tree that is wanted: of what it is made, and how far.
 
-    ``is_fallback`` is one that ``previous`` is to lead to, and that does not become current.
+    With ``anew`` it is made also where it is here, without local configuration, and with
+    ``new_state`` it begins without the state of the others. ``is_fallback`` is one that
+    ``previous`` is to lead to, and that does not become current.
     """
 
     release: Release
     choice: Choice
     options: Options
+    anew: bool = False
+    new_state: bool = False
     is_fallback: bool = False
 
 
@@ -170,7 +180,7 @@ def _install(
     opened: Session, repository: Repository, order: Order, state: StoreState, *, began: float
 ) -> UpgradeResult:
     release, options = order.release, order.options
-    number = find_known(state, release, order.choice)
+    number = None if order.anew else find_known(state, release, order.choice)
     if not options.download_only and (number is None or number != state.current):
         check_proven(state)
     if number is not None:
@@ -219,13 +229,14 @@ def build(
     seed, tree, delta = find_seed(opened, seeds, wanted, stack)
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
-    merge = _merge(opened, state, order.release, wanted, stack)
+    merge = None if order.anew else _merge(opened, state, order.release, wanted, stack)
     for one in state.stages:
         if one.in_use:
             opened.reporter.warn(
                 f"{state.name_of(one.name.number)} is unlocked until the next boot:"
                 " what was changed since is not carried over"
             )
+    wants = wanted_state(opened.store, state, order.release, is_new=order.new_state)
     check_room(
         delta.needs,
         seed,
@@ -233,7 +244,7 @@ def build(
         download,
         directories=directories,
         manifest_size=wanted.whole.manifest_size,
-        local=merge.foresee() if merge is not None else (),
+        local=(*wants.sizes, *(merge.foresee() if merge is not None else ())),
     )
     check_kernel_room(state.settings, state.name_of(number), delta)
     if options.download_only:
@@ -257,8 +268,11 @@ def build(
         forks=opened.forks,
         parts=choice.manifests,
         bundles=choice.bundles,
+        kind=StageKind.FALLBACK if order.is_fallback else StageKind.BUILDING,
         others=tuple(part.manifest for part in wanted.others),
+        config=ConfigPaths.of(order.release.config, order.release.state),
         merge=merge,
+        state=wants.record,
     )
     if options.dry_run:
         building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
@@ -274,6 +288,8 @@ def build(
         fetched=provision.fetched,
         download=download,
         merge=building.carried,
+        new_state=wants.new,
+        is_state_anew=order.new_state,
     )
 
 
@@ -285,7 +301,7 @@ def _merge(
         return None
     from rootman.merge.configuration import open_merge
 
-    return open_merge(opened, state, release.config, wanted.manifest.stream, stack)
+    return open_merge(opened, state, release, wanted.manifest.stream, stack)
 
 
 def _told_behind(

@@ -125,11 +125,14 @@ class Lab:
         tree: Tree | None = None,
         fs: Fs | None = None,
         lists: Mapping[str, str] | None = None,
+        *,
         config: Sequence[str] = (),
+        state: Sequence[str] = (),
     ) -> PublishResult:
         """Publish ``tree``, made here, or what is at ``source(version)`` already.
 
-        ``lists`` are the lists of bundles, ``config`` the paths that are merged.
+        ``lists`` are the lists of bundles, ``config`` the paths that are merged,
+        ``state`` those that are there once.
         """
         if tree is not None:
             build(self.source(version), tree)
@@ -141,6 +144,7 @@ class Lab:
                 name=self.name,
                 timestamp=PUBLISHED,
                 config=config,
+                state=state,
                 lists={
                     name: parse_list(text.encode(), f"{name}.list")
                     for name, text in (lists or {}).items()

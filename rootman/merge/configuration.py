@@ -9,10 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from rootman.comparison import known_lines
 from rootman.entries import open_quietly
 from rootman.errors import Busy, InvalidInput
-from rootman.manifest import field_path, line_path
 from rootman.merge.accounts import ACCOUNT_FILES, merge_accounts
 from rootman.merge.carrying import Carrier, Copies
 from rootman.merge.decision import Merged
@@ -29,12 +27,13 @@ from rootman.verify import open_tree
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import ExitStack
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
     from rootman.merge.local import Changes
+    from rootman.release import Release
     from rootman.report import Reporter
     from rootman.seal import SealRecord
     from rootman.session import Session
@@ -87,14 +86,6 @@ class ConfigMerge:
         if changes and self.config.above:
             self.rehearse(lambda _path, _entry: None)
         return [status.st_size for status in changes.values() if status is not None]
-
-    def bases(self) -> Iterator[bytes]:
-        """Yield the paths of the new tree that the next merge may need the contents of."""
-        if self.rules.text:
-            for line in known_lines(self.new()):
-                path = field_path(line_path(line))
-                if self.rules.allow(path):
-                    yield path
 
     def rehearse(self, read: Read) -> MergePlan:
         """Return what would be done; ``read`` gives contents of the release.
@@ -179,19 +170,19 @@ class ConfigMerge:
 def open_merge(
     opened: Session,
     state: StoreState,
-    paths: Sequence[str],
+    release: Release,
     new: Callable[[], Iterator[bytes]],
     stack: ExitStack,
 ) -> ConfigMerge | None:
     """Return the merge of the tree that is current into a new one, None where none is.
 
-    ``paths`` are the config paths of the release, ``new`` opens the manifest of the new tree;
-    ``stack`` closes the other in the end.
+    ``new`` opens the manifest of the new tree, which is of ``release``; ``stack`` closes the
+    other in the end.
 
     Raises:
         RootmanError, OSError: the tree that is current cannot be opened.
     """
-    config = ConfigPaths.of(paths)
+    config = ConfigPaths.of(release.config, release.state)
     current = state.sealed(state.current)
     if current is None:
         return None

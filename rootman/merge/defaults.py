@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 from rootman.seal import is_shared
 from rootman.store import open_below
 from rootman.treedirs import TreeDirs
-from rootman.walk import split
+from rootman.walk import join, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rootman.delta import Drift
     from rootman.fsops import Fs
+    from rootman.merge.paths import ConfigPaths
     from rootman.seal import SealRecord
 
 _SUFFIX: Final = ".default"
@@ -49,17 +50,28 @@ def keep_default(fs: Fs, name: bytes, *, dir_fd: int, record_fd: int) -> None:
                 raise
 
 
-def keep_defaults(fs: Fs, paths: Iterable[bytes], *, root_fd: int, record_fd: int) -> None:
-    """Keep what a tree was just made with at ``paths``, as far as there is something.
+def keep_defaults(fs: Fs, config: ConfigPaths, *, root_fd: int, record_fd: int) -> None:
+    """Keep the configuration that a tree was just made with.
 
     Raises:
         OSError: it cannot be linked.
     """
+    pending = list(config.paths)
     with TreeDirs(root_fd) as dirs:
-        for path in paths:
+        while pending:
+            path = pending.pop()
             parent, name = split(path)
             with suppress(FileNotFoundError, NotADirectoryError):
                 keep_default(fs, name, dir_fd=dirs.fd(parent), record_fd=record_fd)
+                names = _names_in(dirs, path)
+                pending += (one for one in names if not config.is_state(one))
+
+
+def _names_in(dirs: TreeDirs, path: bytes) -> list[bytes]:
+    try:
+        return [join(path, os.fsencode(name)) for name in os.listdir(dirs.fd(path))]
+    except NotADirectoryError:
+        return []
 
 
 def is_kept(record_fd: int, inode: int) -> bool:

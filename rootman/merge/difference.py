@@ -10,13 +10,13 @@ from rootman.execute import explained
 from rootman.manifest import format_line, parse_line, path_field
 from rootman.merge.decision import has_change, is_same
 from rootman.merge.local import Lines, describe_changes, find_changes, sealed_config
-from rootman.merge.paths import ConfigPaths
 from rootman.verify import open_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootman.manifest import Entry
+    from rootman.merge.paths import ConfigPaths
     from rootman.session import Session
     from rootman.state import Tree
     from rootman.store import Store
@@ -42,8 +42,7 @@ def differences_between(store: Store, old: Tree, new: Tree) -> Iterator[PathDiff
         NotFound: one of them is of no release.
         RootmanError, OSError: one cannot be read.
     """
-    both = (*_config(store, old).paths, *_config(store, new).paths)
-    config = ConfigPaths.of([f"/{path.decode()}" for path in both])
+    config = _config(store, old).joined(_config(store, new))
     yield from _differences(*(_configuration(store, tree, config)[1] for tree in (old, new)))
 
 

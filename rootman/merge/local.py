@@ -18,7 +18,7 @@ from rootman.comparison import lines_within
 from rootman.delta import is_directory
 from rootman.fsops import opened
 from rootman.manifest import field_path, group_inode, line_path, parse_line, path_field
-from rootman.merge.paths import ConfigPaths
+from rootman.merge.paths import NO_CONFIG, ConfigPaths
 from rootman.reading import other_filesystem, tree_failure
 from rootman.scanner import describe
 from rootman.store import RELEASE_FILE, open_below
@@ -51,8 +51,8 @@ def sealed_config(record: SealRecord) -> ConfigPaths:
         with open_below(RELEASE_FILE, record.dir_fd) as file:
             release = parse_release(file.read(), f"{record.origin}/{RELEASE_FILE}")
     except FileNotFoundError:
-        return ConfigPaths(())
-    return ConfigPaths.of(release.config)
+        return NO_CONFIG
+    return ConfigPaths.of(release.config, release.state)
 
 
 def find_drift(root_fd: int, record: SealRecord, config: ConfigPaths) -> list[Drift]:
@@ -176,7 +176,11 @@ class Lines(Mapping[bytes, "Entry"]):
     def of_config(cls, manifest: Iterable[bytes], config: ConfigPaths) -> Lines:
         """Return those of configuration and of the directories above it."""
         fields, above = (map(path_field, some) for some in (config.paths, config.above))
-        return cls(lines_within(manifest, fields, above))
+        return cls(
+            (number, line)
+            for number, line in lines_within(manifest, fields, above)
+            if not config.is_state(field_path(line_path(line)))
+        )
 
     def __getitem__(self, path: bytes) -> Entry:
         return parse_line(self._lines[path][1])

@@ -19,23 +19,43 @@ _SLASH: Final = b"/"
 
 @dataclass(frozen=True, slots=True)
 class ConfigPaths:
-    """The config paths of a release: decoded paths of the tree, and all that is below them."""
+    """The config paths of a release: decoded paths of the tree, and all that is below them.
+
+    But for the ``state`` paths, which lie once per store.
+    """
 
     paths: tuple[bytes, ...]
+    state: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, paths: Sequence[str]) -> ConfigPaths:
+    def of(cls, paths: Sequence[str], state: Sequence[str] = ()) -> ConfigPaths:
         """Return those that a release names, as ``/etc``."""
         found = sorted({path[1:].encode() for path in paths})
         above = set(found)
-        return cls(tuple(one for one in found if above.isdisjoint(ancestors(one))))
+        return cls(
+            tuple(one for one in found if above.isdisjoint(ancestors(one))),
+            tuple(path[1:].encode() for path in state),
+        )
+
+    def serialise(self) -> bytes:
+        """Return them as lines for a shell, as ``/etc``."""
+        return b"".join(b"/%b\n" % path for path in self.paths)
+
+    def joined(self, other: ConfigPaths) -> ConfigPaths:
+        """Return what is configuration by either, and state by neither."""
+        found = (self.paths + other.paths, self.state + other.state)
+        return ConfigPaths.of(*([f"/{path.decode()}" for path in some] for some in found))
 
     def __bool__(self) -> bool:
         return bool(self.paths)
 
     def covers(self, path: bytes) -> bool:
         """Return whether ``path`` is configuration."""
-        return any(path == one or path.startswith(one + _SLASH) for one in self.paths)
+        return _is_in(path, self.paths) and not self.is_state(path)
+
+    def is_state(self, path: bytes) -> bool:
+        """Return whether ``path`` is none of the versions'."""
+        return _is_in(path, self.state)
 
     @property
     def above(self) -> frozenset[bytes]:
@@ -46,6 +66,13 @@ class ConfigPaths:
     def parents(self) -> frozenset[bytes]:
         """The directories that hold a config path, b"." for the root."""
         return frozenset(split(one)[0] or b"." for one in self.paths)
+
+
+NO_CONFIG: Final = ConfigPaths(())
+
+
+def _is_in(path: bytes, some: tuple[bytes, ...]) -> bool:
+    return any(path == one or path.startswith(one + _SLASH) for one in some)
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from rootman.boot.label import check_label
 from rootman.bundles import check_includes
 from rootman.comparison import lines
 from rootman.errors import InvalidInput, NotFound, Refused, SystemFailure
+from rootman.fsops import open_dir
 from rootman.names import BASE, DEFAULT_OS, tree_name
 from rootman.release import Bundle, Release, serialise
 from rootman.repo import layout
@@ -135,6 +136,7 @@ def publish(
             if name not in (None, reader.name):
                 raise Refused(f"{repository} is a repository of {reader.name}, not of {name}")
             draft = replace(draft, name=reader.name)
+            _check_state(tree_fd, draft.state, tree)
             check_label(tree_fd, tree_name(draft.name, draft.version), tree)
             versions = reader.versions()
             _refuse_retired(writer, draft.version)
@@ -169,6 +171,18 @@ class _Job:
         """Return what a part of the work reports its progress to."""
         report = self.on_progress
         return None if report is None else lambda done: report(what, done)
+
+
+def _check_state(tree_fd: int, paths: Sequence[str], tree: str) -> None:
+    """Refuse a tree in which there is nothing that state can be mounted on (BT-71)."""
+    for path in paths:
+        try:
+            os.close(open_dir(path[1:], dir_fd=tree_fd))
+        except OSError as error:
+            raise InvalidInput(
+                f"{tree}: the state path {path} is no directory there: {error.strerror}",
+                hint=f"mkdir -p {tree}{path}",
+            ) from error
 
 
 def _refuse_retired(writer: Writer, version: int) -> None:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 _SCRIPT: Final = """
 . "$1/choose.sh"
 . "$1/initramfs.sh"
-rootman_run=$2/run
 rootman_disk=$2
 rootman_options "$3"
 mkdir -p "$2/run" "$2/root"
+mount -t tmpfs tmpfs /run
+cp -r "$2/run" "$rootman_run"
 if rootman_bring_up "$2/root"; then
+    cp "$rootman_run/booted" "$rootman_run/lacks" "$2/run"
     root=$2/root
     eval "$4"
 else

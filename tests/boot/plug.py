@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tests.boot.disks import copy_disk, opened
 from tests.boot.qemu import Machine
-from tests.boot.system import booted, on_host
+from tests.boot.system import DATABASE, booted, on_host
 from tests.crash.writelog import count_log, read_log
 
 if TYPE_CHECKING:
@@ -25,17 +25,25 @@ if TYPE_CHECKING:
 class Recording:
     """A machine: its disk, all that it wrote to a copy of it, and what it did meanwhile.
 
-    ``ends`` are the numbers of writes with which that ended, by its names, in its order.
+    ``ends`` are the numbers of writes with which that ended, by its names, in its order, ``rows``
+    the rows of the database that were acknowledged by then.
     """
 
     mode: str
     before: Path
     log: Path
     ends: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
 
-    def end(self, phase: str) -> None:
-        """Note that ``phase`` is over."""
+    def end(self, phase: str, rows: int) -> None:
+        """Note that ``phase`` is over, and what of the database is there for good."""
         self.ends[phase] = count_log(self.log)
+        self.rows[phase] = rows
+
+    def rows_before(self, phase: str) -> int:
+        """Return how many rows were there for good when ``phase`` began."""
+        names = list(self.ends)
+        return self.rows[names[names.index(phase) - 1]]
 
     def writes_of(self, phase: str) -> range:
         """Return the numbers of what was written in ``phase``."""
@@ -92,6 +100,9 @@ def pull_the_plug(recording: Recording, phase: str, disk: Path, random: Random) 
         assert machine.boots == 1, f"{what}: {machine.said}"
         assert tree in ("olpc.1", "olpc.2"), what
         assert (why, mode) == ("of the loader", recording.mode), what
+        rows = int(machine.run(f"/{DATABASE} check"))
+        assert rows >= recording.rows_before(phase), what
+        assert machine.run("cat /var/before") == "before\n", what
     with opened(disk) as root:
         status = json.loads(on_host(root, "status", "--json"))
         trees = [one["name"].partition(".")[2] for one in status["trees"]]

@@ -75,6 +75,26 @@ while IFS= read -r line; do
 done </dev/console
 """
 _INIT_PATH: Final = "usr/lib/rootman-test-init"
+# Writes to a database without end, and says in /run how much of it is acknowledged; or checks it.
+_DATABASE: Final = """#!/usr/bin/python3
+import os, sqlite3, sys, time
+base = sqlite3.connect("/home/base", isolation_level=None)
+base.execute("PRAGMA journal_mode=WAL")
+base.execute("PRAGMA synchronous=FULL")
+base.execute("CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, text TEXT)")
+count, last = base.execute("SELECT count(*), coalesce(max(number), 0) FROM rows").fetchone()
+if sys.argv[1:]:
+    (said,) = base.execute("PRAGMA integrity_check").fetchone()
+    sys.exit(f"{said}, {count} of {last}") if (said, count) != ("ok", last) else print(last)
+while not sys.argv[1:]:
+    last += 1
+    base.execute("INSERT INTO rows VALUES (?, ?)", (last, "x" * 1000))
+    with open("/run/acknowledged.new", "w") as file:
+        print(last, file=file)
+    os.replace("/run/acknowledged.new", "/run/acknowledged")
+    time.sleep(0.05)
+"""
+DATABASE: Final = "usr/lib/rootman-test-database"
 # Once the checks have said what they say of this boot.
 _UNIT: Final = f"""[Unit]
 After=rootman-health.service
@@ -175,8 +195,11 @@ def _publish(home: Path, version: int) -> None:
         put(tree / _CHECK, _FAILS, mode=0o755)
         put(tree / _UNITS / "rootman-health.service.d/test.conf", _HEALTH.format(_IMPATIENT))
     _rootman("boot", "label", tree, "--version", version, *label)
+    # What the first version has of it is there from the beginning, the rest comes with an upgrade.
+    state = ("--state", "/home", *(("--state", "/var") if version > 1 else ()))
+    config = ("--config", "/etc/local") if version in WORKING[1:] else ()
     signed = ("--no-packs", "--sign", home / _KEY)
-    _rootman("publish", tree, home / REPOSITORY, "--version", version, *signed)
+    _rootman("publish", tree, home / REPOSITORY, "--version", version, *config, *state, *signed)
 
 
 def _install(root: Path, repository: Path) -> None:
@@ -262,7 +285,9 @@ def _add_rootman(tree: Path) -> None:
         shutil.copytree(Path(found.origin).parent, packages / name, ignore=ignored)
     put(tree / "usr/bin/rootman", _COMMAND, mode=0o755)
     put(tree / _INIT_PATH, _INIT, mode=0o755)
-    (tree / "rootfs").mkdir()
+    put(tree / DATABASE, _DATABASE, mode=0o755)
+    for room in ("etc/local", "rootfs"):
+        (tree / room).mkdir()
     units = tree / _UNITS
     put(units / "rootman-test.service", _UNIT)
     health = files("rootman.boot") / "data/units/rootman-health.service"

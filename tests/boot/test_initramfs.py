@@ -22,11 +22,15 @@ from tests.builders import directory, file
 from tests.stores import Lab
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.builders import Tree
 
 pytestmark = pytest.mark.loopfs
+
+
+ROOMS = ("dev", "home", "proc", "rootfs", "run", "sys", "var")
 
 
 class Device:
@@ -39,12 +43,17 @@ class Device:
         self.lab = Lab(home)
         self.lab.init()
         for version in (1, 2):
-            self.install(version)
+            self.install(version, *self.of(version))
 
-    def install(self, version: int, more: Tree | None = None) -> None:
-        rooms = {name: directory() for name in ("dev", "proc", "rootfs", "run", "sys")}
+    def of(self, version: int) -> tuple[Tree, Sequence[str]]:
+        """Return what else is in a version, and its state paths."""
+        del version
+        return {}, ()
+
+    def install(self, version: int, more: Tree | None = None, state: Sequence[str] = ()) -> None:
+        rooms = {name: directory() for name in ROOMS}
         tree = {"etc/issue": file(str(version)), **rooms, **(more or {})}
-        self.lab.publish(version, tree)
+        self.lab.publish(version, tree, state=state)
         self.lab.upgrade(version)
 
     @property
@@ -148,7 +157,7 @@ def test_read_only_nothing_can_be_changed(device: Device) -> None:
 
 def test_users_cannot_become_root_by_the_programs_of_other_versions(device: Device) -> None:
     """BT-42: an old version has the mistakes that a new one mended."""
-    probe = 'grep " $root/rootfs " /proc/mounts; stat -c %a "$2/run"'
+    probe = 'grep " $root/rootfs " /proc/mounts; stat -c %a "$rootman_run"'
 
     said = device.boot("rootman.tree=olpc.1 rootman.mode=ro", probe)
 
@@ -183,7 +192,7 @@ def test_a_mode_that_does_not_come_up_is_read_only(device: Device, mode: str, wh
 def test_a_guard_that_does_not_start_leaves_nothing_mounted(device: Device) -> None:
     """BT-44: there is no rootman in this tree."""
     said = device.boot(
-        "rootman.tree=olpc.1 rootman.mode=guard", 'grep -c " $2/run/tree/" /proc/mounts'
+        "rootman.tree=olpc.1 rootman.mode=guard", 'grep -c " $rootman_run/tree/" /proc/mounts'
     )
 
     assert device.booted == ["olpc.1", "of the loader", "ro"]
@@ -234,9 +243,9 @@ def test_an_overlay_goes_with_its_tree(device: Device, change: str) -> None:
 
 def test_it_stops_at_each_step_and_goes_on(device: Device) -> None:
     """BT-41: with a shell where one is asked for."""
-    said = device.boot("rootman.tree=olpc.1 rootman.mode=ro rootman.step", answers="\ns\n\n\n\n")
+    said = device.boot("rootman.tree=olpc.1 rootman.mode=ro rootman.step", answers="\ns\n\n\n\n\n")
 
-    assert sum("rootman: next:" in line for line in said.lines) == 4
+    assert sum("rootman: next:" in line for line in said.lines) == 5
     assert device.booted == ["olpc.1", "of the loader", "ro"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.boot import test_initramfs as claims
+from tests.boot import test_state_paths as states
 from tests.boot.shells import DATA
 
 if TYPE_CHECKING:
@@ -66,15 +67,78 @@ MUTANTS: Final[dict[str, tuple[str, str, Callable[[claims.Device], None]]]] = {
     ),
 }
 
+# The same of state paths.
+STATE_MUTANTS: Final[dict[str, tuple[str, str, Callable[[states.Wanting], None]]]] = {
+    "makes it of the new tree": (
+        'read -r rootman_left && read -r rootman_how; } <"$rootman_ran"',
+        "rootman_left=$rootman_tree; }",
+        states.test_the_first_boot_makes_it_of_what_ran_last,
+    ),
+    "does not note what ran": (
+        "    rootman_note_ran\n",
+        "",
+        states.test_the_first_boot_makes_it_of_what_ran_last,
+    ),
+    "does not look through the overlay": (
+        '[ "$rootman_how" = overlay ]',
+        "false",
+        states.test_what_was_changed_below_an_overlay_goes_on,
+    ),
+    "binds what the tree wants alone": (
+        'rootman_bind "$rootman_path" "$1"',
+        'grep -qx "$rootman_name" "$rootman_record" && rootman_bind "$rootman_path" "$1"',
+        states.test_it_is_the_same_for_all_versions,
+    ),
+    "knows one generation": (
+        'read -r rootman_generation <"$rootman_record"',
+        ":",
+        states.test_each_generation_is_bound_alone,
+    ),
+    "follows symlinks": (
+        '[ -e "$rootman_target" ] && [ ! -L "$rootman_target" ]',
+        '[ -e "$rootman_target" ]',
+        states.test_no_symlink_is_followed,
+    ),
+    "takes the store's where the device is not there": (
+        "rootman_mount_place || return 0\n        rootman_place=$rootman_run/state/rootman-state",
+        "rootman_mount_place && rootman_place=$rootman_run/state/rootman-state",
+        states.test_a_device_that_is_not_there,
+    ),
+    "does not tell": (
+        "rootman_lacking >>",
+        "rootman_lacking >/dev/null; : >>",
+        lambda device: states.test_what_cannot_be_made_stops_no_boot(device, "rootfs"),
+    ),
+    "gives up": (
+        "rootman_make_states || rootman_say 'the state was not made'",
+        "rootman_make_states || exit 1",
+        lambda device: states.test_what_cannot_be_made_stops_no_boot(device, "rootfs"),
+    ),
+}
+
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mistake_is_seen(name: str, tmp_on_ext4: Path, tmp_path: Path) -> None:
     old, new, claim = MUTANTS[name]
-    data = tmp_path / "data"
+    data = _mutant(tmp_path / "data", old, new)
+
+    with pytest.raises(AssertionError):
+        claim(claims.Device(tmp_on_ext4, "dash", data))
+
+
+@pytest.mark.parametrize("name", STATE_MUTANTS)
+def test_a_mistake_with_state_is_seen(name: str, tmp_on_ext4: Path, tmp_path: Path) -> None:
+    old, new, claim = STATE_MUTANTS[name]
+    data = _mutant(tmp_path / "data", old, new)
+
+    with pytest.raises(AssertionError):
+        claim(states.Wanting(tmp_on_ext4, "dash", data))
+
+
+def _mutant(data: Path, old: str, new: str) -> Path:
+    """Return the scripts at ``data``, with a mistake."""
     shutil.copytree(DATA, data)
     text = (data / "initramfs.sh").read_text()
     assert old in text
     (data / "initramfs.sh").write_text(text.replace(old, new, 1))
-
-    with pytest.raises(AssertionError):
-        claim(claims.Device(tmp_on_ext4, "dash", data))
+    return data

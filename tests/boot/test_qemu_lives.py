@@ -19,15 +19,21 @@ pytestmark = [pytest.mark.qemu, pytest.mark.debian, pytest.mark.loopfs]
 
 
 def test_a_life_read_only(system: Path, disk: Path) -> None:
-    """BT-40 BT-42: nothing in the tree can be changed, and all that a system needs is there."""
+    """BT-40 BT-42: nothing in the tree can be changed; what a system needs is there. BT-71."""
     prepare(system, disk, "ro")
     with Machine(disk) as machine:
         boots(machine, 1, "ro")
         for place in ("/dev/null", "/proc/self", "/sys/block", "/run/rootman", "/rootfs/current"):
             machine.run(f"test -e {place}")
         assert machine.try_run("touch /etc/mine")[0] != 0
+        machine.run("touch /home/mine")
         goes_forth(machine, "ro")
+        machine.run("test -e /home/mine && touch /var/mine")
+        assert "/home, /var" in machine.run("rootman status")
+        machine.run("touch /etc/local/mine && test -e /rootfs/olpc.2/etc/local/mine")
+        assert machine.try_run("touch /etc/mine")[0] != 0
         goes_back(machine, "ro")
+        machine.run("test -e /var/mine")
 
 
 def test_a_life_as_it_is(system: Path, disk: Path) -> None:
@@ -46,9 +52,10 @@ def test_a_life_guarded(system: Path, disk: Path) -> None:
     prepare(system, disk, "guard")
     with Machine(disk) as machine:
         boots(machine, 1, "guard")
-        machine.run("chmod 600 /etc/group && echo mine >>/etc/passwd")
+        machine.run("chmod 600 /etc/group && echo mine >>/etc/passwd && touch /var/mine")
         goes_forth(machine, "guard")
-        machine.run("chmod 640 /etc/group")
+        machine.run("chmod 640 /etc/group && test -e /var/mine")
+        assert "/run/rootman/room" not in machine.run("cat /proc/mounts")
         modes = machine.run("stat -c %a /etc/group /rootfs/olpc.1/etc/group")
         assert modes == "640\n600\n"
         daemon = machine.run("tr '\\0' ' ' </proc/$(busybox pidof rootman)/cmdline; echo")

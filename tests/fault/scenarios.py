@@ -19,6 +19,7 @@ from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.fallback import secure_fallback
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
+from rootman.reset import reset
 from rootman.store import require_tree, scan
 from rootman.throwaway import clone_as_it_is
 from rootman.upgrade import Options
@@ -145,6 +146,18 @@ def _throw_away(lab: Lab, fs: Fs) -> None:
 def _hotfix(lab: Lab, fs: Fs) -> None:
     with lab.session(fs) as opened:
         secure_fallback(opened, number(2))
+
+
+def _to_be_reset(lab: Lab) -> None:
+    """Have trees 1 and 2, and in 2 configuration that was changed, and what it is to be."""
+    with_local_configuration(lab)
+    build(lab.source("2.1"), VERSIONS[2])
+
+
+def _reset(lab: Lab, fs: Fs) -> object:
+    """``rootman reset --state``."""
+    with lab.session(fs) as opened:
+        return reset(opened, None, state=True, options=Options())
 
 
 def _counting(lab: Lab) -> None:
@@ -399,6 +412,21 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+    ),
+    Scenario(
+        "reset",
+        _to_be_reset,
+        _reset,
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, "2.1"),
+            shape(2, "2.1", 1, 2, "2.1"),
+            shape("2.1", 2, 1, 2, "2.1"),
+            shape("2.1", 2, 2, "2.1"),
+        ),
+        _UPGRADE,
+        stops=(shape("2.1", 2, 1, 2, "2.1"),),
+        idempotent=False,
     ),
     Scenario(
         "upgrade where names cannot be exchanged",

@@ -384,7 +384,7 @@ def test_a_tree_that_was_taken_in_has_no_bundles(tmp_on_ext4: Path) -> None:
 
     refused = machine.refused("bundle", "list", code=8)
 
-    assert refused == "rootman: bundle list: olpc.1 is of no release, and has no bundles"
+    assert refused == "rootman: bundle list: olpc.1 is of no release, and has no defaults"
 
 
 # --- from far, by packs and files ---------------------------------------------------------

@@ -51,6 +51,7 @@ def test_prune_keeps_as_many_as_it_is_told(five: Machine) -> None:
 
     assert document == {
         "deleted": [3, 4, 5], "deleted_names": ["olpc.3", "olpc.4", "olpc.5"], "bytes_freed": 3015,
+        "state_generations": [],
     }  # fmt: skip
     assert versions(five) == [1, 2]
     assert five.run("prune", "--keep", 0).lines == ["nothing to delete"]

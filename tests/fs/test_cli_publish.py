@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.builders import TIME, Tree, build, file, symlink
+from tests.builders import TIME, Tree, build, directory, file, symlink
 from tests.commands import ROOTMAN, Machine
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_a_published_version_is_immutable(machine: Machine) -> None:
 
 
 def test_what_belongs_to_a_release_is_in_it(machine: Machine) -> None:
-    build(machine.source(1), TREE)
+    build(machine.source(1), {**TREE, "home": directory(), "var": directory()})
 
     machine.run(
         "publish", machine.source(1), "repo", "--version", 7, "--name", "myos",

@@ -54,6 +54,7 @@ def test_the_document_is_what_scripts_may_count_on(machine: Machine) -> None:
         ],
         "spare": 2,
         "spare_name": "olpc.2",
+        "state_paths": [],
         "staged": [],
         "downloads": 0,
         "recovery": "none",

@@ -158,7 +158,17 @@ def test_the_zstd_program_reads_it(tree: Path, repo: Path) -> None:
         assert hashlib.sha256(data).hexdigest() == path.stem
 
 
+def test_state_takes_a_directory(tree: Path, repo: Path) -> None:
+    """RL-9: nothing can be mounted where there is none, and a symlink might lead anywhere."""
+    (tree / "srv").symlink_to("var")
+    for path in ("/srv", "/none"):
+        with pytest.raises(InvalidInput, match=f"the state path {path} is no directory"):
+            run(tree, repo, Publication(1, state=(path,)))
+
+
 def test_the_release_says_what_was_asked(tree: Path, repo: Path) -> None:
+    for name in ("home", "var"):
+        (tree / name).mkdir(exist_ok=True)
     wanted = Publication(
         7,
         name="demo",
@@ -221,7 +231,7 @@ def test_the_same_again_is_done_already(tree: Path, repo: Path) -> None:
         (True, V1, "manifest"),
         (False, replace(V1, compatible=("x",)), "compatible"),
         (False, replace(V1, config=("/etc",)), "config"),
-        (True, replace(V1, state=("/var",)), "manifest, state"),
+        (True, replace(V1, state=("/new",)), "manifest, state"),
         (False, replace(V1, clamp_time_ns=5), "manifest"),
     ],
 )
@@ -237,7 +247,7 @@ def test_a_published_version_is_immutable(
     run(tree, repo, Publication(8))
     before = snapshot(repo)
     if change:
-        write(tree / "new", b"new")
+        (tree / "new").mkdir()
 
     with pytest.raises(Refused) as caught:
         run(tree, repo, wanted)
@@ -266,6 +276,9 @@ def test_clamped_times_make_a_rebuilt_tree_the_same(tree: Path, repo: Path) -> N
         (Publication(1, config=("etc",)), "config"),
         (Publication(1, state=("/var/../etc",)), "state"),
         (Publication(1, config=("/etc",), state=("/etc",)), "config and state"),
+        (Publication(1, config=("/var/x",), state=("/var",)), "in the state path /var"),
+        (Publication(1, state=("/run/x",)), "state"),
+        (Publication(1, state=("/a:b",)), "state"),
         (Publication(1, timestamp="now"), "timestamp"),
         (Publication(1, compatible=("",)), "compatible"),
     ],

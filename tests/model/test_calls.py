@@ -86,6 +86,7 @@ NOT_IN_THE_MODEL: Final = {
     "bundle remove",
     "upgrade with bundles",
     "upgrade with local configuration",
+    "reset",
 }
 
 

@@ -12,6 +12,13 @@ mountroot() {
     done
 }
 
+rootman_mount_device() {
+    local_device_setup "$1" 'state file system'
+    rootman_type=$(get_fstype "$DEV")
+    checkfs "$DEV" state "$rootman_type"
+    mount -w ${rootman_type:+-t "$rootman_type"} "$DEV" "$2"
+}
+
 rootman_mount_disk() {
     ! rootman_is_mounted "$rootman_disk" || return 0
     mkdir -p "$rootman_disk"

@@ -26,6 +26,7 @@ rootman_options() {
     rootman_counts=
     rootman_mode=guard
     rootman_folder=/rootfs
+    rootman_device=
     rootman_step=
     rootman_debug=
     for rootman_word in $1; do
@@ -39,6 +40,7 @@ rootman_options() {
             rootman_folder=/${rootman_folder#/}
             rootman_folder=${rootman_folder%/}
             ;;
+        rootman.state=*) rootman_device=${rootman_word#*=} ;;
         rootman.step) rootman_step=1 ;;
         rootman.debug) rootman_debug=1 ;;
         esac
@@ -53,12 +55,17 @@ rootman_bring_up() {
     mkdir -p "$rootman_run" && chmod 700 "$rootman_run"
     rootman_stage "take a tree; its store is $rootman_disk$rootman_folder"
     rootman_take "$rootman_disk$rootman_folder" || return 1
+    rootman_stage "have the state of $rootman_tree"
+    rootman_have_states
     rootman_stage "bring up $rootman_tree as $rootman_mode"
     rootman_mount "$1" || return 1
+    rootman_guard_config "$1"
+    rootman_bind_states "$1"
     rootman_show_store "$1"
     rootman_say "$rootman_tree ($rootman_why), $rootman_mode"
     rootman_warn "$1"
     printf '%s\n' "$rootman_tree" "$rootman_why" "$rootman_mode" >"$rootman_run/booted"
+    rootman_note_ran
     rootman_stage "leave for $1"
 }
 
@@ -114,6 +121,7 @@ rootman_mount() {
         rootman_problem="$rootman_tree cannot be mounted"
         return 1
     fi
+    rootman_wanted_mode=$rootman_mode
     case $rootman_mode in
     rw) mount -o bind "$rootman_root" "$1" && return 0 ;;
     overlay) rootman_mount_overlay "$1" && return 0 ;;
@@ -180,6 +188,21 @@ rootman_mount_guard() {
     return "$rootman_code"
 }
 
+# Read-only, but for the configuration that its release names: that is seen through the guard.
+rootman_guard_config() {
+    rootman_config=$rootman_store/.rootman/trees/${rootman_tree#*.}/config.paths
+    [ "$rootman_wanted_mode" = ro ] && [ -s "$rootman_config" ] || return 0
+    mkdir -p "$rootman_run/whole"
+    if ! rootman_mount_guard "$rootman_run/whole"; then
+        rootman_say "the configuration of $rootman_tree cannot be changed"
+        return
+    fi
+    while IFS= read -r rootman_path; do
+        rootman_bind "$rootman_run/whole$rootman_path" "$1" "$rootman_path" ||
+            rootman_say "$rootman_path cannot be changed"
+    done <"$rootman_config"
+}
+
 rootman_is_mounted() {
     while read -r rootman_source rootman_path rootman_word; do
         [ "$rootman_path" != "$1" ] || return 0
@@ -196,11 +219,169 @@ rootman_furnish() {
 }
 
 rootman_start_guard() (
+    rootman_run_of_tree "$1" mount --storage-daemon "${rootman_tree#*.}" \
+        "$rootman_run/guarded" >/dev/null
+)
+
+# Become the rootman of a tree that is furnished, at $1.
+rootman_run_of_tree() {
+    rootman_room=$1
+    shift
     PATH=/usr/local/sbin:/usr/local/bin:$PATH
     export PATH
-    exec chroot "$1" rootman --rootfs "$rootman_home" mount --storage-daemon \
-        "${rootman_tree#*.}" "$rootman_run/guarded" >/dev/null
+    exec chroot "$rootman_room" rootman --rootfs "$rootman_home" "$@"
+}
+
+# Have the state paths of the tree in $rootman_states, made where they never were (BT-70).
+rootman_have_states() {
+    : >"$rootman_run/lacks"
+    rootman_place=
+    rootman_states=
+    rootman_record=$rootman_store/.rootman/trees/${rootman_tree#*.}/state.paths
+    rootman_generation=1
+    [ ! -f "$rootman_record" ] || read -r rootman_generation <"$rootman_record"
+    if [ -n "$rootman_device" ]; then
+        # Nothing takes the place of what is there: it would be another /var.
+        rootman_mount_place || return 0
+        rootman_place=$rootman_run/state/rootman-state
+    fi
+    rootman_states=${rootman_place:-$rootman_store/.rootman/state}/$rootman_generation
+    rootman_lacking >/dev/null || rootman_make_states || rootman_say 'the state was not made'
+    rootman_lacking >>"$rootman_run/lacks" || rootman_tell_lacks
+}
+
+rootman_mount_place() {
+    mkdir -p "$rootman_run/state"
+    if ! rootman_is_mounted "$rootman_run/state" &&
+        ! rootman_mount_device "$rootman_device" "$rootman_run/state"; then
+        echo "$rootman_device" >>"$rootman_run/lacks"
+        rootman_say "the state is on $rootman_device, which cannot be mounted"
+        return 1
+    fi
+    mkdir -p "$rootman_run/state/rootman-state" && chmod 700 "$rootman_run/state/rootman-state"
+}
+
+# What makes the initramfs may know better how a device is found.
+rootman_mount_device() {
+    mount -w "$1" "$2"
+}
+
+# Say the names of the state paths that the tree wants and that are not there.
+rootman_lacking() {
+    [ -f "$rootman_record" ] || return 0
+    {
+        rootman_code=0
+        read -r rootman_word
+        while IFS= read -r rootman_name; do
+            rootman_has_state "$rootman_name" && continue
+            echo "$rootman_name"
+            rootman_code=1
+        done
+        return "$rootman_code"
+    } <"$rootman_record"
+}
+
+# It is there, or what it is in.
+rootman_has_state() {
+    rootman_word=$1
+    while [ ! -d "$rootman_states/$rootman_word" ]; do
+        case $rootman_word in
+        *:*) rootman_word=${rootman_word%:*} ;;
+        *) return 1 ;;
+        esac
+    done
+}
+
+rootman_tell_lacks() {
+    while IFS= read -r rootman_name; do
+        rootman_say "no state $rootman_name: what is written there stays in $rootman_tree"
+    done <"$rootman_run/lacks"
+}
+
+# The tree's own rootman makes them, of what the tree left that ran last. It sees that tree, and
+# the store; nothing can be changed in its own.
+rootman_make_states() {
+    rootman_room=$rootman_run/room
+    mkdir -p "$rootman_room" "$rootman_run/left" "$rootman_run/state"
+    if [ ! -d "$rootman_store/$rootman_tree$rootman_home" ]; then
+        rootman_say "to make the state takes an empty directory $rootman_home in $rootman_tree"
+        return 1
+    fi
+    mount -o bind "$rootman_store/$rootman_tree" "$rootman_room" || return 1
+    mount -o remount,bind,ro "$rootman_room" && rootman_furnish "$rootman_room" &&
+        rootman_show_left "$rootman_room$rootman_run/left" &&
+        if [ -n "$rootman_place" ]; then
+            mount -o bind "$rootman_run/state" "$rootman_room$rootman_run/state"
+        fi && rootman_start_maker "$rootman_room"
+    rootman_code=$?
+    umount -l "$rootman_room"
+    return "$rootman_code"
+}
+
+# What ran last is noted by its boot; in an older store it is what current led to before.
+rootman_show_left() {
+    rootman_left=
+    rootman_how=
+    rootman_ran=$rootman_store/.rootman/boot/ran
+    [ ! -f "$rootman_ran" ] || { read -r rootman_left && read -r rootman_how; } <"$rootman_ran"
+    rootman_is_candidate "$rootman_left" || rootman_left=$(readlink "$rootman_store/previous")
+    rootman_is_candidate "$rootman_left" || rootman_left=$rootman_tree
+    rootman_layer=$rootman_store/.rootman/overlay/${rootman_left#*.}
+    if [ "$rootman_how" = overlay ] && [ -f "$rootman_layer/seal.json" ]; then
+        mount -t overlay -o "ro,lowerdir=$rootman_layer/upper:$rootman_store/$rootman_left" \
+            overlay "$1"
+    else
+        mount -o bind "$rootman_store/$rootman_left" "$1"
+    fi
+}
+
+rootman_start_maker() (
+    rootman_run_of_tree "$1" boot make-state "${rootman_tree#*.}" \
+        --from "$rootman_run/left" ${rootman_place:+--place "$rootman_place"}
 )
+
+# What is there once for all versions is bound over what this one has there (BT-71).
+rootman_bind_states() {
+    [ -n "$rootman_states" ] || return 0
+    # By their names those come first that others are in.
+    for rootman_path in "$rootman_states"/*; do
+        [ -d "$rootman_path" ] || continue
+        rootman_name=${rootman_path##*/}
+        rootman_path_of "$rootman_name"
+        rootman_bind "$rootman_path" "$1" "$rootman_word" && continue
+        rootman_say "no directory for the state $rootman_name in $rootman_tree"
+        echo "$rootman_name" >>"$rootman_run/lacks"
+    done
+}
+
+# The path with a name: var:lib is /var/lib.
+rootman_path_of() {
+    rootman_word=
+    rootman_rest=$1:
+    while [ -n "$rootman_rest" ]; do
+        rootman_word=$rootman_word/${rootman_rest%%:*}
+        rootman_rest=${rootman_rest#*:}
+    done
+}
+
+# Bind $1 over the path $3 of the system at $2. No symlink is followed: it might lead anywhere.
+rootman_bind() {
+    rootman_target=$2
+    rootman_rest=${3#/}/
+    while [ -n "$rootman_rest" ]; do
+        rootman_target=$rootman_target/${rootman_rest%%/*}
+        rootman_rest=${rootman_rest#*/}
+        [ -e "$rootman_target" ] && [ ! -L "$rootman_target" ] || return 1
+    done
+    mount -o bind "$1" "$rootman_target"
+}
+
+rootman_note_ran() {
+    rootman_ran=$rootman_store/.rootman/boot/ran
+    [ "$(cat "$rootman_ran" 2>/dev/null)" = "$(printf '%s\n' "$rootman_tree" "$rootman_mode")" ] ||
+        { printf '%s\n' "$rootman_tree" "$rootman_mode" >"$rootman_ran.new" &&
+            mv "$rootman_ran.new" "$rootman_ran"; }
+}
 
 # The system finds the store where it looks for it, but no user a program in it that is setuid.
 rootman_show_store() {
