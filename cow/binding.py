@@ -13,7 +13,7 @@ from typing import Final
 
 from cow.detached import unmount
 from rootman.fsops import check
-from rootman.usage import mounts
+from rootman.usage import GUARD_KIND, mounted_at
 
 _MS_BIND: Final = 0x1000
 _MS_REC: Final = 0x4000
@@ -22,12 +22,12 @@ _MS_PRIVATE: Final = 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def cover(shown: str) -> list[str]:
+def cover(shown: str, hidden: str = "") -> list[str]:
     """Bind each directory at the top of the mount ``shown`` over its namesake at the top of /.
 
     One that is a mount point stays as it is: it is a filesystem of its own, or covered already.
-    Return the paths of those that are covered by ``shown`` now. Either all are, or none that
-    was not before.
+    But what a guard of the tree ``hidden`` shows is covered, too. Return the paths of those
+    that are covered by ``shown`` now. Either all are, or none that was not before.
 
     Raises:
         OSError: among others EPERM without CAP_SYS_ADMIN.
@@ -39,8 +39,8 @@ def cover(shown: str) -> list[str]:
     covered: list[str] = []
     try:
         for name in names:
-            if f"/{name}" not in _points():
-                _cover(f"{shown}/{name}", f"/{name}")
+            if f"/{name}" not in _points(hidden):
+                _cover(f"{shown}/{name}", f"/{name}", hidden)
                 covered.append(f"/{name}")
     except BaseException:
         uncover(covered)
@@ -50,10 +50,9 @@ def cover(shown: str) -> list[str]:
 
 def covers(shown: str) -> list[str]:
     """Return the directories at the top of / that ``shown`` covers."""
-    known = mounts()
-    source = next((one.source for one in known if one.point == shown), None)
-    found = {f"/{name}" for name in os.listdir("/")}
-    return sorted({one.point for one in known if one.source == source} & found)
+    seen = mounted_at()
+    points = [f"/{name}" for name in sorted(os.listdir("/"))]
+    return [one for one in points if one in seen and seen[one].source == seen[shown].source]
 
 
 def uncover(points: list[str]) -> None:
@@ -63,15 +62,29 @@ def uncover(points: list[str]) -> None:
             unmount(point, lazily=True)
 
 
-def _points() -> set[str]:
-    return {one.point for one in mounts()}
+def _points(hidden: str) -> set[str]:
+    """Return the mount points, without those at which a guard of the tree ``hidden`` is seen."""
+    return {
+        one.point
+        for one in mounted_at().values()
+        if not (one.kind == GUARD_KIND and one.source == hidden)
+    }
 
 
-def _cover(directory: str, point: str) -> None:
+def bind(source: str, target: str) -> None:
+    """Have what is mounted at ``source`` at ``target``, too, with nothing that is below it.
+
+    Raises:
+        OSError: among others EPERM without CAP_SYS_ADMIN.
+    """
+    _mount(source, target, _MS_BIND)
+
+
+def _cover(directory: str, point: str, hidden: str) -> None:
     """Bind ``directory`` over ``point``, at once with all that is mounted below that."""
     inner: list[str] = []
     try:
-        for path in sorted(one for one in _points() if one.startswith(f"{point}/")):
+        for path in sorted(one for one in _points(hidden) if one.startswith(f"{point}/")):
             target = directory + path.removeprefix(point)
             if not any(target.startswith(f"{above}/") for above in inner):
                 _mount(path, target, _MS_BIND | _MS_REC)

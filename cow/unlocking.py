@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cow.binding import cover
+from cow.binding import bind, cover
 from cow.detached import unmount
 from cow.guard import Subject
 from cow.mounts import in_background, of_tree
-from rootman.boot.unlocked import WRITABLE, how_unlocked, what_runs
+from rootman.boot.unlocked import WHOLE, WRITABLE, how_unlocked, what_runs
 from rootman.errors import Refused, SystemFailure
 from rootman.execute import explained
 from rootman.fallback import secure_fallback
@@ -26,7 +26,7 @@ from rootman.session import read_state
 from rootman.state import require
 from rootman.store import STAGE_ROOT
 from rootman.throwaway import clone_as_it_is, stage_of
-from rootman.usage import wait_until_unguarded
+from rootman.usage import guards, wait_until_unguarded
 
 if TYPE_CHECKING:
     from cow.seal import SealedInodes
@@ -82,10 +82,8 @@ def unlock(opened: Session, *, hotfix: bool, repository: Repository | None = Non
         clone_as_it_is(opened, tree)
     with explained(f"unlock {tree.name}"):
         if is_new:
-            _guard(opened.store, tree, hotfix=hotfix)
-        covered = _cover(is_new=is_new)
-    if is_new:
-        how = "hotfix" if hotfix else "throw-away"
+            how = _guard(opened.store, tree, hotfix=hotfix)
+        covered = _cover(opened.store, tree, how, is_new=is_new)
     return Unlocked(tree, running.mode, how, is_new, tuple(covered), fallback)
 
 
@@ -119,14 +117,26 @@ def _runs_from(store: Store, tree: Tree) -> bool:
     return os.path.samestat(os.stat("/"), os.stat(tree.name, dir_fd=store.fd))
 
 
-def _guard(store: Store, tree: Tree, *, hotfix: bool) -> None:
+def _guard(store: Store, tree: Tree, *, hotfix: bool) -> Unlocking:
     """Have a guard of the tree, or of its clone, that outlives the system's own unmounting."""
+    if hotfix and any(
+        one.mountpoint == WHOLE and one.tree == _path(store, tree) for one in guards()
+    ):
+        os.makedirs(WRITABLE, mode=0o700, exist_ok=True)
+        bind(WHOLE, WRITABLE)
+        return "hotfix"
     subject, sealed = of_tree(store, tree) if hotfix else _of_clone(store, tree)
     if not os.path.exists(_FUSE):
         with suppress(OSError):
             subprocess.run(("modprobe", "fuse"), check=False, capture_output=True)
     os.makedirs(WRITABLE, mode=0o700, exist_ok=True)
     in_background(subject, WRITABLE, sealed, storage_daemon=True)
+    return "hotfix" if hotfix else "throw-away"
+
+
+def _path(store: Store, tree: Tree) -> str:
+    """Return what the guard of a tree itself is called in the mount table."""
+    return f"{os.path.realpath(store.path)}/{tree.name}"
 
 
 def _of_clone(store: Store, tree: Tree) -> tuple[Subject, SealedInodes]:
@@ -136,15 +146,17 @@ def _of_clone(store: Store, tree: Tree) -> tuple[Subject, SealedInodes]:
     return Subject(of_sealed.base, path, f"{stage}/{_SCRATCH}", f"{of_sealed.base}/{path}"), sealed
 
 
-def _cover(*, is_new: bool) -> list[str]:
+def _cover(store: Store, tree: Tree, how: Unlocking | None, *, is_new: bool) -> list[str]:
     """Cover the directories of /; where that fails a new guard is ended again.
+
+    A clone covers the configuration, too, that could be written before: all of it is thrown away.
 
     Raises:
         SystemFailure: there is none to be covered.
         OSError: the system refused.
     """
     try:
-        covered = cover(WRITABLE)
+        covered = cover(WRITABLE, hidden="" if how == "hotfix" else _path(store, tree))
         if not covered:
             raise SystemFailure("each directory at the top of / is a mount point")
     except BaseException:
@@ -155,10 +167,8 @@ def _cover(*, is_new: bool) -> list[str]:
 
 
 def _end_guard() -> None:
-    from rootman.usage import guards
-
-    trees = [one.tree for one in guards() if one.mountpoint == WRITABLE]
+    ended = {one.tree for one in guards() if one.mountpoint == WRITABLE}
     with suppress(OSError):
         unmount(WRITABLE, lazily=True)
-    for tree in trees:
+    for tree in ended - {one.tree for one in guards()}:
         wait_until_unguarded(tree)

@@ -25,7 +25,6 @@ from rootman.room import room_of
 from rootman.scanner import describe
 from rootman.store import STAGE_ROOT
 from rootman.treedirs import TreeDirs
-from rootman.usage import unguarded
 from rootman.verify import open_tree
 from rootman.walk import join, split
 
@@ -48,19 +47,18 @@ def stage_of(number: TreeNumber) -> str:
 def clone_as_it_is(opened: Session, tree: Tree) -> None:
     """Make the stage of ``tree``, with a clone of what is there now.
 
+    The tree may be in use through a guard, by which its configuration is changed: that and
+    the one of the clone break whatever both have a name of.
+
     Raises:
-        Busy: a guard has the tree, so that it changes.
+        Busy: a file changed while it was copied.
         NoSpace: there is no room for its directories.
         RootmanError: the system refused; what is there then, recovery removes.
     """
     store, fs, stage = opened.store, opened.fs, stage_of(tree.number)
     step = f"clone {tree.name} as it is"
     opened.reporter.step(step)
-    with (
-        explained(step),
-        unguarded(store.path, tree.name),
-        open_tree(store, tree) as (source, record),
-    ):
+    with explained(step), open_tree(store, tree) as (source, record):
         _check_room(store.fd, len(record.digests()))
         fs.mkdir(stage, 0o700, dir_fd=store.staging)
         fs.mkdir(f"{stage}/{STAGE_ROOT}", 0o700, dir_fd=store.staging)
@@ -125,8 +123,12 @@ class _Clone:
             if is_directory:
                 self._fs.mkdir(name, 0o700, dir_fd=self._target.fd(path))
                 below.append(join(path, name))
-            elif inode not in self._sealed or not self._link(name, path):
-                self._copy(name, path)
+                continue
+            try:
+                if inode not in self._sealed or not self._link(name, path):
+                    self._copy(name, path)
+            except FileNotFoundError as error:
+                raise changed(join(path, name)) from error
         return below
 
     def _link(self, name: bytes, parent: bytes) -> bool:

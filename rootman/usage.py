@@ -183,6 +183,11 @@ def mounts(process: str = "self") -> list[Mount]:
         return [_parse(line) for line in lines]
 
 
+def mounted_at() -> dict[str, Mount]:
+    """Return what this process sees at each mount point: of several the last."""
+    return {one.point: one for one in mounts()}
+
+
 def _parse(line: str) -> Mount:
     before, _, after = line.rstrip("\n").partition(" - ")
     _, _, filesystem, root, point, *_ = before.split(" ")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Unlocking = Literal["throw-away", "hotfix"]
 
+WHOLE: Final = "/run/rootman/whole"
+"""Where the initramfs has the guard by which configuration is changed in the mode ``ro``."""
 WRITABLE: Final = "/run/rootman/writable"
 """Where the guard of an unlocked tree is mounted, whose directories cover those of /."""
 

@@ -38,7 +38,7 @@ from rootman.state import require
 from rootman.store import require_tree
 from rootman.survey import GONE
 from rootman.treedirs import TreeDirs
-from rootman.usage import mounts
+from rootman.usage import mounted_at
 from rootman.verify import open_tree
 from rootman.walk import split
 
@@ -114,9 +114,9 @@ def open_running(opened: Session, running: Tree) -> int:
 
 def mounted_over() -> frozenset[bytes]:
     """Return the paths at which something else than the running tree is in sight."""
-    known = mounts()
-    shown = {one.source for one in known if one.point == WRITABLE}
-    points = {one.point for one in known if one.source not in shown} - {"/"}
+    seen = mounted_at()
+    shown = seen[WRITABLE].source if WRITABLE in seen else None
+    points = {one.point for one in seen.values() if one.source != shown} - {"/"}
     return frozenset(os.fsencode(one[1:]) for one in points)
 
 

@@ -29,7 +29,7 @@ set -e
 store=$1 tree=$2 root=$3 mode=$4
 mount --bind "$store/$tree" "$root"
 case $mode in
-ro) mount -o remount,bind,ro "$root" ;;
+ro | config) mount -o remount,bind,ro "$root" ;;
 overlay)
     layer=$store/.rootman/overlay/${tree#*.}
     mkdir -p "$layer/upper" "$layer/work"
@@ -43,6 +43,12 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount --bind "$store" "$root/rootfs"
 mkdir -m 700 "$root/run/rootman"
+if [ "$mode" = config ]; then
+    mode=ro
+    mkdir "$root/run/rootman/whole"
+    "$5" --rootfs "$store" mount --storage-daemon "${tree#*.}" "$root/run/rootman/whole" >/dev/null
+    mount --bind "$root/run/rootman/whole/etc" "$root/etc"
+fi
 printf '%s\\n' "$tree" 'of the loader' "$mode" >"$root/run/rootman/booted"
 shift 5
 for name; do
@@ -97,7 +103,10 @@ class System:
 
 @contextlib.contextmanager
 def running(machine: Machine, tree: str, mode: str) -> Iterator[System]:
-    """Run the tree of this name in a mode, until the context ends: that is the power cut."""
+    """Run the tree of this name in a mode, until the context ends: that is the power cut.
+
+    ``config`` is ``ro`` of a release with configuration, which is changed through a guard.
+    """
     root = machine.home / "root"
     root.mkdir(exist_ok=True)
     process = subprocess.Popen(
