@@ -591,7 +591,7 @@ SCENARIOS: Final = (
         ),
         _UPGRADE - names("leaving"),
         stops=(shape(2, 1, 1, 2, "2.1"),),
-        modes=("kill", "EIO"),
+        modes=("kill",),
     ),
     Scenario(
         "unlock",

@@ -120,9 +120,21 @@ def test_what_changes_at_the_last_moment_stays(lab: Lab) -> None:
 
     kept = _why(live(lab, interposed(Hasty(), change)).kept)
 
-    assert kept[b"usr/bin/new"] == "something else is there"
-    assert kept[b"etc/changed"] == "changed here"
+    assert kept.get(b"usr/bin/new") == "something else is there"
+    assert kept.get(b"etc/changed") == "changed here"
     assert (tree / "usr/bin/new").read_text() == (tree / "etc/changed").read_text() == "mine"
+
+
+def test_all_is_on_the_disk_before_the_first_gets_its_name(lab: Lab) -> None:
+    """AL-4."""
+    ops: list[str] = []
+    live(lab, interposed(Hasty(), lambda call: ops.append(call.op)))
+
+    made = max(index for index, op in enumerate(ops) if op in ("create", "write", "set_time"))
+    synced = ops.index("syncfs")
+    placed = min(ops.index(op) for op in ("move", "rename"))
+    assert made < synced < placed
+    assert ops.count("syncfs") == 2
 
 
 def test_what_is_mounted_over_the_running_tree_is_left_alone(lab: Lab) -> None:
