@@ -104,7 +104,7 @@ def test_what_is_not_as_released_in_the_new_version_waits(lab: Lab) -> None:
     new.unlink()
     new.write_bytes(b"another")
 
-    assert _why(live(lab, Hasty()).waiting)[b"usr/bin/new"] == "not there as the release has it"
+    assert _why(live(lab, Hasty()).waiting).get(b"usr/bin/new") == "not there as the release has it"
     assert not (lab.tree(1) / "usr/bin/new").exists()
 
 
