@@ -104,6 +104,7 @@ def _command(
         exchange(self, one, other, dir_fd=dir_fd)
 
     RealFs.exchange = marked  # type: ignore[method-assign]
+    scenario.begin()
     with mutant.in_command() if mutant else nullcontext():
         code = run_command(["--rootfs", str(lab.store), *scenario.arguments(lab)])
     sys.stdout.flush()

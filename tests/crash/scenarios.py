@@ -7,9 +7,11 @@ an exit with 0 means that it stays done. Out of scope: GRUB's view (``grub``).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from rootman.boot import unlocked
 from rootman.boot.planning import plan_good
 from rootman.errors import RootmanError
 from tests.builders import snapshot
@@ -74,6 +76,9 @@ class CrashScenario(Protocol):
     def arguments(self, lab: Lab) -> tuple[str, ...]:
         """Return the command line after ``rootman --rootfs STORE``."""
 
+    def begin(self) -> None:
+        """Have this process, which is there for the command alone, be what that runs on."""
+
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Return what does not hold for a loader that reads the disk before it is mounted."""
 
@@ -87,6 +92,8 @@ class StoreScenario:
 
     scenario: Scenario
     words: tuple[str, ...]
+    runs: tuple[str, ...] = ()
+    """What an initramfs says that it brought up, and how."""
 
     @property
     def name(self) -> str:
@@ -104,6 +111,12 @@ class StoreScenario:
 
     def arguments(self, lab: Lab) -> tuple[str, ...]:
         return tuple(word.format(repo=lab.repo) for word in self.words)
+
+    def begin(self) -> None:
+        if self.runs:
+            said = os.memfd_create("booted")
+            os.write(said, "\n".join(self.runs).encode())
+            vars(unlocked)["BOOTED"] = f"/proc/self/fd/{said}"
 
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Have GRUB load what ``current`` is, old or new, and what it became after the exit."""
@@ -261,6 +274,9 @@ class PublishScenario:
         version = beginnings.newest(lab)
         return ("publish", str(lab.source(version)), str(lab.repo), "--version", str(version))
 
+    def begin(self) -> None:
+        """Need nothing."""
+
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Expect nothing: no loader reads a repository."""
         del image, phase
@@ -284,8 +300,8 @@ class PublishScenario:
             yield f"RL-7: {error}"
 
 
-def _store(name: str, *words: str) -> StoreScenario:
-    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words)
+def _store(name: str, *words: str, runs: tuple[str, ...] = ()) -> StoreScenario:
+    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words, runs)
 
 
 def _upgrade(version: int) -> tuple[str, str]:
@@ -304,6 +320,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
     _store("bundle add, from far away", "bundle", "add", "doc", "more", "--from", "{repo}"),
     _store("bundle remove", "bundle", "remove", "doc"),
+    _store("unlock --hotfix", "unlock", "--hotfix", runs=("olpc.2", "by hand", "guard")),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
     _store("upgrade on trial", *_upgrade(3)),

@@ -600,7 +600,7 @@ SCENARIOS: Final = (
         (shape(2, 1, 1, 2),),
         names("settled", "leaving"),
         interrupted=True,
-        modes=("kill", "ENOSPC"),
+        modes=("kill",),
     ),
     Scenario(
         "rollback",
