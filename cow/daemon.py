@@ -1,7 +1,7 @@
 """What a process does that serves the root filesystem, so that it outlives all that uses it.
 
-systemd ends processes at shutdown, but none whose command line begins with ``@``; and it
-unmounts what it sees, but does not see what is mounted in another namespace.
+systemd ends processes at shutdown, but none whose command line begins with ``@`` and that is
+in no unit; and it unmounts what it sees, but does not see what is mounted in another namespace.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _STAT: Final = "/proc/self/stat"
 _ARG_START: Final = 47  # the 48th field of proc_pid_stat(5)
 _MARK: Final = b"@"
-_MEMORY: Final = "/proc/self/oom_score_adj"
+_OF_SYSTEMD: Final = "name=systemd"
+_MYSELF: Final = "0"  # whoever writes it
 _LAST: Final = "-1000"
 _CLONE_NEWNS: Final = 0x00020000
 _MS_REC_PRIVATE: Final = 0x4000 | 0x40000
@@ -32,13 +33,24 @@ _MS_REC_PRIVATE: Final = 0x4000 | 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mark_storage_daemon() -> None:
-    """Have the command line of this process begin with ``@``, and it be the last to be killed.
-
-    The mark goes into the memory that exec(3) put the arguments in, and a fork has the same.
+def be_storage_daemon() -> None:
+    """Have this process be ended by nobody: by no shutdown, no unit's end and no want of memory.
 
     Raises:
-        SystemFailure: the system does not say where that is.
+        SystemFailure: the system does not say where its command line is.
+    """
+    _mark()
+    for one in mounts():
+        if one.kind == "cgroup2" or (one.kind == "cgroup" and _OF_SYSTEMD in one.options):
+            # Who ends a unit ends all that its programs have started.
+            _write(f"{one.point}/cgroup.procs", _MYSELF)
+    _write("/proc/self/oom_score_adj", _LAST)
+
+
+def _mark() -> None:
+    """Have the command line begin with ``@``.
+
+    The mark goes into the memory that exec(3) put the arguments in, and a fork has the same.
     """
     with open(_STAT, encoding="utf-8", errors="replace") as file:
         # The second field is a name in parentheses, which may have anything in it.
@@ -47,8 +59,11 @@ def mark_storage_daemon() -> None:
     if not start:
         raise SystemFailure(f"{_STAT} does not say where the arguments are", hint="be root")
     ctypes.memmove(start, _MARK, len(_MARK))
-    with suppress(OSError), open(_MEMORY, "w", encoding="ascii") as file:
-        file.write(_LAST)
+
+
+def _write(path: str, text: str) -> None:
+    with suppress(OSError), open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def keep_mounts(mountpoint: str, base: str) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
-from cow.daemon import keep_mounts, mark_storage_daemon
+from cow.daemon import be_storage_daemon, keep_mounts
 from cow.detached import unmount
 from cow.guard import Subject, mounted
 from cow.seal import SealedInodes
@@ -142,7 +142,7 @@ def _guard_apart(
         keep_mounts(mountpoint, subject.base)
         ready()
 
-    mark_storage_daemon()
+    be_storage_daemon()
     _guard(subject, mountpoint, sealed, apart)
 
 

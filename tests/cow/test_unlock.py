@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.builders import file, hardlink
-from tests.commands import Machine
+from tests.commands import ROOTMAN, Machine
 from tests.cow.guarding import snapshot
 from tests.cow.running import rooms, running
 from tests.stores import Lab
@@ -216,6 +217,22 @@ def test_what_is_mounted_below_stays_in_sight(machine: Machine) -> None:
         assert system.sh("cat /opt/data/it /opt/data/deep/it") == "it\ndeep"
         system.sh("echo new >/opt/new")
         system.sh("umount /opt/data/deep && umount /opt/data && rmdir /opt/data")
+
+
+def test_the_guard_does_not_end_with_the_unit_that_unlocked(machine: Machine) -> None:
+    """BT-44 UL-1: nor with anything else that the system ends before it is down."""
+    with running(machine, "olpc.2", "ro") as system:
+        system.sh("mkdir /run/cgroup && mount -t cgroup2 none /run/cgroup")
+        unit = f"/run/cgroup/rootman-test-{os.getpid()}"
+        system.sh(f"mkdir {unit}")
+        try:
+            unlock = f"{ROOTMAN} --rootfs {machine.store} unlock"
+            system.sh(f"echo $$ >{unit}/cgroup.procs; {unlock}")
+            assert system.sh(f"cat {unit}/cgroup.procs") == ""
+        finally:
+            system.sh(f"rmdir {unit}")
+        daemon = system.sh("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep '^@'")
+        assert daemon.startswith("@")
 
 
 def test_what_fails_leaves_the_system_as_it_was(machine: Machine) -> None:
