@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.boot.unlocked import WRITABLE, how_unlocked, what_runs
 from rootman.comparison import compare
-from rootman.entries import make_plain, open_quietly
 from rootman.errors import NoSpace, Refused
 from rootman.execute import explained
 from rootman.fsops import opened as opened_directory
+from rootman.live.placing import Placing
 from rootman.live.planning import (
     LivePlan,
     Offer,
@@ -29,7 +29,6 @@ from rootman.live.planning import (
     settle_groups,
 )
 from rootman.merge.local import sealed_config
-from rootman.objects import copy_verified
 from rootman.removal import remove_tree
 from rootman.room import room_of
 from rootman.scanner import describe
@@ -45,7 +44,7 @@ from rootman.walk import split
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from rootman.live.planning import Judgement, Kept, Reason
+    from rootman.live.planning import Judgement
     from rootman.manifest import Entry
     from rootman.seal import SealRecord
     from rootman.session import Session
@@ -203,7 +202,7 @@ class Live:
                 TreeDirs(self.new_fd) as new,
                 TreeDirs(self.root_fd) as running,
             ):
-                placing = _Placing(self, plan, aside, new, running)
+                placing = Placing(fs, plan, self.is_as_seen, aside=aside, new=new, running=running)
                 placing.make()
                 # Through a guard or into an overlay, it is this filesystem that has it all.
                 fs.syncfs(self.opened.store.fd)
@@ -226,96 +225,6 @@ class Live:
         """Return whether what is there is what was looked at."""
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         return self._seen.get(path) == _FACTS(status)
-
-
-class _Placing:
-    """What of a plan is made ``aside``, from the directories ``new`` into those that run."""
-
-    def __init__(
-        self, live: Live, plan: LivePlan, aside: int, new: TreeDirs, running: TreeDirs
-    ) -> None:
-        self._live = live
-        self._fs = live.opened.fs
-        self._plan = plan
-        self._aside = aside
-        self._new = new
-        self._running = running
-        self._made: list[tuple[Offer, bytes]] = []
-        self._groups: dict[int, bytes] = {}
-
-    def make(self) -> None:
-        """Make everything aside, as new inodes; what is not as released waits."""
-        for number, one in enumerate(self._plan.applied):
-            name = b"%d" % number
-            if self._make(one.entry, name):
-                self._made.append((one, name))
-            else:
-                self._wait(one, "not there as the release has it")
-
-    def _make(self, entry: Entry, name: bytes) -> bool:
-        if entry.nlink > 1 and self._link(entry, name):
-            return True
-        if not entry.size or entry.type != "file":
-            make_plain(self._fs, entry, name, dir_fd=self._aside)
-            return True
-        parent, source_name = split(entry.path)
-        try:
-            source = open_quietly(source_name, dir_fd=self._new.fd(parent))
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-            return False
-        try:
-            return copy_verified(self._fs, source, entry, name, dir_fd=self._aside)
-        finally:
-            os.close(source)
-
-    def _link(self, entry: Entry, name: bytes) -> bool:
-        """Link what another name of a new file has: made just now, or by an earlier run."""
-        first = self._groups.setdefault(entry.inode, name)
-        if first != name:
-            self._fs.link(first, name, source_fd=self._aside, target_fd=self._aside)
-            return True
-        for one in self._plan.there:
-            if one.entry.nlink > 1 and one.entry.inode == entry.inode:
-                parent, there = split(one.path)
-                parent_fd = self._running.fd(parent)
-                self._fs.link(there, name, source_fd=parent_fd, target_fd=self._aside)
-                return True
-        return False
-
-    def place(self) -> None:
-        """Give everything its name, directories before what is in them."""
-        placed: list[Offer] = []
-        for one, made in self._made:
-            why = self._place(one, made)
-            if why is None:
-                placed.append(one)
-            else:
-                self._plan.kept.append(Waiting(one.path, why))
-        self._plan.applied = placed
-
-    def _place(self, one: Offer, made: bytes) -> Kept | None:
-        """Return why not, None where it is there now."""
-        parent, name = split(one.path)
-        try:
-            parent_fd = self._running.fd(parent)
-            if one.base is None:
-                self._fs.move(made, name, source_fd=self._aside, target_fd=parent_fd)
-            elif self._live.is_as_seen(one.path, name, parent_fd):
-                self._fs.rename(made, name, source_fd=self._aside, target_fd=parent_fd)
-            else:
-                return "changed here"
-        except FileExistsError:
-            return "something else is there"
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-            return "its directory is not there"
-        return None
-
-    def _wait(self, one: Offer, why: Reason) -> None:
-        self._plan.waiting.append(Waiting(one.path, why))
 
 
 def _is_below(path: bytes, directory: bytes) -> bool:

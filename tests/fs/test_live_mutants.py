@@ -9,7 +9,7 @@ import pytest
 
 from rootman import throwaway
 from rootman.entries import make_file, make_plain, read_content, set_metadata
-from rootman.live import applying, planning
+from rootman.live import applying, placing, planning
 from rootman.walk import split
 from tests.fault.faulty import Hasty
 from tests.fault.living import prepare
@@ -36,7 +36,7 @@ def _overwrite_what_is_local(patch: Patch) -> None:
 def _link_what_is_sealed(patch: Patch) -> None:
     """Give the running tree the inode of the new one."""
 
-    def make(self: applying._Placing, entry: Entry, name: bytes) -> bool:
+    def make(self: placing.Placing, entry: Entry, name: bytes) -> bool:
         if entry.type == "dir":
             make_plain(self._fs, entry, name, dir_fd=self._aside)
         else:
@@ -45,7 +45,7 @@ def _link_what_is_sealed(patch: Patch) -> None:
                     follow_symlinks=False)  # fmt: skip
         return True
 
-    patch.setattr(applying._Placing, "_make", make)
+    patch.setattr(placing.Placing, "_make", make)
 
 
 def _replace_what_came_meanwhile(patch: Patch) -> None:
@@ -66,7 +66,7 @@ def _trust_what_is_there(patch: Patch) -> None:
         set_metadata(fs, entry, name, dir_fd=dir_fd)
         return True
 
-    patch.setattr(applying, "copy_verified", copy)
+    patch.setattr(placing, "copy_verified", copy)
 
 
 def _bring_kernels(patch: Patch) -> None:
@@ -75,13 +75,13 @@ def _bring_kernels(patch: Patch) -> None:
 
 def _place_at_once(patch: Patch) -> None:
     """Give names while others are made still."""
-    original = applying._Placing.make
+    original = placing.Placing.make
 
-    def make(self: applying._Placing) -> None:
+    def make(self: placing.Placing) -> None:
         original(self)
         self.place()
 
-    patch.setattr(applying._Placing, "make", make)
+    patch.setattr(placing.Placing, "make", make)
 
 
 def _link_what_is_the_trees_own(patch: Patch) -> None:
