@@ -10,7 +10,7 @@ from cli.options import NUMBER, as_json, looking
 from cli.render import compact_json, difference, emit, path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from rootman.difference import PathDifference
     from rootman.names import TreeNumber
@@ -71,14 +71,6 @@ def listed_path(one: PathDifference) -> str:
     """Return the line for one difference."""
     what = f" ({', '.join(map(str, one.what))})" if one.what else ""
     return f"{_LETTERS[one.kind]} {path(one.path)}{what}"
-
-
-def left_behind(name: str, found: Sequence[PathDifference]) -> list[str]:
-    """Return the configuration that was changed in the tree ``name`` and nowhere else."""
-    if not found:
-        return []
-    title = f"configuration that was changed in {name} and stays there:"
-    return [title, *(f"  {listed_path(one)}" for one in found)]
 
 
 def written(old: Tree, new: Tree, found: Iterable[PathDifference]) -> Iterator[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from cli.diff import left_behind
-from cli.render import count, difference, emit, emit_json, numbered, path, printable, size
+from cli.configuration import finding, left_behind, merged
+from cli.render import difference, emit, emit_json, numbered, printable, size
 from cli.restarting import Again
 from rootman.names import tree_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rootman.merge.planning import Finding
     from rootman.plan import Download
     from rootman.repo.repository import Repository
     from rootman.session import Session
@@ -81,7 +79,7 @@ def _document(
         "download_pack_bytes": result.download.packs,
         "fetched": result.fetched,
         "left_behind": [difference(one) for one in result.left],
-        "config": [_found(one) for one in result.merge.findings] if result.merge else [],
+        "config": [finding(one) for one in result.merge.findings] if result.merge else [],
         "new_state": list(result.new_state),
         "state_begins_anew": result.is_state_anew,
         "bytes_written": None if dry_run else written,
@@ -139,19 +137,7 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
 def _configuration(result: UpgradeResult, name: str) -> list[str]:
     """Return what became of the configuration that was changed here: all that is to be known."""
     findings = result.merge.findings if result.merge else ()
-    if not findings:
-        return left_behind(f"{name}.{result.was}", result.left)
-    counts = Counter(one.kind for one in findings)
-    kept, merged = counts["kept"], counts["merged"]
-    sums = f"{count(kept, 'change')} kept, {merged} merged, {count(counts['conflict'], 'conflict')}"
-    lines = [f"configuration: {sums}"]
-    for one in findings:
-        what = "; ".join(one.what)
-        if one.beside is not None:
-            what += f": see {path(one.beside)}"
-        if one.kind == "conflict" or one.what:
-            lines.append(f"  {one.kind}: {path(one.path)}: {printable(what)}")
-    return lines
+    return merged(findings) or left_behind(name, result.was, result.left)
 
 
 def _state(result: UpgradeResult, name: str) -> list[str]:
@@ -163,15 +149,6 @@ def _state(result: UpgradeResult, name: str) -> list[str]:
         return [f"state that begins anew at the next boot: {paths}"]
     source = f"{name}.{result.number}" if result.was is None else f"{name}.{result.was}"
     return [f"state that is the same for all versions from the next boot on: {paths}, of {source}"]
-
-
-def _found(one: Finding) -> dict[str, object]:
-    return {
-        "path": path(one.path),
-        "kind": one.kind,
-        "what": list(one.what),
-        "beside": None if one.beside is None else path(one.beside),
-    }
 
 
 def downloaded(result: UpgradeResult, name: str) -> list[str]:

@@ -20,8 +20,8 @@ from rootman.manifest import ROOT, field_path, parse_line
 from rootman.merge.defaults import link_default
 from rootman.removal import remove_tree
 from rootman.seal import is_shared
-from rootman.survey import GONE, TYPES
-from rootman.treedirs import ChangingDirs, TreeDirs
+from rootman.survey import TYPES
+from rootman.treedirs import GONE, ChangingDirs, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
@@ -202,6 +202,9 @@ class LinkedContent:
                 raise
             return False
         try:
+            # Another is not linked even for a moment: its time of change would say so (MG-17).
+            if os.stat(source_name, dir_fd=source_fd, follow_symlinks=False).st_ino != inode:
+                return False
             self._fs.link(source_name, name, source_fd=source_fd, target_fd=dir_fd)
         except OSError as error:
             why_not_linked(error, source_name, source_fd)

@@ -19,7 +19,14 @@ from rootman.manifest import ROOT, field_path
 from rootman.merge.defaults import keep_defaults
 from rootman.merge.paths import NO_CONFIG, ConfigPaths
 from rootman.names import StageKind, StageName
-from rootman.seal import SealRecord, pack_digests, pack_edits, pack_inodes, pack_stamps
+from rootman.seal import (
+    SealRecord,
+    pack_digests,
+    pack_edits,
+    pack_inodes,
+    pack_stamps,
+    stamps_without,
+)
 from rootman.state import Seal
 from rootman.store import (
     CONFIG_PATHS,
@@ -27,6 +34,7 @@ from rootman.store import (
     EDITS_FILE,
     INODES_FILE,
     MANIFEST_FILE,
+    NOTE_FILE,
     RELEASE_FILE,
     SEAL_FILE,
     STAGE_ROOT,
@@ -229,26 +237,28 @@ class Building:
     def merge_configuration(self) -> None:
         """Carry over the local changes of configuration; the record stays that of the release.
 
+        It is noted, to be done again at shutdown (MG-17).
         Directories that change have no stamp any more: it may be of the same tick of the clock.
         """
         if self.merge is None:
             return
+        from rootman.merge.configuration import note_of  # many releases name no configuration
+
         with (
             opened(self.stage, dir_fd=self.store.staging) as stage,
             self._below(STAGE_ROOT) as root,
             self._below(STAGE_SEAL) as record_fd,
         ):
-            self.carried, touched = self.merge.carry(self.fs, stage, root, record_fd)
-            if not touched:
-                return
+            carried = self.merge.carry(self.fs, stage, root, record_fd)
+            self.carried = carried.plan
             record = SealRecord(record_fd, self.stage)
-            digests = record.digests()
-            stamps = record.stamps(digests)
-            for path in touched:
-                stamps.pop(os.fsdecode(path or ROOT), None)
-            self.fs.unlink(STAMPS_FILE, dir_fd=record_fd)
-            data = pack_stamps(stamps, digests)
-            make_file(self.fs, iter([data]), STAMPS_FILE.encode(), dir_fd=record_fd)
+            note = note_of(self.merge, carried, root, record)
+            make_file(self.fs, iter([note.serialise()]), NOTE_FILE.encode(), dir_fd=record_fd)
+            if carried.touched:
+                touched = [os.fsdecode(path or ROOT) for path in carried.touched]
+                data = stamps_without(record, touched)
+                self.fs.unlink(STAMPS_FILE, dir_fd=record_fd)
+                make_file(self.fs, iter([data]), STAMPS_FILE.encode(), dir_fd=record_fd)
 
     def _edits(self) -> list[Change] | None:
         """Return the edits of the manifest that the seed keeps to the wanted one, if few."""

@@ -28,8 +28,8 @@ from rootman.entries import make_plain, set_metadata
 from rootman.manifest import HARDLINK, ROOT, decode, field_path, line_path, parse_line
 from rootman.merge.defaults import link_default
 from rootman.seal import UNKNOWN, is_shared
-from rootman.survey import GONE, Check
-from rootman.treedirs import TreeDirs
+from rootman.survey import Check
+from rootman.treedirs import GONE, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:

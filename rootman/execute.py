@@ -30,36 +30,50 @@ from rootman.steps import (
     DropState,
     Exchange,
     Fetch,
+    ForgetMerge,
     KeepKernel,
     KeepRelease,
     Merge,
+    NoteMerge,
     PointCurrent,
     PointPrevious,
     Publish,
+    PutConfig,
     Record,
     Retire,
     RollForward,
     SaveBoot,
     SaveSettings,
     SealTree,
+    StageConfig,
     StartEmpty,
     Step,
     Sweep,
     TakeSpare,
     UpdateMenu,
 )
-from rootman.store import OBJECTS, STAGE_ROOT, STAGE_SEAL, STATE_FILE, Store, scan
+from rootman.store import (
+    NOTE_FILE,
+    OBJECTS,
+    STAGE_ROOT,
+    STAGE_SEAL,
+    STATE_FILE,
+    Store,
+    scan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rootman.building import Building
     from rootman.fsops import Fs
+    from rootman.merge.staging import ConfigStage
     from rootman.report import Reporter
     from rootman.state import StoreState
     from rootman.steps import Plan
 
 _NEW_STATE: Final = "state.json.new"
+_NEW_NOTE: Final = "merge.json.new"
 _NEW_OBJECTS: Final = "objects.new"
 _LARGE_DIRECTORY: Final = 1 << 16  # bytes; some hundred downloads
 _HINTS: Final = {
@@ -75,7 +89,8 @@ class Executor:
     """Carries out steps on one store.
 
     ``state`` is the store as it was scanned before the plan was made. ``building``
-    is what the steps of a new tree work on.
+    is what the steps of a new tree work on, ``config`` what those of configuration do that
+    is merged into a complete tree.
     """
 
     def __init__(
@@ -86,6 +101,7 @@ class Executor:
         state: StoreState,
         *,
         building: Building | None = None,
+        config: ConfigStage | None = None,
         forks: int = 1,
     ) -> None:
         self._store = store
@@ -93,6 +109,7 @@ class Executor:
         self._reporter = reporter
         self._state = state
         self._building = building
+        self._config = config
         self._forks = forks
         self._actions: dict[type, Callable[[Step], None]] = {}
         for step, method in _METHODS.items():
@@ -142,6 +159,28 @@ class Executor:
 
     def _merge(self, _: Merge) -> None:
         self._built().merge_configuration()
+
+    def _staged(self) -> ConfigStage:
+        if self._config is None:
+            raise AssertionError("a plan with configuration has to come with its stage")
+        return self._config
+
+    def _stage_config(self, _: StageConfig) -> None:
+        self._staged().make()
+
+    def _put_config(self, _: PutConfig) -> None:
+        self._staged().put()
+
+    def _note_merge(self, step: NoteMerge) -> None:
+        with opened(str(step.number), dir_fd=self._store.trees) as record:
+            data, staging = step.note.serialise(), self._store.staging
+            put_file(self._fs, NOTE_FILE, data, new=_NEW_NOTE, staging=staging, dir_fd=record)
+            self._fs.fsync(record)
+
+    def _forget_merge(self, step: ForgetMerge) -> None:
+        with opened(str(step.number), dir_fd=self._store.trees) as record:
+            self._fs.unlink(NOTE_FILE, dir_fd=record)
+            self._fs.fsync(record)
 
     def _seal_tree(self, step: SealTree) -> None:
         """Make durable, then name (S1): the record first, so that a name never lacks one."""
@@ -261,6 +300,10 @@ _METHODS: Final = {
     Apply: "_apply",
     Record: "_record",
     Merge: "_merge",
+    StageConfig: "_stage_config",
+    PutConfig: "_put_config",
+    NoteMerge: "_note_merge",
+    ForgetMerge: "_forget_merge",
     SealTree: "_seal_tree",
     PointPrevious: "_point_previous",
     PointCurrent: "_point_current",

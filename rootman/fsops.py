@@ -155,8 +155,8 @@ class Fs(Protocol):
     def move(self, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
         """Rename to a name that must be free (RENAME_NOREPLACE)."""
 
-    def exchange(self, one: Name, other: Name, *, dir_fd: int) -> None:
-        """Exchange two names of one directory (RENAME_EXCHANGE)."""
+    def exchange(self, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
+        """Exchange two names (RENAME_EXCHANGE)."""
 
     def unlink(self, name: Name, *, dir_fd: int) -> None:
         """unlink(2)."""
@@ -256,9 +256,9 @@ class RealFs:
         """renameat2(2) with RENAME_NOREPLACE."""
         rename_with(_RENAME_NOREPLACE, source, target, source_fd=source_fd, target_fd=target_fd)
 
-    def exchange(self, one: Name, other: Name, *, dir_fd: int) -> None:
+    def exchange(self, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
         """renameat2(2) with RENAME_EXCHANGE."""
-        rename_with(_RENAME_EXCHANGE, one, other, source_fd=dir_fd, target_fd=dir_fd)
+        rename_with(_RENAME_EXCHANGE, source, target, source_fd=source_fd, target_fd=target_fd)
 
     def unlink(self, name: Name, *, dir_fd: int) -> None:
         """unlink(2)."""

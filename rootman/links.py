@@ -38,7 +38,7 @@ def exchange(fs: Fs, store: Store) -> None:
         OSError: the system refused; both links still resolve.
     """
     try:
-        fs.exchange(CURRENT, PREVIOUS, dir_fd=store.fd)
+        fs.exchange(CURRENT, PREVIOUS, source_fd=store.fd, target_fd=store.fd)
     except OSError as error:
         if error.errno not in _NO_EXCHANGE:
             raise

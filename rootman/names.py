@@ -32,6 +32,7 @@ class StageKind(Enum):
     RETIRED = "retired"  # tree N on its way to becoming the spare
     DELETING = "deleting"  # being removed
     REPAIR = "repair"  # new inodes for tree N
+    MERGING = "merging"  # the configuration of tree N, merged anew, or what it replaced
     UNLOCKED = "unlocked"  # a clone of tree N as it was, in which what runs is changed
 
 

@@ -15,6 +15,7 @@ from rootman.boot.states import paths_for, told_lacks
 from rootman.boot.trial import standing
 from rootman.boot.unlocked import how_unlocked
 from rootman.errors import RootmanError
+from rootman.merge.note import failed_merge
 from rootman.names import BASE, CURRENT, StageKind
 from rootman.sizes import tree_sizes
 from rootman.usage import guards, is_guarded
@@ -203,6 +204,8 @@ def _problems(state: StoreState, path: str) -> list[str]:
     is_told = any(one.startswith(CURRENT) for one in state.problems)
     if state.current is None and newest is not None and not is_told:
         found.append(f"no tree is current (hint: {way_out})")
+    if failure := failed_merge(state):
+        found.append(failure)
     found += boot_warnings(state, path)
     for tree in state.trees:
         if tree.seal is None and tree.number == state.current:

@@ -29,12 +29,14 @@ from rootman.steps import (
     Plan,
     PointPrevious,
     Publish,
+    PutConfig,
     Record,
     Retire,
     RollForward,
     SaveBoot,
     SaveSettings,
     SealTree,
+    StageConfig,
     StartEmpty,
     Step,
     Sweep,
@@ -212,6 +214,12 @@ def plan_rollback(state: StoreState, to: TreeNumber | None, *, retry_bad: bool =
     return then_menu(state, plan_known(state, target))
 
 
+def plan_config(source: TreeNumber, number: TreeNumber) -> Plan:
+    """Return the steps that merge configuration into a complete tree, which nobody uses."""
+    stage = StageName(StageKind.MERGING, number)
+    return (StageConfig(source, number), PutConfig(number), Discard(stage))
+
+
 def _refuse_obstacles(state: StoreState, *names: str) -> None:
     """Refuse to go on where something else has one of these names.
 
@@ -345,7 +353,22 @@ def check_room(
     made = directories if seed.kind == "tree" else 0
     content = needs.fetch_bytes + download.kept - download.here
     made_inodes = needs.new_inodes + made + len(local)
-    size = max(content, 0) + sum(local) + made_inodes * _BLOCK + manifest_size // 2
+    _require_room(room, max(content, 0) + sum(local) + manifest_size // 2, made_inodes)
+
+
+def check_merge_room(room: Room, *, directories: int, local: Sequence[int]) -> None:
+    """Refuse to make configuration anew for which bytes or inodes would not suffice.
+
+    ``directories`` is how many it has, ``local`` the size of each entry that is carried over.
+
+    Raises:
+        NoSpace: it says how much is missing.
+    """
+    _require_room(room, sum(local), directories + len(local))
+
+
+def _require_room(room: Room, content: int, made_inodes: int) -> None:
+    size = content + made_inodes * _BLOCK
     inodes = made_inodes + 16
     hint = "rootman prune"
     if size > room.free_bytes:

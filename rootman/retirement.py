@@ -29,7 +29,7 @@ from rootman.merge.local import find_drift, sealed_config
 from rootman.names import StageKind, StageName, parse_stage_name
 from rootman.removal import remove_tree
 from rootman.seal import SealRecord, is_shared, pack_stamps
-from rootman.store import STAGE_META, STAGE_ROOT, STAGE_SEAL, STAMPS_FILE
+from rootman.store import NOTE_FILE, STAGE_META, STAGE_ROOT, STAGE_SEAL, STAMPS_FILE
 from rootman.survey import Check, stamps_of
 from rootman.treedirs import TreeDirs
 from rootman.walk import split
@@ -219,13 +219,16 @@ def _clone_sealed(
 def _keep_as_spare(
     fs: Fs, store: Store, stage: str, target: Tree, stamps: Mapping[str, int]
 ) -> None:
-    """Give the clone of ``target`` its record, by links but for the stamps, and its name."""
+    """Give the clone of ``target`` its record, by links, and its name.
+
+    It has stamps of its own, and nothing was merged into it.
+    """
     fs.mkdir(f"{stage}/{STAGE_SEAL}", 0o700, dir_fd=store.staging)
     with (
         _record(store.trees, str(target.number)) as record,
         opened(f"{stage}/{STAGE_SEAL}", dir_fd=store.staging) as copy,
     ):
-        for name in sorted(set(os.listdir(record.dir_fd)) - {STAMPS_FILE}):
+        for name in sorted(set(os.listdir(record.dir_fd)) - {STAMPS_FILE, NOTE_FILE}):
             fs.link(name, name, source_fd=record.dir_fd, target_fd=copy)
         data = pack_stamps(stamps, record.digests())
         make_file(fs, iter([data]), STAMPS_FILE.encode(), dir_fd=copy)

@@ -197,6 +197,19 @@ def pack_stamps(stamps: Mapping[str, int], paths: Iterable[str]) -> bytes:
     return _pack(array(STAMP_TYPE, [stamps.get(path, UNKNOWN) for path in sorted(paths)]))
 
 
+def stamps_without(record: SealRecord, changed: Iterable[str]) -> bytes:
+    """Return the content of the stamps file of a record without the stamps of some directories.
+
+    Raises:
+        InvalidInput: the record is damaged.
+    """
+    digests = record.digests()
+    stamps = record.stamps(digests)
+    for path in changed:
+        stamps.pop(path, None)
+    return pack_stamps(stamps, digests)
+
+
 def pack_inodes(numbers: array[int]) -> bytes:
     """Return the content of the inodes file."""
     return _pack(numbers)

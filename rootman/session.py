@@ -46,6 +46,7 @@ def session(path: str, fs: Fs, reporter: Reporter, *, forks: int) -> Iterator[Se
     with open_store(path) as store, locked(store):
         opened = Session(store, fs, reporter, forks)
         recover(opened)
+        _tell_of_a_failed_merge(opened)
         try:
             yield opened
         except RootmanError:
@@ -61,6 +62,17 @@ def read_state(opened: Session) -> StoreState:
     """
     with _readable(opened.store):
         return scan(opened.store)
+
+
+def _tell_of_a_failed_merge(opened: Session) -> None:
+    """Tell what could not be told when the machine went down (MG-19)."""
+    state = read_state(opened)
+    current = state.sealed(state.current)
+    if current is not None and current.note is not None:
+        from rootman.merge.note import failed_merge
+
+        if told := failed_merge(state):
+            opened.reporter.warn(told)
 
 
 def recover(opened: Session) -> Plan:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rootman.boot.block import BootState
     from rootman.boot.first import Trial
+    from rootman.merge.note import MergeNote
     from rootman.names import StageName
 
 FORMAT: Final = 1
@@ -67,13 +68,15 @@ class Seal:
 class Tree:
     """A directory called like a tree; without a seal it is somebody else's and left alone.
 
-    ``adopted`` says that it was sealed and came from no release.
+    ``adopted`` says that it was sealed and came from no release, ``note`` of what its
+    configuration was merged.
     """
 
     number: TreeNumber
     name: str
     seal: Seal | None
     adopted: bool = False
+    note: MergeNote | None = None
 
     @property
     def state(self) -> TreeKind:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rootman.boot.block import BootState
+    from rootman.merge.note import MergeNote
     from rootman.names import StageName, TreeNumber
     from rootman.state import Settings
 
@@ -140,6 +141,48 @@ class Merge:
 
     def __str__(self) -> str:
         return f"merge the configuration of version {self.source} into version {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """Make the configuration of a complete tree anew, with the local changes of another."""
+
+    source: TreeNumber
+    number: TreeNumber
+
+    def __str__(self) -> str:
+        return f"merge configuration of version {self.source} into that of version {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class PutConfig:
+    """Put what was merged into the place of the configuration that a complete tree has."""
+
+    number: TreeNumber
+
+    def __str__(self) -> str:
+        return f"replace the configuration of version {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoteMerge:
+    """Write the note of what a tree's configuration was merged of."""
+
+    number: TreeNumber
+    note: MergeNote
+
+    def __str__(self) -> str:
+        return f"note what became of the configuration of version {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetMerge:
+    """Remove the note of what a tree's configuration was merged of."""
+
+    number: TreeNumber
+
+    def __str__(self) -> str:
+        return f"merge nothing into version {self.number} any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +355,10 @@ Step = (
     | Apply
     | Record
     | Merge
+    | StageConfig
+    | PutConfig
+    | NoteMerge
+    | ForgetMerge
     | SealTree
     | PointPrevious
     | PointCurrent

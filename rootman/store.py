@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootman.boot.loader import Loader
+    from rootman.merge.note import MergeNote
     from rootman.names import TreeNumber
 
 DEFAULT_ROOTFS: Final = "/rootfs"
@@ -64,6 +65,7 @@ EDITS_FILE: Final = "edits.zst"
 STAMPS_FILE: Final = "stamps.zst"
 STATE_PATHS: Final = "state.paths"
 CONFIG_PATHS: Final = "config.paths"
+NOTE_FILE: Final = "merge.json"
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _MAX_STATE: Final = 1 << 20
@@ -243,7 +245,18 @@ def _tree(
         return Tree(number, name, None)
     seal = parse_seal(data, f"{CONTROL}/trees/{number}/{SEAL_FILE}")
     adopted = not _exists(f"{number}/{RELEASE_FILE}", store.trees)
-    return Tree(number, name, seal, adopted)
+    return Tree(number, name, seal, adopted, note=_note(store, number))
+
+
+def _note(store: Store, number: TreeNumber) -> MergeNote | None:
+    """Return what the configuration of a tree was merged of, if it is known (ST-27)."""
+    try:
+        data = _read_small(f"{number}/{NOTE_FILE}", store.trees)
+    except FileNotFoundError:
+        return None
+    from rootman.merge.note import parse_note  # most looks are at trees without one
+
+    return parse_note(data)
 
 
 def _link(

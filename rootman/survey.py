@@ -16,7 +16,6 @@ that stands, its names lead to what was found (ST-20).
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
@@ -44,7 +43,7 @@ from rootman.manifest import (
     path_field,
 )
 from rootman.seal import DIGEST_SIZE, STAMP_TYPE, UNKNOWN, cut_digests, is_shared
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import GONE, TreeDirs
 from rootman.walk import split
 from rootman.xattrs import Xattrs, path_at, read_xattrs
 
@@ -63,8 +62,6 @@ _FACTS: Final = attrgetter(
 )
 _IFMT: Final = 0o170000
 _SHARED_TYPES: Final = (stat.S_IFREG, stat.S_IFLNK)
-# What open_dir says of a place where the sealed directory is not any more.
-GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 # A change may leave the st_ctime as it is where the one before it was less than this ago: the
 # kernel takes the time of its last tick, which comes every 10 ms or oftener.
 _GRAIN: Final = 100_000_000

@@ -10,7 +10,14 @@ from rootman.boot.block import BootState
 from rootman.boot.choice import Links, choose
 from rootman.errors import Refused
 from rootman.names import LINKS
-from rootman.steps import Exchange, PointCurrent, PointPrevious, SaveBoot, UpdateMenu
+from rootman.steps import (
+    Exchange,
+    ForgetMerge,
+    PointCurrent,
+    PointPrevious,
+    SaveBoot,
+    UpdateMenu,
+)
 
 if TYPE_CHECKING:
     from rootman.boot.choice import Choice
@@ -66,8 +73,18 @@ def plan_trial(state: StoreState, number: TreeNumber) -> Plan:
 
 
 def plan_known(state: StoreState, number: TreeNumber) -> Plan:
-    """Return the switch to a tree that is here; one that failed before is on trial again."""
-    return plan_trial(state, number) if state.is_bad(number) else plan_switch(state, number)
+    """Return the switch to a tree that is here; one that failed before is on trial again.
+
+    It is taken as it is: nothing is merged into it at shutdown (MG-16).
+    """
+    switch = plan_trial(state, number) if state.is_bad(number) else plan_switch(state, number)
+    return (*forget_merge(state, number), *switch) if switch else ()
+
+
+def forget_merge(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the step after which nothing is merged into a tree again, if it has a note."""
+    tree = state.tree(number)
+    return (ForgetMerge(number),) if tree is not None and tree.note is not None else ()
 
 
 def finish_switch(state: StoreState, number: TreeNumber) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Self
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
 
 _POOL: Final = 64
+# What open_dir says of a place where a directory is not any more.
+GONE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 
 class TreeDirs:
@@ -45,6 +48,20 @@ class TreeDirs:
         if len(self._open) > _POOL:
             os.close(self._open.popitem(last=False)[1])
         return fd
+
+    def status(self, path: bytes) -> os.stat_result | None:
+        """Return what lstat(2) says of ``path``, None where nothing is within the tree.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        parent, name = split(path)
+        try:
+            return os.stat(name, dir_fd=self.fd(parent), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return None
 
     def forget(self, below: bytes = b"", path: bytes = b"") -> None:
         """Close the directories at ``path`` and ``below`` it (all by default).

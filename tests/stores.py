@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rootman.adopt import adopt
-from rootman.boot.marking import begin_boot, mark
+from rootman.boot.marking import Finished, begin_boot, finish, mark
 from rootman.bundles import parse_list
 from rootman.bundling import add_bundles, remove_bundles
 from rootman.fsops import RealFs
@@ -22,7 +22,7 @@ from rootman.repair import RepairResult, repair_tree
 from rootman.repo.publish import Publication, PublishResult, publish
 from rootman.repo.repository import Repository
 from rootman.retention import prune, set_pin
-from rootman.rollback import rollback
+from rootman.rollback import RollbackResult, rollback
 from rootman.seal import SealRecord
 from rootman.session import Session, look, session
 from rootman.store import open_store, require_tree, scan
@@ -180,9 +180,16 @@ class Lab:
         with self.session(fs) as opened:
             return remove_bundles(opened, None, names, Options())
 
-    def rollback(self, to: Number | None = None, fs: Fs | None = None) -> None:
+    def rollback(
+        self, to: Number | None = None, fs: Fs | None = None, *, keep_config: bool = False
+    ) -> RollbackResult:
         with self.session(fs) as opened:
-            rollback(opened, None if to is None else number(to))
+            return rollback(opened, None if to is None else number(to), keep_config=keep_config)
+
+    def finish(self, runs: Number, fs: Fs | None = None) -> Finished:
+        """``rootman boot finish`` where the tree ``runs``."""
+        with self.session(fs) as opened:
+            return finish(opened, self.tree(runs).name)
 
     def prune(self, *trees: Number, keep: int = 2, fs: Fs | None = None) -> None:
         with self.session(fs) as opened:

@@ -14,13 +14,14 @@ from rootman.boot.trial import standing
 from rootman.execute import Executor
 from rootman.session import read_state
 from rootman.steps import Publish
-from rootman.switching import choose_next, links_of
+from rootman.switching import choose_next, forget_merge, links_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootman.boot.first import Trial
     from rootman.boot.trial import Standing
+    from rootman.merge.planning import MergePlan
     from rootman.names import TreeNumber
     from rootman.session import Session
     from rootman.state import StoreState
@@ -95,16 +96,35 @@ def pass_first_boot(opened: Session, number: TreeNumber, command_line: str) -> T
     return read_state(opened).settings.first_boot
 
 
-def finish(opened: Session) -> Marked:
-    """Leave the store so that a loader finds it as it is; return what boots next.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What boots next, "" for no tree, and the configuration that was merged into it again."""
 
-    What was interrupted was finished or undone when it was opened. A root filesystem that
+    next: str
+    merge: MergePlan | None
+
+
+def finish(opened: Session, booted: str) -> Finished:
+    """Leave the store as the next boot is to find it, where the tree named ``booted`` runs.
+
+    What was interrupted was finished or undone when it was opened. Configuration that was
+    changed since an upgrade is merged again (MG-17). A root filesystem that
     is in use to the end is not unmounted, and GRUB does not replay what its journal has (S3).
 
     Raises:
         RootmanError: it could not be written.
     """
-    return _carry_out(opened, read_state(opened), (Publish(),), "")
+    from rootman.merge.anew import merge_again
+    from rootman.merge.note import has_run
+
+    state = read_state(opened)
+    number = has_run(state, booted)
+    forget = () if number is None else forget_merge(state, number)
+    try:
+        merge = merge_again(opened, state, booted)
+    finally:
+        marked = _carry_out(opened, state, (*forget, Publish()), "")
+    return Finished(marked.next, merge)
 
 
 def _carry_out(opened: Session, state: StoreState, plan: Plan, name: str) -> Marked:

@@ -21,7 +21,7 @@ from rootman.removal import remove_tree
 from rootman.smallfiles import open_given
 from rootman.statepaths import FIRST_GENERATION, state_path
 from rootman.store import STATES
-from rootman.survey import GONE
+from rootman.treedirs import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from rootman.boot.states import generations_there, names_anywhere, read_state_re
 from rootman.fsops import opened
 from rootman.reading import tree_failure
 from rootman.statepaths import StateRecord, state_path
-from rootman.survey import GONE
+from rootman.treedirs import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

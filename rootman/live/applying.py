@@ -35,8 +35,7 @@ from rootman.scanner import describe
 from rootman.session import read_state
 from rootman.state import require
 from rootman.store import require_tree
-from rootman.survey import GONE
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import GONE, TreeDirs
 from rootman.usage import mounted_at
 from rootman.verify import open_tree
 from rootman.walk import split

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rootman.entries import make_plain, open_quietly
 from rootman.live.planning import LivePlan, Offer, Waiting
 from rootman.objects import copy_verified
-from rootman.survey import GONE
+from rootman.treedirs import GONE
 from rootman.walk import split
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 
     from rootman.fsops import Fs
     from rootman.manifest import Entry
@@ -110,19 +110,28 @@ class Copies:
 
 
 class Carrier:
-    """Makes of the tree ``root_fd``, as the release has it, what the outcomes of a merge say.
+    """Makes of the tree ``root_fd``, as the new side has it, what the outcomes of a merge say.
 
-    ``record_fd`` is its seal record, ``merged`` has contents by path.
+    ``record_fd`` is its seal record, ``merged`` has contents by path. In ``used`` are the paths
+    that are not as sealed before: what they have is no default to be kept.
     """
 
     def __init__(
-        self, fs: Fs, root_fd: int, record_fd: int, copies: Copies, merged: Mapping[bytes, Merged]
+        self,
+        fs: Fs,
+        root_fd: int,
+        record_fd: int,
+        copies: Copies,
+        merged: Mapping[bytes, Merged],
+        *,
+        used: Container[bytes] = (),
     ) -> None:
         self._fs = fs
         self._dirs = ChangingDirs(root_fd)
         self._record_fd = record_fd
         self._copies = copies
         self._merged = merged
+        self._used = used
         self._made: dict[Hashable, bytes] = {}  # names of what may get more of them
 
     @property
@@ -224,6 +233,8 @@ class Carrier:
                 )
 
     def _keep(self, path: bytes) -> None:
+        if path in self._used:
+            return
         parent, name = split(path)
         keep_default(self._fs, name, dir_fd=self._dirs.fd(parent), record_fd=self._record_fd)
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rootman.entries import open_quietly
@@ -15,14 +15,15 @@ from rootman.merge.accounts import ACCOUNT_FILES, merge_accounts
 from rootman.merge.carrying import Carrier, Copies
 from rootman.merge.decision import Merged
 from rootman.merge.defaults import read_default
+from rootman.merge.imprint import imprints
 from rootman.merge.local import Lines, describe_changes, find_changes
+from rootman.merge.note import MergeNote
 from rootman.merge.paths import ConfigPaths
 from rootman.merge.planning import MergePlan, Sides, contested, plan_merge
 from rootman.merge.rules import MAX_RULES, RULES_FILE, Rules, parse_rules
 from rootman.merge.text import merge_text
 from rootman.reading import changed, tree_failure
-from rootman.survey import GONE
-from rootman.treedirs import TreeDirs
+from rootman.treedirs import GONE, TreeDirs
 from rootman.verify import open_tree
 from rootman.walk import split
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from rootman.fsops import Fs
     from rootman.manifest import Entry
     from rootman.merge.local import Changes
+    from rootman.merge.note import Imprints
+    from rootman.names import TreeNumber
     from rootman.release import Release
     from rootman.report import Reporter
     from rootman.seal import SealRecord
@@ -51,21 +54,42 @@ _UNKNOWN: Final = ("what comes of it is known when its new default is here",)
 class LocalTree:
     """The tree whose local changes are carried over: its root and its seal record, open."""
 
+    number: TreeNumber
     root_fd: int
     record: SealRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What was carried over, and the directories whose entries changed.
+
+    ``local`` has the imprints of the local changes that were found.
+    """
+
+    plan: MergePlan
+    touched: frozenset[bytes]
+    local: Imprints
+
+    @property
+    def beside(self) -> tuple[bytes, ...]:
+        """The paths that something was put to beside another."""
+        found = ((one.beside, one.old) for one in self.plan.outcomes)
+        return tuple(path for pair in found for path in pair if path is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigMerge:
     """The merge of the configuration of ``tree`` into a new one.
 
-    ``config`` are the config paths of the release, ``new`` opens the new tree's manifest.
+    ``config`` are the config paths of the release, ``new`` opens the new tree's manifest. Where
+    the new tree is one that was used, ``used`` has what is not as in that, None: gone.
     """
 
     tree: LocalTree
     config: ConfigPaths
     new: Callable[[], Iterator[bytes]]
     rules: Rules
+    used: Mapping[bytes, Entry | None] = field(default_factory=dict)
 
     def find(self) -> Changes:
         """Return what is not as it was sealed, by lstat(2) alone (MG-2).
@@ -74,6 +98,15 @@ class ConfigMerge:
             RootmanError: the tree cannot be read, or changes meanwhile.
         """
         return find_changes(self.tree.root_fd, self.tree.record, self.config)
+
+    def imprints(self, changes: Changes) -> Imprints:
+        """Return the imprints of the local ``changes``.
+
+        Raises:
+            InvalidInput: the record is damaged.
+            OSError: the tree cannot be read.
+        """
+        return imprints(self.tree.root_fd, changes, self.tree.record.inodes(), self.config)
 
     def foresee(self) -> list[int]:
         """Return the size of each entry that will be carried over, if it can be (S6).
@@ -93,47 +126,53 @@ class ConfigMerge:
         Raises:
             RootmanError: refused, or a tree cannot be read.
         """
-        return _persistently(lambda: self._plan(read)[0])
+        return _persistently(lambda: self._plan(self.find(), read)[0])
 
-    def carry(
-        self, fs: Fs, stage_fd: int, root_fd: int, record_fd: int
-    ) -> tuple[MergePlan, frozenset[bytes]]:
-        """Carry local changes into the tree ``root_fd``, which is as the release has it.
+    def carry(self, fs: Fs, stage_fd: int, root_fd: int, record_fd: int) -> Carried:
+        """Carry local changes into the tree ``root_fd``, which is as the new side has it.
 
-        ``stage_fd`` is its stage, ``record_fd`` its seal record. Return what was done, and
-        the directories whose entries changed.
+        ``stage_fd`` is its stage, ``record_fd`` its seal record.
 
         Raises:
             RootmanError: refused, or the local tree cannot be read.
             OSError: the system refused; the tree is then neither one nor the other.
         """
 
-        def carry() -> tuple[MergePlan, frozenset[bytes]]:
-            plan, merged = self._plan(lambda path, entry: read_below(root_fd, path, entry.size))
+        def carry() -> Carried:
+            changes = self.find()
+            local = self.imprints(changes)
+            plan, merged = self._plan(
+                changes, lambda path, entry: read_below(root_fd, path, entry.size)
+            )
             if not plan.outcomes:
-                return plan, frozenset()
+                return Carried(plan, frozenset(), local)
             with Copies(fs, stage_fd, self.tree.root_fd) as copies:
                 copies.take(plan.outcomes)
-                carrier = Carrier(fs, root_fd, record_fd, copies, merged)
+                carrier = Carrier(fs, root_fd, record_fd, copies, merged, used=self.used)
                 carrier.carry(plan.outcomes)
-                return plan, carrier.touched
+                return Carried(plan, carrier.touched, local)
 
         return _persistently(carry)
 
-    def _plan(self, read: Read) -> tuple[MergePlan, dict[bytes, Merged]]:
-        changes = self.find()
+    def _plan(self, changes: Changes, read: Read) -> tuple[MergePlan, dict[bytes, Merged]]:
         if not changes:
             return MergePlan(), {}
         with self.tree.record.manifest() as stream:
             base = Lines.of_config(stream, self.config)
-        new = Lines.of_config(self.new(), self.config)
-        sides = Sides(base, describe_changes(self.tree.root_fd, changes), new)
+        sides = Sides(base, describe_changes(self.tree.root_fd, changes), self._new_side())
         merged = {
             path: found
             for path in contested(sides)
             if (found := self._merged(path, sides, read)) is not None
         }
         return plan_merge(sides, self.config, merged), merged
+
+    def _new_side(self) -> Mapping[bytes, Entry]:
+        sealed = Lines.of_config(self.new(), self.config)
+        if not self.used:
+            return sealed
+        now = {**sealed, **self.used}
+        return {path: entry for path, entry in now.items() if entry is not None}
 
     def _merged(self, path: bytes, sides: Sides, read: Read) -> Merged | None:
         """Return what becomes of two contents, None where they are not merged."""
@@ -188,7 +227,19 @@ def open_merge(
         return None
     root, record = stack.enter_context(open_tree(opened.store, current))
     rules = read_rules(root, opened.reporter)
-    return ConfigMerge(LocalTree(root, record), config, new, rules)
+    return ConfigMerge(LocalTree(current.number, root, record), config, new, rules)
+
+
+def note_of(merge: ConfigMerge, carried: Carried, root_fd: int, record: SealRecord) -> MergeNote:
+    """Return the note of a merge into the tree ``root_fd``, as that is now, for its ``record``.
+
+    Raises:
+        RootmanError: the tree cannot be read.
+    """
+    changes = find_changes(root_fd, record, merge.config) if carried.touched else {}
+    result = imprints(root_fd, changes, record.inodes(), merge.config)
+    beside = tuple(path for path in carried.beside if not merge.config.covers(path))
+    return MergeNote.of(merge.tree.number, carried.local, result, beside)
 
 
 def read_rules(root_fd: int, reporter: Reporter) -> Rules:

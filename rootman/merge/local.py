@@ -22,8 +22,8 @@ from rootman.merge.paths import NO_CONFIG, ConfigPaths
 from rootman.reading import other_filesystem, tree_failure
 from rootman.scanner import describe
 from rootman.store import RELEASE_FILE, open_below
-from rootman.survey import GONE, look_at, look_closer
-from rootman.treedirs import TreeDirs
+from rootman.survey import look_at, look_closer
+from rootman.treedirs import GONE, TreeDirs
 from rootman.walk import join, split
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ Each path that was changed locally is decided by itself (``decision``). Then wha
 the paths above and below it: nothing is below what is no directory, and what has to be
 somewhere has its directories (MG-4). The three sides may be any: at an upgrade they are the
 default of the tree that is left, what is there now, and the default of the tree that is
-made; for a second merge the first two are what was there at the first, and what is there now.
+made; at a rollback the last is what the tree has that is gone back to (MG-20).
 """
 
 from __future__ import annotations

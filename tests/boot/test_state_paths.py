@@ -285,7 +285,7 @@ def test_an_upgrade_has_looked_for_the_room(
 
 
 def test_state_within_configuration_is_none(tmp_on_ext4: Path) -> None:
-    """BT-75 MG-3: what was changed there is not merged, nor told."""
+    """BT-75 MG-3: what was changed there is not merged, nor told. ST-26: a shell knows what is."""
     lab = Lab(tmp_on_ext4)
     lab.init()
     tree: Tree = {**TREE, "etc/state/x": file("x"), "etc/conf": file("conf")}
@@ -304,6 +304,7 @@ def test_state_within_configuration_is_none(tmp_on_ext4: Path) -> None:
     assert [one.path for one in merge.findings] == [b"etc/conf"]
     assert (lab.tree(2) / "etc/state/x").read_text() == "x"
     assert sorted(os.listdir(lab.tree(2) / "etc/state")) == ["x", "y"]
+    assert (lab.control / "trees/2/config.paths").read_text() == "/etc\n"
 
 
 class Wanting(Device):

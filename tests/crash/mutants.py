@@ -80,6 +80,10 @@ CASES: Final = (
     _known("no sync at all", "S4", "xfs", _SPARE),
     _known("no sync before the seal", "S4", "ext4", _SPARE),
     _known("no sync before a spare gets its name", "ST-11", "btrfs", _SPARE),
+    _known(
+        "no sync before configuration takes its place",
+        *("MG-18", "ext4 noauto_da_alloc", "rollback --keep-config"),
+    ),
     _known("no freezing", "S3", "ext4", "rollback"),
     _known("deletion before the switch is durable", "S3", "xfs", "rollback"),
     Case(Mutant("a tree deleted under its name", "S1", _delete_under_its_name), "ext4", "prune"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from cli.main import run as run_command
 from rootman.fsops import RealFs
+from rootman.names import CURRENT
 from tests.crash.disk import Disk
 from tests.crash.recording import Recording, split_epochs
 from tests.crash.writelog import read_log
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rootman.fsops import Name
     from tests.crash.configurations import Configuration
     from tests.crash.scenarios import CrashScenario
     from tests.fault.mutants import Mutant
@@ -99,9 +101,10 @@ def _command(
     sys.stderr = os.fdopen(2, "w", closefd=False)
     exchange = RealFs.exchange
 
-    def marked(self: RealFs, one: str | bytes, other: str | bytes, *, dir_fd: int) -> None:
-        disk.mark("switching")
-        exchange(self, one, other, dir_fd=dir_fd)
+    def marked(self: RealFs, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:
+        if source == CURRENT:
+            disk.mark("switching")
+        exchange(self, source, target, source_fd=source_fd, target_fd=target_fd)
 
     RealFs.exchange = marked  # type: ignore[method-assign]
     scenario.begin()

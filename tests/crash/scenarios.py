@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from rootman.boot import unlocked
 from rootman.boot.planning import plan_good
+from rootman.boot.running import COMMAND_LINE
 from rootman.errors import RootmanError
-from tests.builders import snapshot
 from tests.commands import Machine
 from tests.crash import grub
 from tests.fault import beginnings
@@ -22,14 +22,14 @@ from tests.fault.faulty import Hasty, attempt
 from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
 from tests.fault.scenarios import publish_parts
 from tests.fault.states import (
-    repair_violations,
     settled_violations,
     shape_of,
     tree_violations,
     violations,
 )
-from tests.fault.sweep import SETTLED, knowledge
+from tests.fault.sweep import SETTLED, changing_violations, knowledge
 from tests.fault.trees import VERSIONS
+from tests.filesystems import run
 from tests.numbers import number
 
 if TYPE_CHECKING:
@@ -92,8 +92,10 @@ class StoreScenario:
 
     scenario: Scenario
     words: tuple[str, ...]
-    runs: tuple[str, ...] = ()
-    """What an initramfs says that it brought up, and how."""
+    runs: str = ""
+    """The tree that this machine has booted, as the command sees it."""
+    mode: str = ""
+    """How an initramfs says that it brought that up."""
 
     @property
     def name(self) -> str:
@@ -101,6 +103,10 @@ class StoreScenario:
 
     def prepare(self, lab: Lab) -> None:
         self.scenario.prepare(lab)
+        if self.runs:
+            command_line = lab.home.parent / "cmdline"  # not on the disk that is recorded
+            command_line.write_text(f"rootman.tree={self.runs}\n")
+            run("mount", "--bind", str(command_line), COMMAND_LINE)
         if self.scenario.has_bundles:
             publish_parts(lab, NEXT, *((written, names) for names, written in SOURCES.items()))
         else:
@@ -113,9 +119,9 @@ class StoreScenario:
         return tuple(word.format(repo=lab.repo) for word in self.words)
 
     def begin(self) -> None:
-        if self.runs:
+        if self.mode:
             said = os.memfd_create("booted")
-            os.write(said, "\n".join(self.runs).encode())
+            os.write(said, f"{self.runs}\nby hand\n{self.mode}\n".encode())
             vars(unlocked)["BOOTED"] = f"/proc/self/fd/{said}"
 
     def load(self, image: Path, phase: Phase) -> list[str]:
@@ -190,8 +196,8 @@ class _StoreCheck:
     def __init__(self, scenario: Scenario, lab: Lab, told: Known, *, done: bool) -> None:
         self._scenario = scenario
         self._lab = lab
-        self._known = told.but(scenario.repairs)
-        self._before = told.before.get(number(scenario.repairs), {})
+        self._known = told.but(scenario.changing)
+        self._before = told.before.get(number(scenario.changing), {})
         self._done = done
         self._found: list[str] = []
 
@@ -239,19 +245,18 @@ class _StoreCheck:
         return self._found
 
     def _expect(self, when: str, shapes: Collection[Shape], names: Collection[Names]) -> None:
-        repairs = self._scenario.repairs
-        whole = self._done or not repairs
+        changing = self._scenario.changing
+        whole = self._done or not changing
         found = violations(
             self._lab,
             self._known,
             shapes=shapes,
             names=names,
-            except_for=0 if whole else repairs,
+            except_for=0 if whole else changing,
             thorough=self._done,
         )
         if not whole:
-            now = snapshot(self._lab.tree(repairs))
-            found += repair_violations(now, self._before, self._known.wanted[number(repairs)])
+            found += changing_violations(self._scenario, self._lab, self._known, self._before)
         self._found += [f"{when}: {one}" for one in found]
 
     def _expect_settled(self, when: str) -> None:
@@ -300,8 +305,9 @@ class PublishScenario:
             yield f"RL-7: {error}"
 
 
-def _store(name: str, *words: str, runs: tuple[str, ...] = ()) -> StoreScenario:
-    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words, runs)
+def _store(name: str, *words: str, runs: str = "", mode: str = "") -> StoreScenario:
+    scenario = next(one for one in STORE_SCENARIOS if one.name == name)
+    return StoreScenario(scenario, words, runs, mode)
 
 
 def _upgrade(version: int) -> tuple[str, str]:
@@ -320,12 +326,18 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
     _store("bundle add, from far away", "bundle", "add", "doc", "more", "--from", "{repo}"),
     _store("bundle remove", "bundle", "remove", "doc"),
-    _store("unlock --hotfix", "unlock", "--hotfix", runs=("olpc.2", "by hand", "guard")),
+    _store("unlock --hotfix", "unlock", "--hotfix", runs="olpc.2", mode="guard"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
     _store("upgrade on trial", *_upgrade(3)),
     _store("boot init", "boot", "init"),
     _store("boot mark-bad of what is current", "boot", "mark-bad", "3"),
+    _store(
+        "boot finish, configuration was changed since the upgrade",
+        *("boot", "finish"),
+        runs="olpc.2",
+    ),
+    _store("rollback --keep-config", "rollback", "--keep-config"),
     _store("prune", "prune"),
     _store("repair", "repair", "2", "--from", "{repo}"),
     PublishScenario(),

@@ -55,8 +55,7 @@ class Call:
             pairs = [(given["source_fd"], given["source"]), (given["target_fd"], given["target"])]
         else:
             # The target of a symlink is no path of ours.
-            names = [given[key] for key in ("name", "one", "other") if key in given]
-            pairs = [(given["dir_fd"], name) for name in names]
+            pairs = [(given["dir_fd"], given["name"])]
         return tuple(_path(dir_fd, name) for dir_fd, name in pairs)
 
     def __repr__(self) -> str:
@@ -131,7 +130,7 @@ class Fault:
         if self.mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         code = errno.ENOSPC if self.mode in ("ENOSPC", "full") else errno.EIO
-        names = [call.arguments[key] for key in ("name", "source", "one") if key in call.arguments]
+        names = [call.arguments[key] for key in ("name", "source") if key in call.arguments]
         raise OSError(code, os.strerror(code), *names[:1])
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from rootman import execute, links, plan, retirement, upgrade
 from rootman.fsops import RealFs
+from rootman.merge.staging import ConfigStage
 from rootman.names import CURRENT, PREVIOUS
 from rootman.removal import remove_tree
 from rootman.steps import Discard, DropRecord, Exchange, SealTree
@@ -90,6 +91,16 @@ def _no_sync_in(module: Any, function: str) -> Callable[[Patch], None]:  # noqa:
     return lambda patch: patch.setattr(module, function, mutated)
 
 
+def _put_without_sync(patch: Patch) -> None:
+    original = ConfigStage.put
+
+    def put(self: ConfigStage) -> None:
+        self._fs = dropping(self._fs, frozenset({"syncfs"}))
+        original(self)
+
+    patch.setattr(ConfigStage, "put", put)
+
+
 def _seal_without_publishing(patch: Patch) -> None:
     quiet = SimpleNamespace(publish=lambda *_: None, point=links.point, exchange=links.exchange)
     patch.setattr(execute, "links", quiet)
@@ -97,7 +108,7 @@ def _seal_without_publishing(patch: Patch) -> None:
 
 def _switch_without_publishing(patch: Patch) -> None:
     def exchange(fs: Fs, store: Store) -> None:
-        fs.exchange(CURRENT, PREVIOUS, dir_fd=store.fd)
+        fs.exchange(CURRENT, PREVIOUS, source_fd=store.fd, target_fd=store.fd)
 
     patch.setattr(links, "exchange", exchange)
 
@@ -169,6 +180,11 @@ ORDER: Final = (
         "no sync before a spare gets its name",
         "sync before name",
         _no_sync_in(retirement, "_keep_as_spare"),
+    ),
+    Mutant(
+        "no sync before configuration takes its place",
+        "sync before name",
+        _put_without_sync,
     ),
     Mutant(
         "no fsync of the directory after the rename",

@@ -18,7 +18,7 @@ STAGING: Final = ".rootman/staging/"
 TREES: Final = ".rootman/trees"
 _NUMBER: Final = r"[1-9][0-9]*(?:\.[1-9][0-9]*)?"
 _TREE: Final = re.compile(rf"[a-z0-9_-]+\.({_NUMBER})")
-_STAGE: Final = re.compile(rf"(building|spare|retired|deleting|repair)\.({_NUMBER})")
+_STAGE: Final = re.compile(rf"(building|spare|retired|deleting|repair|merging)\.({_NUMBER})")
 _LINKS: Final = ("current", "previous")
 _SYNCS: Final = frozenset({"fsync", "syncfs", "freeze_thaw"})
 _RENAMES: Final = frozenset({"rename", "move"})
@@ -62,13 +62,13 @@ RULES: Final = {
 
 
 def check(
-    trace: Iterable[Event], *, repairs: int = 0, current: str = "", previous: str = ""
+    trace: Iterable[Event], *, changing: int = 0, current: str = "", previous: str = ""
 ) -> list[Violation]:
     """Return the violations in ``trace``; ``current`` and ``previous`` is where they lead before.
 
-    The tree ``repairs`` may be changed under its name.
+    The tree ``changing`` may be changed under its name.
     """
-    checker = _Checker(repairs=repairs, links={"current": current, "previous": previous})
+    checker = _Checker(changing=changing, links={"current": current, "previous": previous})
     for event in trace:
         checker.take(event)
     return checker.finish()
@@ -76,7 +76,7 @@ def check(
 
 @dataclass(slots=True)
 class _Checker:
-    repairs: int
+    changing: int
     links: dict[str, str]
     index: int = 0
     found: list[Violation] = field(default_factory=list)
@@ -152,6 +152,8 @@ class _Checker:
             self._check_name(event, path)
         if event.op in _RENAMES:
             self._rename(event)
+        elif event.op == "exchange" and changed not in _LINKS:
+            self._expect_durable(event.paths[0], changed, event)
         elif event.op == "exchange":
             self.links = {"current": self.links["previous"], "previous": self.links["current"]}
             self._linked(event)
@@ -168,7 +170,7 @@ class _Checker:
         top, _, below = path.partition("/")
         tree = _TREE.fullmatch(top)
         allowed = _METADATA | ({event.op} if below else set())
-        if tree and tree[1] == str(self.repairs) and event.op in allowed:
+        if tree and tree[1] == str(self.changing) and event.op in allowed:
             return
         if tree and (below or event.op != "move"):
             self._wrong("name gone before change", event)

@@ -14,7 +14,6 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.marking import finish
 from rootman.boot.planning import plan_bad, plan_first, plan_good
 from rootman.fallback import secure_fallback
 from rootman.repo.folder import FolderSource
@@ -26,7 +25,16 @@ from rootman.upgrade import Options
 from tests.builders import TIME, build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
 from tests.fault.states import Names, Shape, shape
-from tests.fault.trees import LISTS, V2_LOCAL, V3_MERGED, VERSIONS, tree_with
+from tests.fault.trees import (
+    LISTS,
+    V1_CARRIED,
+    V2_LATER,
+    V2_LOCAL,
+    V3_LATER,
+    V3_MERGED,
+    VERSIONS,
+    tree_with,
+)
 from tests.numbers import number, renumber
 
 if TYPE_CHECKING:
@@ -68,10 +76,17 @@ class Scenario:
     """Whether the command has another to recover from, and may fail in that."""
     repairs: int = 0
     """The version of a tree that is not what it should be, before."""
+    merges: int = 0
+    """The version of a complete tree that configuration is merged into."""
     has_bundles: bool = False
     """Whether releases have the bundles of ``trees``."""
     modes: tuple[Mode, ...] = MODES
     """What is tried: not all of it where most steps are those of another command."""
+
+    @property
+    def changing(self) -> int:
+        """The version of the tree that is changed under its name, 0 for none."""
+        return self.repairs or self.merges
 
     @property
     def ends(self) -> tuple[Shape, ...]:
@@ -160,6 +175,30 @@ def _reset(lab: Lab, fs: Fs) -> object:
         return reset(opened, None, state=True, options=Options())
 
 
+def _with_later_changes(lab: Lab) -> None:
+    """Have version 3, and in 2, which runs, configuration that was changed since."""
+    with_local_configuration(lab)
+    lab.upgrade(3)
+    tree = lab.tree(2) / "etc"
+    (tree / "mine/pair").unlink()
+    (tree / "later").write_text("later\n")
+    (tree / "later").chmod(0o644)
+    (tree / "motd").write_text("mine, later\n")
+    shutil.copy2(lab.source(2) / "etc/shadow", tree)
+    os.chown(tree / "shadow", 0, V2_LATER["etc/shadow"].gid)
+    for path in (tree / "later", tree / "motd", tree / "mine", tree):
+        os.utime(path, ns=(TIME, TIME))
+    for version, merged in ((2, V2_LATER), (3, V3_LATER)):
+        shutil.rmtree(lab.home / f"merged.{version}")
+        build(lab.home / f"merged.{version}", merged)
+
+
+def _with_changes_to_carry(lab: Lab) -> None:
+    """Have trees 1 and 2, and in 2 configuration that was changed."""
+    with_local_configuration(lab)
+    build(lab.home / "merged.1", V1_CARRIED)
+
+
 def _counting(lab: Lab) -> None:
     """Have attempts counted from now on."""
     _two(lab)
@@ -168,11 +207,6 @@ def _counting(lab: Lab) -> None:
 
 def _first_boot(state: StoreState, number: TreeNumber) -> Plan:
     return plan_first(state, number, "rootman.firstboot=noreboot")
-
-
-def _finish(lab: Lab, fs: Fs) -> None:
-    with lab.session(fs) as opened:
-        finish(opened)
 
 
 def _on_trial(lab: Lab) -> None:
@@ -658,9 +692,26 @@ SCENARIOS: Final = (
     Scenario(
         "boot finish",
         _two,
-        _finish,
+        lambda lab, fs: lab.finish(2, fs),
         (shape(2, 1, 1, 2),),
         names("settled"),
+    ),
+    Scenario(
+        "boot finish, configuration was changed since the upgrade",
+        _with_later_changes,
+        lambda lab, fs: lab.finish(2, fs),
+        (shape(3, 2, 2, 3),),
+        names("settled", "leaving"),
+        merges=3,
+    ),
+    Scenario(
+        "rollback --keep-config",
+        _with_changes_to_carry,
+        lambda lab, fs: lab.rollback(fs=fs, keep_config=True),
+        (shape(2, 1, 1, 2), shape(1, 2, 1, 2)),
+        names("settled", "leaving"),
+        idempotent=False,
+        merges=1,
     ),
     Scenario(
         "prune",

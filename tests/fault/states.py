@@ -163,7 +163,10 @@ def tree_violations(lab: Lab, tree: Number, known: Known, *, thorough: bool) -> 
     wanted = known.merged[number(tree)] if is_local else known.wanted[number(tree)]
     before = known.before.get(number(tree))
     found = snapshot(path)
-    for line in differences(published(found), wanted):
+    now = published(found)
+    if is_local:
+        now, wanted = _timeless(now), _timeless(wanted)
+    for line in differences(now, wanted):
         yield f"S1: {path.name} is not what was published: {line}"
     if before is not None:
         for line in differences(found, before):
@@ -255,6 +258,27 @@ def repair_violations(now: Snapshot, before: Snapshot, wanted: Snapshot) -> Iter
         if path not in now and parent and parent not in now:
             continue
         yield f"TR-16: {path!r}: {now.get(path)} is neither {states[0]} nor {states[1]}"
+
+
+def merge_violations(now: Snapshot, before: Snapshot, wanted: Snapshot) -> Iterator[str]:
+    """Yield what a tree is neither like before its configuration was merged nor after it (MG-18).
+
+    The directory that was exchanged, and the one above, may have another time
+    (spec/40-transitions.md).
+    """
+    left, before, wanted = (_timeless(published(one)) for one in (now, before, wanted))
+    if left not in (before, wanted):
+        yield "MG-18: neither what it was nor merged:"
+        yield from (f"MG-18: it was: {line}" for line in differences(left, before))
+        yield from (f"MG-18: merged: {line}" for line in differences(left, wanted))
+
+
+def _timeless(found: Snapshot) -> Snapshot:
+    """Return it without the times of the directories that a merge of ``/etc`` renames in."""
+    return {
+        path: facts._replace(mtime=0) if path in (b".", b"etc") else facts
+        for path, facts in found.items()
+    }
 
 
 def _loosely(found: Snapshot, path: bytes) -> Facts | None:

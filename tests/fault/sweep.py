@@ -17,6 +17,7 @@ from tests.fault.states import (
     Known,
     Names,
     Shape,
+    merge_violations,
     names_of,
     repair_violations,
     settled_violations,
@@ -27,10 +28,11 @@ from tests.numbers import number
 from tests.stores import Lab, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from rootman.fsops import Fs
+    from tests.builders import Snapshot
     from tests.fault.lanes import Lane
     from tests.fault.scenarios import Scenario
 
@@ -147,7 +149,7 @@ def learn_store(scratch: Path, scenario: Scenario) -> Template[Told]:
     """Prepare a command on a store, and have it once without a fault."""
 
     def check(lab: Lab, known: Known) -> list[str]:
-        known = known.but(scenario.repairs)
+        known = known.but(scenario.changing)
         return [
             *violations(lab, known, shapes=scenario.shapes[-1:], names=[SETTLED]),
             *settled_violations(lab, known),
@@ -171,17 +173,17 @@ def knowledge(lab: Lab) -> Known:
 
 def store_trial(scenario: Scenario, told: Told, mode: Mode, lab: Lab, at: int) -> Trial:
     """Have one fault in a command on a store, and look at what it left, three times over."""
-    known = told.known.but(scenario.repairs)
-    before = told.known.before.get(number(scenario.repairs), {})
+    changing = scenario.changing
+    known = told.known.but(changing)
+    before = told.known.before.get(number(changing), {})
 
     def look_at(shapes: tuple[Shape, ...], names: frozenset[Names], *, repaired: bool) -> None:
-        broken = 0 if repaired else scenario.repairs
+        broken = 0 if repaired else changing
         found = violations(
             lab, known, shapes=shapes, names=names, except_for=broken, thorough=repaired
         )
-        if not repaired and scenario.repairs:
-            now = snapshot(lab.tree(scenario.repairs))
-            found += repair_violations(now, before, known.wanted[number(scenario.repairs)])
+        if broken:
+            found += changing_violations(scenario, lab, known, before)
         wrong.extend(f"{when}: {one}" for one in found)
 
     wrong: list[str] = []
@@ -217,6 +219,17 @@ def store_trial(scenario: Scenario, told: Told, mode: Mode, lab: Lab, at: int) -
         # What was recovered after its switch stays so: the tree that fell out is still there.
         look_at(scenario.ends, frozenset({SETTLED}), repaired=True)
     return Trial(at, outcome, raw, tuple(wrong))
+
+
+def changing_violations(
+    scenario: Scenario, lab: Lab, known: Known, before: Snapshot
+) -> Iterator[str]:
+    """Yield what is wrong with the tree that is changed under its name, on its way."""
+    tree = number(scenario.changing)
+    now = snapshot(lab.tree(scenario.changing))
+    if scenario.merges:
+        return merge_violations(now, before, known.merged[tree])
+    return repair_violations(now, before, known.wanted[tree])
 
 
 def outcome_violations(mode: Mode, outcome: Outcome, *steps: str) -> list[str]:

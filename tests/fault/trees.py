@@ -110,6 +110,26 @@ V3_MERGED: Final[Tree] = {
 }
 del V2_LOCAL["etc/shadow"], V3_MERGED["etc/shadow"]
 
+# The same when more was changed in version 2 after the upgrade: something again, something back.
+LATER: Final[Tree] = {
+    **{path: node for path, node in LOCAL.items() if path != "etc/mine/pair"},
+    "etc/later": file("later\n"),
+    "etc/motd": file("mine, later\n"),
+    "etc/shadow": V2["etc/shadow"],
+}
+V2_LATER: Final[Tree] = {**V2, **LATER}
+V3_LATER: Final[Tree] = {**V3_MERGED, **LATER}
+del V3_LATER["etc/mine/pair"]
+
+# And version 1, when it is gone back to and gets along what was changed in version 2.
+V1_CARRIED: Final[Tree] = {
+    **V1,
+    **LOCAL,
+    "etc/motd": file("mine\n", xattrs={"user.greeting": b"hello"}),
+    "etc/motd.rootman-new": V1["etc/motd"],
+}
+del V1_CARRIED["etc/shadow"]
+
 # What of them is in bundles, and which paths those are.
 LISTS: Final = {"more": "/usr/lib\n/bin/su", "doc": "/usr/share\ninclude more"}
 _PATHS: Final = {"more": ("usr/lib", "bin/su"), "doc": ("usr/share",)}

@@ -17,7 +17,7 @@ PURE = (
     "repo.layout", "boot.block", "boot.choice", "boot.commandline", "boot.first", "boot.loader",
     "boot.menu", "boot.trial", "boot.planning", "boot.superblock", "boot.verdict", "walk",
     "merge.paths", "merge.decision", "merge.planning", "merge.accounts", "merge.rules",
-    "live.planning",
+    "merge.note", "live.planning",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 

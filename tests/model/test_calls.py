@@ -74,6 +74,8 @@ NOT_IN_THE_MODEL: Final = {
     "boot mark-bad of what is current",
     "a first boot passes its test",
     "boot finish",
+    "boot finish, configuration was changed since the upgrade",
+    "rollback --keep-config",
     "repair",
     "init with a tree beside others",
     "a tree is taken in as another than the first of its version",
