@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.planning import plan_bad, plan_first, plan_good
+from rootman.fallback import secure_fallback
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.reset import reset
+from rootman.store import require_tree, scan
+from rootman.throwaway import clone_as_it_is
 from rootman.upgrade import Options
 from tests.builders import TIME, build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
@@ -32,7 +35,7 @@ from tests.fault.trees import (
     VERSIONS,
     tree_with,
 )
-from tests.numbers import renumber
+from tests.numbers import number, renumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +44,12 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.state import StoreState
     from rootman.steps import Plan
-    from tests.fault.faulty import Call
+    from tests.fault.faulty import Call, Mode
     from tests.numbers import Number
     from tests.stores import Lab
 
 DOWNGRADE: Final = Options(allow_downgrade=True)
+MODES: Final[tuple[Mode, ...]] = ("kill", "ENOSPC", "EIO", "full", "dead")
 
 
 def names(*texts: str) -> frozenset[Names]:
@@ -78,6 +82,8 @@ class Scenario:
     """Whether all its steps are those of other scenarios, from another beginning."""
     has_bundles: bool = False
     """Whether releases have the bundles of ``trees``."""
+    modes: tuple[Mode, ...] = MODES
+    """What is tried: not all of it where most steps are those of another command."""
 
     @property
     def changing(self) -> int:
@@ -137,6 +143,26 @@ def with_local_configuration(lab: Lab) -> None:
         os.rename(local / "etc" / name, tree / "etc" / name)
     os.utime(tree / "etc", ns=(TIME, TIME))
     shutil.rmtree(local)
+
+
+def _to_be_hotfixed(lab: Lab) -> None:
+    """Have trees 1 and 2 with local configuration, and what a fallback for 2 is to be."""
+    with_local_configuration(lab)
+    build(lab.source("2.1"), VERSIONS[2])
+    build(lab.home / "merged.2.1", V2_LOCAL)
+
+
+def _throw_away(lab: Lab, fs: Fs) -> None:
+    """Clone what runs, as ``unlock`` does, and be cut off before a guard has it."""
+    with lab.session(fs) as opened:
+        clone_as_it_is(opened, require_tree(scan(opened.store), None))
+    with lab.session(fs):
+        pass
+
+
+def _hotfix(lab: Lab, fs: Fs) -> None:
+    with lab.session(fs) as opened:
+        secure_fallback(opened, number(2))
 
 
 def _to_be_reset(lab: Lab) -> None:
@@ -599,6 +625,28 @@ SCENARIOS: Final = (
         stops=(shape(3, "2.1", 2, "2.1", 3),),
         has_bundles=True,
         is_variant=True,
+    ),
+    Scenario(
+        "unlock --hotfix",
+        _to_be_hotfixed,
+        _hotfix,
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, "2.1"),
+            shape(2, "2.1", 1, 2, "2.1"),
+        ),
+        _UPGRADE - names("leaving"),
+        stops=(shape(2, 1, 1, 2, "2.1"),),
+        modes=("kill",),
+    ),
+    Scenario(
+        "unlock",
+        with_local_configuration,
+        _throw_away,
+        (shape(2, 1, 1, 2),),
+        names("settled", "leaving"),
+        interrupted=True,
+        modes=("kill",),
     ),
     Scenario(
         "rollback",
