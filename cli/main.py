@@ -46,6 +46,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "repair": "Bring a version back to what was installed.",
     "mount": "Mount a version so that it can be changed.",
     "umount": "Unmount what rootman mount has mounted.",
+    "unlock": "Make the version that runs writable.",
+    "apply-live": "Have of a new version what needs no reboot.",
     "prune": "Delete old versions.",
     "pin": "Keep a version from being deleted.",
     "unpin": "Lift the pin of a version.",

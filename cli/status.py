@@ -27,8 +27,8 @@ def command(rootfs: str, as_json: bool) -> None:
     has alone (which is what deleting it would free). Below: the state paths, which are the
     same for all, the spare (the seed of the next upgrade), what is staged or was
     interrupted, and what is wrong with what to do about it.
-    A version that rootman mount shows says where, and one that is on trial or failed
-    says so (rootman boot status).
+    A version that rootman mount shows says where, one that runs and was unlocked says how
+    (rootman unlock), and one that is on trial or failed says so (rootman boot status).
 
     \b
       rootman status
@@ -100,6 +100,8 @@ def _row(store: Overview, tree: TreeOverview) -> tuple[str, ...]:
     if tree["bundles"]:
         marks.append(f"with {' '.join(tree['bundles'])}")
     marks += [f"mounted at {point}" for point in tree["mounted_at"]]
+    if tree["unlocked"] is not None:
+        marks.append(f"unlocked ({tree['unlocked']})")
     return (
         f"{sign} {tree['name']}",
         tree["state"],

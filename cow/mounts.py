@@ -18,7 +18,7 @@ from functools import partial
 from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
-from cow.daemon import keep_mounts, mark_storage_daemon
+from cow.daemon import be_storage_daemon, keep_mounts
 from cow.detached import unmount
 from cow.guard import Subject, mounted
 from cow.seal import SealedInodes
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rootman.names import TreeNumber
+    from rootman.state import Tree
+    from rootman.store import Store
 
 _READY: Final = b"ready"
+_FIRST_OWN: Final = 3  # behind the standard streams
 _SYSLOG: Final = "/dev/log"
 _KMSG: Final = "/dev/kmsg"
 
@@ -65,24 +68,30 @@ def mount(request: Request, *, foreground: bool, storage_daemon: bool = False) -
     path = os.path.join(subject.base, subject.tree)
     if mountpoint == path or mountpoint.startswith(f"{path}/"):
         raise InvalidInput(f"{mountpoint} is in the tree itself", hint="choose another directory")
-    guard = partial(_guard, subject, mountpoint, sealed)
-    if storage_daemon:
-        mark_storage_daemon()
-        guard = partial(_guard_apart, subject, mountpoint, sealed)
     if foreground:
         _log_to(logging.StreamHandler(sys.stderr))
-        guard(_notify)
+        how = _guard_apart if storage_daemon else _guard
+        how(subject, mountpoint, sealed, _notify)
     else:
-        _in_background(subject.source, mountpoint, guard)
+        in_background(subject, mountpoint, sealed, storage_daemon=storage_daemon)
     return subject.source
 
 
 def _of_store(request: Request) -> tuple[Subject, SealedInodes]:
     with open_store(request.rootfs) as store:
-        tree = require_tree(scan(store), request.number)
-        with open_tree(store, tree) as (_, record):
-            sealed = SealedInodes(record.inodes())
-    base = os.path.realpath(request.rootfs)
+        return of_tree(store, require_tree(scan(store), request.number))
+
+
+def of_tree(store: Store, tree: Tree) -> tuple[Subject, SealedInodes]:
+    """Return what guards a tree of a store, and the inodes that it was sealed with.
+
+    Raises:
+        InvalidInput: its seal record is damaged.
+        OSError: it cannot be opened.
+    """
+    with open_tree(store, tree) as (_, record):
+        sealed = SealedInodes(record.inodes())
+    base = os.path.realpath(store.path)
     path = f"{base}/{tree.name}"
     return Subject(base, tree.name, f"{CONTROL}/guard/{tree.number}", path), sealed
 
@@ -130,9 +139,10 @@ def _guard_apart(
     """Guard as what serves the root of a system: what this needs is unmounted by nobody."""
 
     def apart() -> None:
-        keep_mounts(mountpoint)
+        keep_mounts(mountpoint, subject.base)
         ready()
 
+    be_storage_daemon()
     _guard(subject, mountpoint, sealed, apart)
 
 
@@ -147,14 +157,21 @@ def _notify() -> None:
         manager.sendto(b"READY=1", address)
 
 
-def _in_background(
-    source: str, mountpoint: str, guard: Callable[[Callable[[], None]], None]
+def in_background(
+    subject: Subject, mountpoint: str, sealed: SealedInodes, *, storage_daemon: bool
 ) -> None:
-    """Have a process of its own do it; return once it answers."""
+    """Have a process of its own guard ``subject``; return once it answers at ``mountpoint``.
+
+    Raises:
+        RootmanError: as ``mount``.
+    """
+    guard = partial(_guard_apart if storage_daemon else _guard, subject, mountpoint, sealed)
     reading, writing = os.pipe()
     if os.fork() == 0:
-        os.close(reading)
-        _be_daemon(writing, source, guard)
+        # Nothing that is open here, the lock of a store for example, is the guard's.
+        os.closerange(_FIRST_OWN, writing)
+        os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
+        _be_daemon(writing, subject.source, guard)
     os.close(writing)
     with open(reading, "rb") as pipe:
         said = pipe.read()

@@ -113,6 +113,7 @@ class Building:
     forks: int
     parts: Mapping[str, str]
     bundles: tuple[str, ...] = ()
+    kind: StageKind = StageKind.BUILDING
     others: tuple[CompressedManifest, ...] = ()
     config: ConfigPaths = NO_CONFIG
     merge: ConfigMerge | None = None
@@ -125,7 +126,7 @@ class Building:
     @property
     def stage(self) -> str:
         """The name of this tree's stage."""
-        return str(StageName(StageKind.BUILDING, self.number))
+        return str(StageName(self.kind, self.number))
 
     def _below(self, name: str) -> AbstractContextManager[int]:
         return opened(f"{self.stage}/{name}", dir_fd=self.store.staging)

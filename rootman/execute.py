@@ -185,7 +185,7 @@ class Executor:
     def _seal_tree(self, step: SealTree) -> None:
         """Make durable, then name (S1): the record first, so that a name never lacks one."""
         fs, store = self._fs, self._store
-        stage = str(StageName(StageKind.BUILDING, step.number))
+        stage = self._built().stage
         fs.syncfs(store.fd)
         fs.move(
             f"{stage}/{STAGE_SEAL}",
@@ -269,7 +269,7 @@ class Executor:
     def _keep_kernel(self, step: KeepKernel) -> None:
         from rootman.boot.menuwriter import keep_kernel
 
-        stage = f"{StageName(StageKind.BUILDING, step.number)}/{STAGE_ROOT}"
+        stage = f"{self._built().stage}/{STAGE_ROOT}"
         with opened(stage, dir_fd=self._store.staging) as root:
             name = self._state.name_of(step.number)
             keep_kernel(self._fs, self._store, self._state.settings, name, root)

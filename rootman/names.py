@@ -27,11 +27,13 @@ class StageKind(Enum):
     """What a directory in staging is for; the value is the first part of its name."""
 
     BUILDING = "building"  # a tree on its way to olpc.N; empty once it got there
+    FALLBACK = "fallback"  # the same of a tree that previous is to lead to, and not current
     SPARE = "spare"  # a complete clone of tree N, the seed of the next upgrade
     RETIRED = "retired"  # tree N on its way to becoming the spare
     DELETING = "deleting"  # being removed
     REPAIR = "repair"  # new inodes for tree N
     MERGING = "merging"  # the configuration of tree N, merged anew, or what it replaced
+    UNLOCKED = "unlocked"  # a clone of tree N as it was, in which what runs is changed
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 from rootman.boot.attention import boot_hint, boot_warnings
 from rootman.boot.states import paths_for, told_lacks
 from rootman.boot.trial import standing
+from rootman.boot.unlocked import how_unlocked
 from rootman.errors import RootmanError
 from rootman.merge.note import failed_merge
 from rootman.names import BASE, CURRENT, StageKind
@@ -22,6 +23,7 @@ from rootman.usage import guards, is_guarded
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from rootman.boot.unlocked import Unlocking
     from rootman.fsops import Fs
     from rootman.names import TreeNumber
     from rootman.session import Recovery, View
@@ -35,8 +37,8 @@ class TreeOverview(TypedDict):
 
     ``shared`` is what other trees of the store have too, ``exclusive`` what would be
     freed without this one; ``sealed_at`` is in seconds since 1970. ``boot`` is its boot state,
-    None where none is kept. ``mounted_at`` are the mount points of its guard. ``bundles`` were
-    chosen, ``included`` came with them.
+    None where none is kept. ``mounted_at`` are the mount points of its guard, ``unlocked`` says
+    how it was made writable where it runs. ``bundles`` were chosen, ``included`` came with them.
     """
 
     version: int
@@ -52,6 +54,7 @@ class TreeOverview(TypedDict):
     exclusive: int | None
     sealed_at: int | None
     mounted_at: list[str]
+    unlocked: Unlocking | None
 
 
 class Overview(TypedDict):
@@ -106,11 +109,15 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
         "current_name": _name(state, state.current),
         "previous": _version(state.previous),
         "previous_name": _name(state, state.previous),
-        "trees": [_tree(state, tree, sizes.get(tree.number), mounts) for tree in state.trees],
+        "trees": [
+            _tree(view.store, state, tree, sizes.get(tree.number), mounts) for tree in state.trees
+        ],
         "state_paths": _state_paths(view.store, state.current, problems),
         "spare": _version(spare),
         "spare_name": _name(state, spare),
-        "staged": [str(one.name) for one in state.stages if one.name not in spares[:1]],
+        "staged": [
+            str(one.name) for one in state.stages if one.name not in spares[:1] and not one.in_use
+        ],
         "downloads": len(os.listdir(view.store.objects)),
         "recovery": view.recovery,
         "interrupted": list(view.interrupted),
@@ -158,7 +165,11 @@ def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
 
 
 def _tree(
-    state: StoreState, tree: Tree, size: TreeSize | None, mounts: Mapping[str, list[str]]
+    store: Store,
+    state: StoreState,
+    tree: Tree,
+    size: TreeSize | None,
+    mounts: Mapping[str, list[str]],
 ) -> TreeOverview:
     bundles = tree.seal.bundles if tree.seal else ()
     parts = tree.seal.parts.keys() if tree.seal else set()
@@ -176,6 +187,7 @@ def _tree(
         "exclusive": size.exclusive if size else None,
         "sealed_at": tree.seal.sealed_at if tree.seal else None,
         "mounted_at": mounts.get(tree.name, []),
+        "unlocked": how_unlocked(store, tree.name),
     }
 
 

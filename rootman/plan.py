@@ -27,6 +27,7 @@ from rootman.steps import (
     KeepRelease,
     Merge,
     Plan,
+    PointPrevious,
     Publish,
     PutConfig,
     Record,
@@ -112,7 +113,7 @@ def plan_recovery(state: StoreState) -> Plan:
     spare = _best_spare(state)
     is_switched = False
     for stage in state.stages:
-        if stage == spare:
+        if stage == spare or stage.in_use:
             continue
         if _is_sealed(state, stage):
             # Sealed, and then cut off before or within the switch, if that was asked for.
@@ -296,7 +297,9 @@ def find_known(state: StoreState, release: Release, choice: Choice) -> TreeNumbe
         InvalidInput: a directory of that name is here that rootman did not make.
     """
     published = {bundle.name: bundle.manifest for bundle in release.bundles}
-    for tree in state.of_version(release.version):
+    # Of several that are alike the one that is current is not left for another.
+    trees = sorted(state.of_version(release.version), key=lambda one: one.number != state.current)
+    for tree in trees:
         if tree.seal is None:
             if tree.number.revision == 0:
                 raise InvalidInput(
@@ -388,6 +391,52 @@ def plan_upgrade(
 
     ``merged_from`` is the tree whose local changes of configuration are carried over.
     """
+    return (
+        *_plan_tree(state, number, seed, needs, merged_from),
+        *then_menu(state, plan_trial(state, number)),
+        CloseStage(number),
+        ClearObjects(),
+    )
+
+
+def plan_fallback(
+    state: StoreState,
+    number: TreeNumber,
+    seed: Seed,
+    needs: Needs,
+    *,
+    merged_from: TreeNumber | None = None,
+) -> Plan:
+    """Return the steps from the seed to a new tree that ``previous`` leads to (UL-4).
+
+    Of the same release as what is current, which works here, it is not on trial.
+    """
+    return (
+        *_plan_tree(state, number, seed, needs, merged_from),
+        *plan_way_back(state, number),
+        Discard(StageName(StageKind.FALLBACK, number)),
+        ClearObjects(),
+    )
+
+
+def plan_way_back(state: StoreState, number: TreeNumber) -> Plan:
+    """Return the steps that make ``number`` what a rollback goes to.
+
+    Raises:
+        Refused: something else has the name of a link, or the loader could not be told.
+    """
+    _refuse_obstacles(state, *LINKS)
+    return () if state.previous == number else then_menu(state, (PointPrevious(number),))
+
+
+def _plan_tree(
+    state: StoreState,
+    number: TreeNumber,
+    seed: Seed,
+    needs: Needs,
+    merged_from: TreeNumber | None,
+) -> Plan:
+    """Return the steps from the seed to a sealed tree."""
     start: Step = StartEmpty(number)
     if seed.kind == "spare":
         start = TakeSpare(seed.number, number)
@@ -402,9 +451,6 @@ def plan_upgrade(
         *((Merge(merged_from, number),) if merged_from is not None else ()),
         *_keep_kernel(state, number),
         SealTree(number),
-        *then_menu(state, plan_trial(state, number)),
-        CloseStage(number),
-        ClearObjects(),
     )
 
 

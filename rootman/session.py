@@ -105,11 +105,18 @@ def _cause(state: StoreState) -> str:
 def told(plan: Plan) -> tuple[str, ...]:
     """Return what a recovery did or would do, in the words for its user.
 
-    What it only read back from a loader, and told it, is nothing to tell.
+    What it only read back from a loader, and told it, is nothing to tell; nor is that what was
+    unlocked until the last boot is gone now.
     """
-    from rootman.steps import Publish, SaveBoot, UpdateMenu
+    from rootman.names import StageKind
+    from rootman.steps import Discard, Publish, SaveBoot, UpdateMenu
 
-    steps = [step for step in plan if not isinstance(step, Publish | UpdateMenu)]
+    steps = [
+        step
+        for step in plan
+        if not isinstance(step, Publish | UpdateMenu)
+        and not (isinstance(step, Discard) and step.stage.kind is StageKind.UNLOCKED)
+    ]
     return tuple(map(str, steps)) if any(not isinstance(one, SaveBoot) for one in steps) else ()
 
 

@@ -86,11 +86,12 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A directory in staging and what of it is there."""
+    """A directory in staging and what of it is there; ``in_use`` by a guard it is left alone."""
 
     name: StageName
     has_root: bool
     has_meta: bool
+    in_use: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +171,14 @@ class StoreState:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is certainly nothing to recover: in staging is at most a whole spare."""
-        spares = [one for one in self.stages if one.name.kind.value == "spare"]
+        """Whether there is certainly nothing to recover.
+
+        In staging is then at most a whole spare, and what is in use.
+        """
+        stages = [one for one in self.stages if not one.in_use]
+        spares = [one for one in stages if one.name.kind.value == "spare"]
         whole = all(one.has_root and one.has_meta for one in spares)
-        alone = len(self.stages) == len(spares) <= 1
+        alone = len(stages) == len(spares) <= 1
         told = self.menu is None or self.menu.is_settled
         return whole and alone and told and not (self.orphans or self.litter or self.has_failed)
 

@@ -19,6 +19,7 @@ from rootman.names import (
     CONTROL,
     CURRENT,
     PREVIOUS,
+    StageKind,
     parse_stage_name,
     parse_tree_name,
     parse_tree_number,
@@ -282,11 +283,19 @@ def _stages(store: Store, names: list[str]) -> Iterator[Stage]:
     for name in sorted(names):
         stage = parse_stage_name(name)
         if stage is not None:
+            has_root = _is_directory(f"{name}/{STAGE_ROOT}", store.staging)
             yield Stage(
                 stage,
-                has_root=_is_directory(f"{name}/{STAGE_ROOT}", store.staging),
+                has_root=has_root,
                 has_meta=_is_directory(f"{name}/{STAGE_META}", store.staging),
+                in_use=has_root and stage.kind is StageKind.UNLOCKED and _is_guarded(store, name),
             )
+
+
+def _is_guarded(store: Store, stage: str) -> bool:
+    from rootman.usage import is_guarded  # few stores have such a stage
+
+    return is_guarded(f"/proc/self/fd/{store.staging}/{stage}/{STAGE_ROOT}")
 
 
 def _exists(name: str, dir_fd: int) -> bool:

@@ -18,7 +18,7 @@ from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
 from rootman.merge.paths import ConfigPaths
-from rootman.names import BASE, TreeNumber, tree_name
+from rootman.names import BASE, StageKind, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects, object_content
 from rootman.plan import (
     NO_DOWNLOAD,
@@ -31,8 +31,10 @@ from rootman.plan import (
     find_known,
     next_number,
     plan_download,
+    plan_fallback,
     plan_spare,
     plan_upgrade,
+    without_spare,
 )
 from rootman.provision import Provision
 from rootman.release import serialise
@@ -142,7 +144,8 @@ class Order:
     """A tree that is wanted: of what it is made, and how far.
 
     With ``anew`` it is made also where it is here, without local configuration, and with
-    ``new_state`` it begins without the state of the others.
+    ``new_state`` it begins without the state of the others. ``is_fallback`` is one that
+    ``previous`` is to lead to, and that does not become current.
     """
 
     release: Release
@@ -150,6 +153,7 @@ class Order:
     options: Options
     anew: bool = False
     new_state: bool = False
+    is_fallback: bool = False
 
 
 def install(
@@ -189,7 +193,7 @@ def _install(
         return UpgradeResult(number, state.current, plan, None, seconds, left=left)
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
-        built = _build(opened, repository, order, state, stack, number=number)
+        built = build(opened, repository, order, state, stack, number=number)
     result = replace(built, seconds=time.monotonic() - began)
     if options.download_only:
         return result
@@ -198,7 +202,7 @@ def _install(
     return replace(result, retired=leave_spare(opened, state, number))
 
 
-def _build(
+def build(
     opened: Session,
     repository: Repository,
     order: Order,
@@ -207,7 +211,11 @@ def _build(
     *,
     number: TreeNumber,
 ) -> UpgradeResult:
-    """Build what was ordered as ``number``; return what it took, but for the time."""
+    """Build what was ordered as ``number``; return what it took, but for the time.
+
+    Raises:
+        RootmanError, OSError: refused, or failed; the store is then as it was.
+    """
     options, choice = order.options, order.choice
     objects = Objects(opened.fs, opened.store.objects, repository)
     provision = Provision(opened, repository, objects, choice, stack)
@@ -216,10 +224,18 @@ def _build(
     wanted = provision.wanted(
         olds, room=room.free_bytes, keep=options.download_only, rehearse=options.dry_run
     )
-    seed, tree, delta = find_seed(opened, state, wanted, stack)
+    # The spare may be the only one that has all that was sealed: it is not used up for that.
+    seeds = without_spare(state) if order.is_fallback else state
+    seed, tree, delta = find_seed(opened, seeds, wanted, stack)
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
     merge = None if order.anew else _merge(opened, state, order.release, wanted, stack)
+    for one in state.stages:
+        if one.in_use:
+            opened.reporter.warn(
+                f"{state.name_of(one.name.number)} is unlocked until the next boot:"
+                " what was changed since is not carried over"
+            )
     wants = wanted_state(opened.store, state, order.release, is_new=order.new_state)
     check_room(
         delta.needs,
@@ -235,7 +251,8 @@ def _build(
         plan = plan_download(order.release.version, delta.needs)
     else:
         merged_from = state.current if merge is not None else None
-        plan = plan_upgrade(state, number, seed, delta.needs, merged_from=merged_from)
+        planner = plan_fallback if order.is_fallback else plan_upgrade
+        plan = planner(state, number, seed, delta.needs, merged_from=merged_from)
     building = Building(
         opened.store,
         opened.fs,
@@ -251,6 +268,7 @@ def _build(
         forks=opened.forks,
         parts=choice.manifests,
         bundles=choice.bundles,
+        kind=StageKind.FALLBACK if order.is_fallback else StageKind.BUILDING,
         others=tuple(part.manifest for part in wanted.others),
         config=ConfigPaths.of(order.release.config, order.release.state),
         merge=merge,

@@ -112,8 +112,15 @@ class Guarded:
 
 
 def guards() -> list[Guarded]:
-    """Return the mounts of the guard that this process can see, dead ones, too."""
-    return [Guarded(mount.source, mount.point) for mount in mounts() if mount.kind == GUARD_KIND]
+    """Return the mounts of the guard that this process can see, dead ones, too.
+
+    What shows but a part of a tree was bound from one of them.
+    """
+    return [
+        Guarded(mount.source, mount.point)
+        for mount in mounts()
+        if mount.kind == GUARD_KIND and mount.root == "/"
+    ]
 
 
 def is_guarded(path: str) -> bool:
@@ -174,6 +181,11 @@ def mounts(process: str = "self") -> list[Mount]:
     """Return the mounts that a process sees, the later ones later."""
     with open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         return [_parse(line) for line in lines]
+
+
+def mounted_at() -> dict[str, Mount]:
+    """Return what this process sees at each mount point: of several the last."""
+    return {one.point: one for one in mounts()}
 
 
 def _parse(line: str) -> Mount:

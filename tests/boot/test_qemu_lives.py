@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.qemu, pytest.mark.debian, pytest.mark.loopfs]
 
 
 def test_a_life_read_only(system: Path, disk: Path) -> None:
-    """BT-40 BT-42: nothing in the tree can be changed; what a system needs is there. BT-71."""
+    """BT-40 BT-42 BT-71 UL-1: nothing can be changed before it is unlocked."""
     prepare(system, disk, "ro")
     with Machine(disk) as machine:
         boots(machine, 1, "ro")
@@ -33,8 +33,12 @@ def test_a_life_read_only(system: Path, disk: Path) -> None:
         assert "/home, /var" in machine.run("rootman status")
         machine.run("touch /etc/local/mine && test -e /rootfs/olpc.2/etc/local/mine")
         assert machine.try_run("touch /etc/mine")[0] != 0
+        machine.run("rootman unlock && touch /etc/mine /usr/mine /etc/local/unlocked")
+        assert "unlocked (throw-away)" in machine.run("rootman status")
         goes_back(machine, "ro")
         machine.run("test -e /var/mine")
+        thrown_away = "/rootfs/olpc.2/etc/mine /rootfs/olpc.2/usr/mine /rootfs/olpc.2/etc/local/un*"
+        assert machine.try_run(f"ls {thrown_away}")[0] != 0
 
 
 def test_a_life_as_it_is(system: Path, disk: Path) -> None:

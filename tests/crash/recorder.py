@@ -107,6 +107,7 @@ def _command(
         exchange(self, source, target, source_fd=source_fd, target_fd=target_fd)
 
     RealFs.exchange = marked  # type: ignore[method-assign]
+    scenario.begin()
     with mutant.in_command() if mutant else nullcontext():
         code = run_command(["--rootfs", str(lab.store), *scenario.arguments(lab)])
     sys.stdout.flush()

@@ -7,9 +7,11 @@ an exit with 0 means that it stays done. Out of scope: GRUB's view (``grub``).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from rootman.boot import unlocked
 from rootman.boot.planning import plan_good
 from rootman.boot.running import COMMAND_LINE
 from rootman.errors import RootmanError
@@ -74,6 +76,9 @@ class CrashScenario(Protocol):
     def arguments(self, lab: Lab) -> tuple[str, ...]:
         """Return the command line after ``rootman --rootfs STORE``."""
 
+    def begin(self) -> None:
+        """Have this process, which is there for the command alone, be what that runs on."""
+
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Return what does not hold for a loader that reads the disk before it is mounted."""
 
@@ -89,6 +94,8 @@ class StoreScenario:
     words: tuple[str, ...]
     runs: str = ""
     """The tree that this machine has booted, as the command sees it."""
+    mode: str = ""
+    """How an initramfs says that it brought that up."""
 
     @property
     def name(self) -> str:
@@ -110,6 +117,12 @@ class StoreScenario:
 
     def arguments(self, lab: Lab) -> tuple[str, ...]:
         return tuple(word.format(repo=lab.repo) for word in self.words)
+
+    def begin(self) -> None:
+        if self.mode:
+            said = os.memfd_create("booted")
+            os.write(said, f"{self.runs}\nby hand\n{self.mode}\n".encode())
+            vars(unlocked)["BOOTED"] = f"/proc/self/fd/{said}"
 
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Have GRUB load what ``current`` is, old or new, and what it became after the exit."""
@@ -266,6 +279,9 @@ class PublishScenario:
         version = beginnings.newest(lab)
         return ("publish", str(lab.source(version)), str(lab.repo), "--version", str(version))
 
+    def begin(self) -> None:
+        """Need nothing."""
+
     def load(self, image: Path, phase: Phase) -> list[str]:
         """Expect nothing: no loader reads a repository."""
         del image, phase
@@ -289,8 +305,9 @@ class PublishScenario:
             yield f"RL-7: {error}"
 
 
-def _store(name: str, *words: str, runs: str = "") -> StoreScenario:
-    return StoreScenario(next(one for one in STORE_SCENARIOS if one.name == name), words, runs)
+def _store(name: str, *words: str, runs: str = "", mode: str = "") -> StoreScenario:
+    scenario = next(one for one in STORE_SCENARIOS if one.name == name)
+    return StoreScenario(scenario, words, runs, mode)
 
 
 def _upgrade(version: int) -> tuple[str, str]:
@@ -309,6 +326,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
     _store("bundle add, from far away", "bundle", "add", "doc", "more", "--from", "{repo}"),
     _store("bundle remove", "bundle", "remove", "doc"),
+    _store("unlock --hotfix", "unlock", "--hotfix", runs="olpc.2", mode="guard"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),
     _store("upgrade on trial", *_upgrade(3)),

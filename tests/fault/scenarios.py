@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.boot.planning import plan_bad, plan_first, plan_good
+from rootman.fallback import secure_fallback
 from rootman.repo.folder import FolderSource
 from rootman.repo.packs import make_packs
 from rootman.reset import reset
+from rootman.store import require_tree, scan
+from rootman.throwaway import clone_as_it_is
 from rootman.upgrade import Options
 from tests.builders import TIME, build, file
 from tests.fault.faulty import Forked, KillBefore, interposed
@@ -32,7 +35,7 @@ from tests.fault.trees import (
     VERSIONS,
     tree_with,
 )
-from tests.numbers import renumber
+from tests.numbers import number, renumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +44,12 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.state import StoreState
     from rootman.steps import Plan
-    from tests.fault.faulty import Call
+    from tests.fault.faulty import Call, Mode
     from tests.numbers import Number
     from tests.stores import Lab
 
 DOWNGRADE: Final = Options(allow_downgrade=True)
+MODES: Final[tuple[Mode, ...]] = ("kill", "ENOSPC", "EIO", "full", "dead")
 
 
 def names(*texts: str) -> frozenset[Names]:
@@ -74,8 +78,12 @@ class Scenario:
     """The version of a tree that is not what it should be, before."""
     merges: int = 0
     """The version of a complete tree that configuration is merged into."""
+    is_variant: bool = False
+    """Whether all its steps are those of other scenarios, from another beginning."""
     has_bundles: bool = False
     """Whether releases have the bundles of ``trees``."""
+    modes: tuple[Mode, ...] = MODES
+    """What is tried: not all of it where most steps are those of another command."""
 
     @property
     def changing(self) -> int:
@@ -135,6 +143,26 @@ def with_local_configuration(lab: Lab) -> None:
         os.rename(local / "etc" / name, tree / "etc" / name)
     os.utime(tree / "etc", ns=(TIME, TIME))
     shutil.rmtree(local)
+
+
+def _to_be_hotfixed(lab: Lab) -> None:
+    """Have trees 1 and 2 with local configuration, and what a fallback for 2 is to be."""
+    with_local_configuration(lab)
+    build(lab.source("2.1"), VERSIONS[2])
+    build(lab.home / "merged.2.1", V2_LOCAL)
+
+
+def _throw_away(lab: Lab, fs: Fs) -> None:
+    """Clone what runs, as ``unlock`` does, and be cut off before a guard has it."""
+    with lab.session(fs) as opened:
+        clone_as_it_is(opened, require_tree(scan(opened.store), None))
+    with lab.session(fs):
+        pass
+
+
+def _hotfix(lab: Lab, fs: Fs) -> None:
+    with lab.session(fs) as opened:
+        secure_fallback(opened, number(2))
 
 
 def _to_be_reset(lab: Lab) -> None:
@@ -400,6 +428,7 @@ SCENARIOS: Final = (
         ),
         _UPGRADE,
         stops=(shape(3, 1, 1, "1.1", 3),),
+        is_variant=True,
     ),
     Scenario(
         "upgrade, previous is pinned",
@@ -412,6 +441,7 @@ SCENARIOS: Final = (
             shape(3, 2, 1, 2, 3),
         ),
         _UPGRADE,
+        is_variant=True,
     ),
     Scenario(
         "upgrade with local configuration",
@@ -435,6 +465,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape("2.1", 2, 1, 2, "2.1"),),
         idempotent=False,
+        is_variant=True,
     ),
     Scenario(
         "upgrade where names cannot be exchanged",
@@ -450,6 +481,7 @@ SCENARIOS: Final = (
         ),
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "upgrade to what is here",
@@ -466,6 +498,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade, one was cut off before its tree had a name",
@@ -481,6 +514,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(4, 2, 1, 2, 4),),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade, one was cut off within the switch",
@@ -497,6 +531,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3), shape(4, 3, 1, 2, 3, 4)),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade, one was cut off while it left a spare",
@@ -512,6 +547,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(4, 3, 2, 3, 4),),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade from far away, one was cut off while it fetched",
@@ -528,6 +564,7 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "download, one was cut off while it fetched",
@@ -587,6 +624,29 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(3, "2.1", 2, "2.1", 3),),
         has_bundles=True,
+        is_variant=True,
+    ),
+    Scenario(
+        "unlock --hotfix",
+        _to_be_hotfixed,
+        _hotfix,
+        (
+            shape(2, 1, 1, 2),
+            shape(2, 1, 1, 2, "2.1"),
+            shape(2, "2.1", 1, 2, "2.1"),
+        ),
+        _UPGRADE - names("leaving"),
+        stops=(shape(2, 1, 1, 2, "2.1"),),
+        modes=("kill",),
+    ),
+    Scenario(
+        "unlock",
+        with_local_configuration,
+        _throw_away,
+        (shape(2, 1, 1, 2),),
+        names("settled", "leaving"),
+        interrupted=True,
+        modes=("kill",),
     ),
     Scenario(
         "rollback",
@@ -612,6 +672,7 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "boot init",

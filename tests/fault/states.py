@@ -88,7 +88,7 @@ def names_of(state: StoreState) -> Names:
     explained: set[TreeNumber] = set()
     for stage in state.stages:
         tree = stage.name.number
-        if stage.name.kind is StageKind.BUILDING:
+        if stage.name.kind in (StageKind.BUILDING, StageKind.FALLBACK):
             sealed = state.sealed(tree) is not None
             if sealed and not stage.has_root:
                 names.add("sealed")

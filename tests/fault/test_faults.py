@@ -19,7 +19,7 @@ from tests.fault.beginnings import (
     publish,
     publish_trial,
 )
-from tests.fault.scenarios import SCENARIOS, Scenario
+from tests.fault.scenarios import MODES, SCENARIOS, Scenario
 from tests.fault.states import settled_violations
 from tests.fault.sweep import learn, learn_store, report, seen, store_trial, sweep
 
@@ -38,16 +38,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.loopfs
 
-MODES: tuple[Mode, ...] = ("kill", "ENOSPC", "EIO", "full", "dead")
-
 
 @pytest.fixture(scope="module")
 def templates() -> dict[str, Template[Told]]:
     return {}
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "scenario"),
+    [
+        pytest.param(mode, scenario, id=f"{mode}-{scenario}")
+        for mode in MODES
+        for scenario in SCENARIOS
+        if mode in scenario.modes
+    ],
+)
 def test_a_fault_at_every_call(
     scratch: Path, templates: dict[str, Template[Told]], scenario: Scenario, mode: Mode
 ) -> None:
@@ -56,7 +61,12 @@ def test_a_fault_at_every_call(
         templates[scenario.name] = learn_store(scratch, scenario)
     template = templates[scenario.name]
 
-    trials = sweep(scratch, template, partial(store_trial, scenario, template.told, mode))
+    trials = sweep(
+        scratch,
+        template,
+        partial(store_trial, scenario, template.told, mode),
+        is_variant=scenario.is_variant,
+    )
 
     _expect_nothing_wrong(template, trials)
     if mode == "kill":

@@ -43,13 +43,13 @@ def test_the_document_is_what_scripts_may_count_on(machine: Machine) -> None:
                 "version": 1, "revision": 0, "name": "olpc.1", "state": "sealed", "boot": None,
                     "pinned": True,
                 "size": 10_001, "shared": 10_000, "exclusive": 1, "mounted_at": [],
-                "bundles": [], "included": [],
+                "unlocked": None, "bundles": [], "included": [],
             },
             {
                 "version": 2, "revision": 0, "name": "olpc.2", "state": "sealed", "boot": None,
                     "pinned": False,
                 "size": 10_002, "shared": 10_000, "exclusive": 2, "mounted_at": [],
-                "bundles": [], "included": [],
+                "unlocked": None, "bundles": [], "included": [],
             },
         ],
         "spare": 2,
@@ -199,7 +199,7 @@ def test_a_directory_that_rootman_did_not_make_is_named_and_left_alone(machine: 
     assert document["trees"][-1] == {
         "version": 9, "revision": 0, "name": "olpc.9", "state": "unsealed", "boot": None,
         "pinned": False, "size": None, "shared": None, "exclusive": None, "sealed_at": None,
-        "mounted_at": [], "bundles": [], "included": [],
+        "mounted_at": [], "unlocked": None, "bundles": [], "included": [],
     }  # fmt: skip
     assert document["problems"] == [
         "olpc.9 was not made by rootman and is left alone (hint: move it out of the way)"

@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
     "names", "errors", "manifest", "totals", "comparison", "composition", "edits", "delta",
-    "document", "includes", "release", "bundles", "choice", "state", "switching", "steps", "plan",
-    "statepaths",
+    "document", "includes", "release", "bundles", "choice", "state", "alike", "switching",
+    "steps", "plan", "statepaths",
     "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
     "repo.layout", "boot.block", "boot.choice", "boot.commandline", "boot.first", "boot.loader",
     "boot.menu", "boot.trial", "boot.planning", "boot.superblock", "boot.verdict", "walk",
     "merge.paths", "merge.decision", "merge.planning", "merge.accounts", "merge.rules",
-    "merge.note",
+    "merge.note", "live.planning",
 )  # fmt: skip
 IMPURE = {"os", "subprocess", "pathlib", "shutil", "rootman.fsops"}
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman.alike import alike
 from rootman.boot.block import BootState
 from rootman.choice import choose
 from rootman.delta import Needs
@@ -26,6 +27,7 @@ from rootman.plan import (
     find_known,
     next_number,
     plan_adoption,
+    plan_fallback,
     plan_pin,
     plan_prune,
     plan_recovery,
@@ -75,6 +77,7 @@ N1, N2, N3, N4, N5, N6, N7, N8, N9, N10 = map(number, range(1, 11))
 HASH = "0123456789abcdef" * 4
 OTHER = "f" * 64
 ROOM = Room(1 << 40, 1 << 30)
+SEALED = Seal(7, HASH, entries=9, size=9, sealed_at=0)
 
 
 def stage_name(text: str) -> StageName:
@@ -263,6 +266,21 @@ RECOVERIES: list[tuple[str, StoreState, Plan]] = [
         "TR-11: a spare that is not complete is none",
         store(7, current=7, stages=["spare.6/root/meta", "spare.7/root"]),
         (Discard(stage_name("spare.7")),),
+    ),
+    (
+        "TR-7: what was made to go back to is not switched to",
+        store(7, "7.1", current=7, stages=["fallback.7.1"]),
+        (Discard(stage_name("fallback.7.1")),),
+    ),
+    (
+        "TR-10: what was unlocked until the last boot",
+        store(7, current=7, stages=["unlocked.7/root"]),
+        (Discard(stage_name("unlocked.7")),),
+    ),
+    (
+        "TR-10: what is unlocked, while a guard has it",
+        replace(store(7, current=7), stages=(replace(stage("unlocked.7/root"), in_use=True),)),
+        (),
     ),
     (
         "TR-11: without its tree neither",
@@ -522,6 +540,41 @@ def test_configuration_is_merged_between_the_record_and_the_seal() -> None:
     assert (steps[at - 1], steps[at + 1]) == (Record(N8), SealTree(N8))
 
 
+@pytest.mark.parametrize(("previous", "links"), [(6, (PointPrevious(number("7.1")),)), ("7.1", ())])
+def test_a_fallback_is_made_as_an_upgrade_and_no_link_but_previous_changes(
+    previous: Number, links: Plan
+) -> None:
+    """UL-4: it is not on trial, and what is on the way to it is never switched to."""
+    fallback = number("7.1")
+    state = store(6, 7, current=7, previous=previous)
+    state = replace(state, boot=BootState())
+
+    steps = plan_fallback(state, fallback, Seed("tree", N7), NEEDS, merged_from=N7)
+
+    assert steps == (
+        Fetch(5, 600),
+        CloneTree(N7, fallback),
+        Apply(fallback, 10),
+        Record(fallback),
+        Merge(N7, fallback),
+        SealTree(fallback),
+        *links,
+        Discard(stage_name("fallback.7.1")),
+        ClearObjects(),
+    )
+
+
+def test_of_trees_that_are_alike_previous_comes_first_and_then_the_newest() -> None:
+    """UL-4: others of the version have other bundles, or are not sealed."""
+    state = store(6, 7, "7.1", "7.2", "7.3", "7.4", current=7, previous="7.1", unsealed=["7.3"])
+    other = replace(tree("7.4"), seal=replace(SEALED, parts={"base": HASH, "doc": OTHER}))
+    state = replace(state, trees=(*state.trees[:-1], other))
+
+    found = alike(state, state.trees[1])
+
+    assert [one.name for one in found] == ["olpc.7.1", "olpc.7.2"]
+
+
 def known_of(state: StoreState, wanted: Release, *names: str) -> TreeNumber | None:
     return find_known(state, wanted, choose(wanted, names))
 
@@ -536,6 +589,7 @@ def known_of(state: StoreState, wanted: Release, *names: str) -> TreeNumber | No
         (store(6, "7.1", current=6), 6, 6),
         (store(6, 7, "7.1", current=6, unsealed=["7.1"]), 7, 7),
         (store(6, "7.1", current=6, unsealed=["7.1"]), 7, None),
+        (store(7, "7.1", current="7.1", previous=7), 7, "7.1"),
     ],
 )
 def test_a_tree_that_is_here_is_found(

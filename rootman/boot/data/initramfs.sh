@@ -218,9 +218,7 @@ rootman_furnish() {
     mount -o bind "$rootman_store" "$1$rootman_home"
 }
 
-# It is there as long as the system is, so it is the last that is to be killed for memory.
 rootman_start_guard() (
-    echo -1000 >/proc/self/oom_score_adj
     rootman_run_of_tree "$1" mount --storage-daemon "${rootman_tree#*.}" \
         "$rootman_run/guarded" >/dev/null
 )
