@@ -89,6 +89,8 @@ NOT_IN_THE_MODEL: Final = {
     "upgrade with bundles",
     "upgrade with local configuration",
     "reset",
+    "unlock",
+    "unlock --hotfix",
 }
 
 
