@@ -64,7 +64,7 @@ def rollback(
 
     name = state.settings.os_name
     left = told_behind(opened, state.sealed(state.current), after.sealed(after.current))
-    here = {one.path for one in carried}
+    here = {path for one in carried for path in (one.path, one.beside)}
     left = tuple(one for one in left if one.path not in here)
     return RollbackResult(
         name, state.current, after.current, after.previous, seconds, left, carried

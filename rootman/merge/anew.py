@@ -17,9 +17,15 @@ from rootman.errors import Refused, RootmanError, SystemFailure
 from rootman.execute import Executor, explained
 from rootman.merge.configuration import ConfigMerge, LocalTree, read_rules
 from rootman.merge.imprint import imprints
-from rootman.merge.local import describe_changes, find_changes, sealed_config
+from rootman.merge.local import (
+    changes_of,
+    describe_changes,
+    find_changes,
+    find_drift,
+    sealed_config,
+)
 from rootman.merge.note import failed_merge, second_merge
-from rootman.merge.staging import ConfigStage
+from rootman.merge.staging import ConfigStage, LastMerge
 from rootman.plan import check_merge_room, plan_config
 from rootman.room import room_of
 from rootman.session import read_state, recover_quietly
@@ -97,7 +103,8 @@ def _stage_again(opened: Session, due: SecondMerge, stack: ExitStack) -> ConfigS
     if imprints(root, changes, record.inodes(), config) == due.note.local:
         return None
     root, record = _reserve(opened, due.target, stack)
-    made = find_changes(root, record, config)
+    drift = find_drift(root, record, config)
+    made = changes_of(root, drift)
     if not due.note.fits(imprints(root, made, record.inodes(), config)):
         raise Refused(f"{due.target.name} was changed since, too")
     _check_room(opened, config, changes, record)
@@ -110,8 +117,8 @@ def _stage_again(opened: Session, due: SecondMerge, stack: ExitStack) -> ConfigS
         root_fd=root,
         record=record,
         merge=merge,
-        note=due.note,
-        made=made,
+        changes=changes,
+        last=LastMerge(due.note, drift),
     )
 
 
@@ -137,7 +144,9 @@ def carry_along(opened: Session, old: Tree, new: Tree, stack: ExitStack) -> Conf
     _check_room(opened, config, changes, record)
     rules = read_rules(source.root_fd, opened.reporter)
     merge = ConfigMerge(source, config, partial(_manifest, record), rules, used)
-    return ConfigStage(store, opened.fs, new, root_fd=root, record=record, merge=merge)
+    return ConfigStage(
+        store, opened.fs, new, root_fd=root, record=record, merge=merge, changes=changes
+    )
 
 
 def _reserve(opened: Session, tree: Tree, stack: ExitStack) -> tuple[int, SealRecord]:

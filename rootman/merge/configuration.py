@@ -128,18 +128,22 @@ class ConfigMerge:
         """
         return _persistently(lambda: self._plan(self.find(), read)[0])
 
-    def carry(self, fs: Fs, stage_fd: int, root_fd: int, record_fd: int) -> Carried:
+    def carry(
+        self, fs: Fs, stage_fd: int, root_fd: int, record_fd: int, *, found: Changes | None = None
+    ) -> Carried:
         """Carry local changes into the tree ``root_fd``, which is as the new side has it.
 
-        ``stage_fd`` is its stage, ``record_fd`` its seal record.
+        ``stage_fd`` is its stage, ``record_fd`` its seal record. The changes are those that were
+        ``found`` just now, if they were.
 
         Raises:
             RootmanError: refused, or the local tree cannot be read.
             OSError: the system refused; the tree is then neither one nor the other.
         """
+        pending = [found] if found is not None else []
 
         def carry() -> Carried:
-            changes = self.find()
+            changes = pending.pop() if pending else self.find()
             local = self.imprints(changes)
             plan, merged = self._plan(
                 changes, lambda path, entry: read_below(root_fd, path, entry.size)

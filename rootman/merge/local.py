@@ -84,9 +84,18 @@ def find_changes(root_fd: int, record: SealRecord, config: ConfigPaths) -> Chang
     Raises:
         RootmanError: as for ``find_drift``.
     """
+    return changes_of(root_fd, find_drift(root_fd, record, config))
+
+
+def changes_of(root_fd: int, drift: Iterable[Drift]) -> Changes:
+    """Return what is at each path of ``drift``, and below where there was no directory.
+
+    Raises:
+        RootmanError: as for ``find_drift``.
+    """
     found: Changes = {}
     with TreeDirs(root_fd) as dirs:
-        for one in find_drift(root_fd, record, config):
+        for one in drift:
             path = field_path(one.field)
             found[path] = _status(dirs, path)
             if one.line is None or not is_directory(one.line):

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rootman.apply import Applier, LinkedContent
@@ -21,7 +22,7 @@ from rootman.errors import NotFound
 from rootman.fsops import opened
 from rootman.manifest import field_path, printable
 from rootman.merge.configuration import note_of
-from rootman.merge.local import find_drift
+from rootman.merge.local import changes_of
 from rootman.merge.paths import ancestors
 from rootman.names import StageKind, StageName
 from rootman.scanner import describe
@@ -32,6 +33,9 @@ from rootman.treedirs import ChangingDirs, TreeDirs
 from rootman.walk import join, split
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rootman.delta import Drift
     from rootman.fsops import Fs
     from rootman.manifest import Entry
     from rootman.merge.configuration import ConfigMerge
@@ -45,13 +49,21 @@ if TYPE_CHECKING:
 _NOTE_MEANWHILE: Final = "meanwhile.json"
 
 
+@dataclass(frozen=True, slots=True)
+class LastMerge:
+    """What was merged into a tree before, by its note, and where it is not as sealed since."""
+
+    note: MergeNote
+    drift: Sequence[Drift]
+
+
 class ConfigStage:
     """What the steps ``StageConfig`` and ``PutConfig`` work on.
 
-    ``tree`` is the tree with ``root_fd`` and ``record``, ``merge`` what is merged into it. With the
-    ``note`` of its merge it is merged again: into what the release has, not into what that merge
-    ``made``, which is not even linked, or its imprint would be another. ``carried`` is what was
-    carried over. Methods raise ``OSError`` and ``RootmanError``.
+    ``tree`` is the tree with ``root_fd`` and ``record``, ``merge`` what is merged into it, of which
+    ``changes`` were found just now. With the ``last`` merge it is merged again: into what the
+    release has, not into what that made, which is not even linked, or its imprint would be
+    another. ``carried`` is what was carried over. Methods raise ``OSError`` and ``RootmanError``.
     """
 
     def __init__(
@@ -63,16 +75,16 @@ class ConfigStage:
         root_fd: int,
         record: SealRecord,
         merge: ConfigMerge,
-        note: MergeNote | None = None,
-        made: Changes | None = None,
+        changes: Changes,
+        last: LastMerge | None = None,
     ) -> None:
         self._store = store
         self._fs = fs
         self._root_fd = root_fd
         self._record = record
         self._merge = merge
-        self._note = note
-        self._made = made or {}
+        self._changes = changes
+        self._last = last
         self._stage = str(StageName(StageKind.MERGING, tree.number))
         self._places: tuple[bytes, ...] = ()
         self.carried: MergePlan | None = None
@@ -86,31 +98,35 @@ class ConfigStage:
             opened(self._stage, dir_fd=self._store.staging) as stage,
             opened(STAGE_ROOT, dir_fd=stage) as root,
         ):
-            _Linker(fs, self._made, self._root_fd, root).link(config.paths)
-            if self._made:
-                self._restore_defaults(root)
-            carried = self._merge.carry(fs, stage, root, self._record.dir_fd)
+            made = changes_of(self._root_fd, self._last.drift) if self._last is not None else {}
+            _Linker(fs, made, self._root_fd, root).link(config.paths)
+            if self._last is not None:
+                self._restore_defaults(root, self._last.drift)
+            record_fd = self._record.dir_fd
+            carried = self._merge.carry(fs, stage, root, record_fd, found=self._changes)
             self.carried = carried.plan
             beside = tuple(path for path in carried.beside if not config.covers(path))
             self._places = tuple(dict.fromkeys((*config.paths, *beside)))
             # All directories are new ones; a stamp may be that of the same tick of the clock.
-            paths = [*self._record.digests()]
-            changed = [path for path in paths if config.covers(os.fsencode(path))]
-            data = stamps_without(self._record, changed)
+            data = stamps_without(self._record, filter(self._is_anew, self._record.digests()))
             make_file(fs, iter([data]), STAMPS_FILE.encode(), dir_fd=stage)
-            if self._note is not None:
-                after = note_of(self._merge, carried, root, self._record)
-                self._places = tuple(dict.fromkeys((*self._places, *self._note.beside)))
-                self._write_notes(self._note.on_the_way_to(after), after, stage)
+            if self._last is not None:
+                note, after = self._last.note, note_of(self._merge, carried, root, self._record)
+                self._places = tuple(dict.fromkeys((*self._places, *note.beside)))
+                self._write_notes(note.on_the_way_to(after), after, stage)
 
-    def _restore_defaults(self, root: int) -> None:
+    def _is_anew(self, path: str) -> bool:
+        config, name = self._merge.config, os.fsencode(path)
+        return config.covers(name) or config.is_state(name)
+
+    def _restore_defaults(self, root: int, drift: Sequence[Drift]) -> None:
         """Have in the stage what the tree was sealed with, instead of what the last merge made.
 
         Raises:
             NotFound: a default is not here any more.
         """
         config = self._merge.config
-        drift = whole_groups(find_drift(self._root_fd, self._record, config), self._record)
+        drift = whole_groups(drift, self._record)
         own = [one for one in drift if config.covers(field_path(one.field))]
         with closing(_Defaults(self._fs, self._root_fd, self._record)) as content:
             Applier(self._fs, root, content, {}).apply(join_drift((), own))
@@ -133,7 +149,7 @@ class ConfigStage:
             ChangingDirs(self._root_fd) as old,
         ):
             fs.rename(STAMPS_FILE, STAMPS_FILE, source_fd=stage, target_fd=record)
-            if self._note is not None:
+            if self._last is not None:
                 fs.rename(_NOTE_MEANWHILE, NOTE_FILE, source_fd=stage, target_fd=record)
             fs.fsync(record)
             for path in self._places:
@@ -141,7 +157,7 @@ class ConfigStage:
             old.restore_times(fs)
             for directory in old.times:
                 fs.fsync(old.fd(directory))
-            if self._note is not None:
+            if self._last is not None:
                 fs.rename(NOTE_FILE, NOTE_FILE, source_fd=stage, target_fd=record)
                 fs.fsync(record)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tests.bench.boots import boot
 from tests.bench.guards import guard
 from tests.bench.measure import count_calls, execute, footprint, interpreter, sync
+from tests.bench.merges import merge
 from tests.bench.recipes import STORE, Recipes
 from tests.bench.rounds import Samples, Side, measure
 from tests.bench.table import Row
@@ -247,5 +248,6 @@ SECTIONS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "memory": memory,
     "guard": guard,
     "boot": boot,
+    "merge": merge,
     "wire": wire,
 }

@@ -114,6 +114,7 @@ ExecStart=/usr/bin/rootman health --act --timeout {}
 _PATIENT: Final = 60
 _IMPATIENT: Final = 5
 _UNITS: Final = "etc/systemd/system"
+_SERVICES: Final = ("rootman-health", "rootman-shutdown")
 _CHECK: Final = "etc/rootman/health.d/required.d/50-fails"
 # Fails in the first attempt, and hangs in the others.
 _FAILS: Final = """#!/bin/sh
@@ -132,6 +133,8 @@ PANICS, ROOTLESS, ENDING, UNHEALTHY = 3, 4, 5, 6
 BAD: Final = (PANICS, ROOTLESS, ENDING, UNHEALTHY)
 _KEY: Final = "key"
 REPOSITORY: Final = "repo"
+CONFIG: Final = "/etc/local"
+"""What of it is carried over; the rest of /etc shows that versions change alone."""
 
 
 def system_disk() -> Path:
@@ -197,7 +200,7 @@ def _publish(home: Path, version: int) -> None:
     _rootman("boot", "label", tree, "--version", version, *label)
     # What the first version has of it is there from the beginning, the rest comes with an upgrade.
     state = ("--state", "/home", *(("--state", "/var") if version > 1 else ()))
-    config = ("--config", "/etc/local") if version in WORKING[1:] else ()
+    config = ("--config", CONFIG) if version in WORKING[1:] else ()
     signed = ("--no-packs", "--sign", home / _KEY)
     _rootman("publish", tree, home / REPOSITORY, "--version", version, *config, *state, *signed)
 
@@ -286,12 +289,13 @@ def _add_rootman(tree: Path) -> None:
     put(tree / "usr/bin/rootman", _COMMAND, mode=0o755)
     put(tree / _INIT_PATH, _INIT, mode=0o755)
     put(tree / DATABASE, _DATABASE, mode=0o755)
-    for room in ("etc/local", "rootfs"):
+    for room in (CONFIG[1:], "rootfs"):
         (tree / room).mkdir()
     units = tree / _UNITS
     put(units / "rootman-test.service", _UNIT)
-    health = files("rootman.boot") / "data/units/rootman-health.service"
-    put(units / "rootman-health.service", health.read_text())
+    for name in _SERVICES:
+        unit = files("rootman.boot") / f"data/units/{name}.service"
+        put(units / f"{name}.service", unit.read_text())
     put(units / "rootman-health.service.d/test.conf", _HEALTH.format(_PATIENT))
     # Somebody else would read at the console.
     (units / "serial-getty@ttyS0.service").symlink_to("/dev/null")
@@ -300,7 +304,7 @@ def _add_rootman(tree: Path) -> None:
     with proc_in(tree):
         for command in (
             ("depmod", release),
-            ("systemctl", "enable", "--quiet", "rootman-health", "rootman-test"),
+            ("systemctl", "enable", "--quiet", *_SERVICES, "rootman-test"),
             ("python3", "-m", "compileall", "-q", "/usr/lib/python3/dist-packages"),
             ("mkinitramfs", "-o", f"/boot/initrd.img-{release}", release),
         ):

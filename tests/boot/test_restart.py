@@ -129,6 +129,29 @@ def test_a_rollback_reboots_when_it_is_told(stage: Stage) -> None:
     assert stage.called() == ["systemctl reboot"]
 
 
+def test_what_runs_is_merged_again_when_it_goes_down(tmp_on_ext4: Path) -> None:
+    """BT-62, MG-17: the command line of the kernel says what runs."""
+    lab = Lab(tmp_on_ext4)
+    lab.init()
+    for version in (1, 2):
+        lab.publish(version, {"etc/issue": file("1"), "x": file(str(version))}, config=("/etc",))
+    lab.upgrade(1)
+    stage = Stage(tmp_on_ext4)
+    stage.machine.run("upgrade", lab.repo)
+    (lab.tree(1) / "etc/added").write_text("mine")
+
+    unknown = stage.machine.run("boot", "finish")
+    stage.says(RUNS_1)
+    done = stage.machine.run("boot", "finish")
+
+    assert unknown.lines == ["olpc.2 boots next"]
+    assert done.lines == [
+        "configuration: 1 change kept, 0 merged, 0 conflicts",
+        "olpc.2 boots next",
+    ]
+    assert (lab.tree(2) / "etc/added").read_text() == "mine"
+
+
 def test_a_reboot_that_fails_leaves_the_upgrade(stage: Stage) -> None:
     """BT-61 EX-1: it is told what was done and what was not."""
     stage.program("systemctl", "echo 'Access denied' >&2; exit 1")

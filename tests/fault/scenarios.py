@@ -78,6 +78,8 @@ class Scenario:
     """The version of a tree that is not what it should be, before."""
     merges: int = 0
     """The version of a complete tree that configuration is merged into."""
+    is_variant: bool = False
+    """Whether all its steps are those of other scenarios, from another beginning."""
     has_bundles: bool = False
     """Whether releases have the bundles of ``trees``."""
     modes: tuple[Mode, ...] = MODES
@@ -426,6 +428,7 @@ SCENARIOS: Final = (
         ),
         _UPGRADE,
         stops=(shape(3, 1, 1, "1.1", 3),),
+        is_variant=True,
     ),
     Scenario(
         "upgrade, previous is pinned",
@@ -438,6 +441,7 @@ SCENARIOS: Final = (
             shape(3, 2, 1, 2, 3),
         ),
         _UPGRADE,
+        is_variant=True,
     ),
     Scenario(
         "upgrade with local configuration",
@@ -461,6 +465,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape("2.1", 2, 1, 2, "2.1"),),
         idempotent=False,
+        is_variant=True,
     ),
     Scenario(
         "upgrade where names cannot be exchanged",
@@ -476,6 +481,7 @@ SCENARIOS: Final = (
         ),
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "upgrade to what is here",
@@ -492,6 +498,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade, one was cut off before its tree had a name",
@@ -507,6 +514,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(4, 2, 1, 2, 4),),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade, one was cut off within the switch",
@@ -523,6 +531,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3), shape(4, 3, 1, 2, 3, 4)),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade, one was cut off while it left a spare",
@@ -538,6 +547,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(4, 3, 2, 3, 4),),
         interrupted=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade from far away, one was cut off while it fetched",
@@ -554,6 +564,7 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "download, one was cut off while it fetched",
@@ -613,6 +624,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape(3, "2.1", 2, "2.1", 3),),
         has_bundles=True,
+        is_variant=True,
     ),
     Scenario(
         "unlock --hotfix",
@@ -660,6 +672,7 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "boot init",

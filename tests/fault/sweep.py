@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, count, groupby
 from typing import TYPE_CHECKING, Final
 
 from cli.render import printable
@@ -28,25 +29,31 @@ from tests.numbers import number
 from tests.stores import Lab, Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from rootman.fsops import Fs
     from tests.builders import Snapshot
+    from tests.fault.faulty import Call
     from tests.fault.lanes import Lane
     from tests.fault.scenarios import Scenario
 
 
+_FEW: Final = 8
 SETTLED: Final[Names] = frozenset({"settled"})
 _HOME: Final = re.compile(r"/[^ (]*/lane[0-9]+/")
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What is known of a scenario before its first fault: the trees, and the command's calls."""
+    """What is known of a scenario before its first fault: the trees, and the command's calls.
+
+    ``steps`` has, for each call, how many steps had begun.
+    """
 
     known: Known
     calls: tuple[str, ...]
+    steps: tuple[int, ...]
     extra: tuple[str, ...] = ()
     """What else the trial wants to know of the run without a fault."""
 
@@ -93,28 +100,43 @@ def sweep(
     trial: Callable[[Lab, int], Trial],
     *,
     to_the_first: bool = False,
+    is_variant: bool = False,
 ) -> list[Trial]:
     """Return the trials with the fault at call 1, 2, 3, ..., to the first that it does not reach.
 
     Each begins from the template. A fault that waited for a later call is the same as one at
     that call, which is not tried again. ``to_the_first`` violation found is as far as it goes on
-    request.
+    request; of a variant some calls are enough.
     """
+    told = template.told
+    chosen = some_calls(told.steps) if is_variant else list(range(1, len(told.calls) + 1))
 
     def work(lane: Lane, index: int, lanes: int) -> list[Trial]:
         trials: list[Trial] = []
-        at = index + 1
-        while not trials or trials[-1].outcome.fired:
+        for at in chain(chosen[index::lanes], count(len(told.calls) + 1 + index, lanes)):
+            if trials and at <= trials[-1].outcome.fired_at:
+                continue
             lane.restore(template.extents)
             trials.append(trial(open_lab(lane.path), at))
-            at += lanes
-            while at <= trials[-1].outcome.fired_at:
-                at += lanes
-            if to_the_first and trials[-1].violations:
+            if not trials[-1].outcome.fired or (to_the_first and trials[-1].violations):
                 break
         return trials
 
     return sorted(in_lanes(scratch, template, work), key=lambda one: one.at)
+
+
+def some_calls(steps: Sequence[int]) -> list[int]:
+    """Return the numbers of calls to try of a command of which another has the same steps.
+
+    All of the first and the last in each step, and here and there one between: a step of
+    hundreds of calls is one that builds in the stage, where what a call was is seen by nobody.
+    """
+    chosen: list[int] = []
+    for _, calls in groupby(range(1, len(steps) + 1), lambda number: steps[number - 1]):
+        numbers = list(calls)
+        inner = numbers[_FEW : max(len(numbers) - _FEW, _FEW)]
+        chosen += [*numbers[:_FEW], *inner[::_FEW], *numbers[_FEW + len(inner) :]]
+    return chosen
 
 
 def learn(
@@ -136,10 +158,16 @@ def learn(
         lab = open_lab(lane.path)
         known = knowledge(lab)
         calls: list[str] = []
-        command(lab, interposed(Hasty(), lambda call: calls.append(repr(call))))
+        steps: list[int] = []
+
+        def note(call: Call) -> None:
+            calls.append(repr(call))
+            steps.append(len(lab.heard.steps))
+
+        command(lab, interposed(Hasty(), note))
         if wrong := check(lab, known):
             raise AssertionError("\n".join(("without a fault:", *wrong)))
-        return [Told(known, tuple(calls), tell(lab))]
+        return [Told(known, tuple(calls), tuple(steps), tell(lab))]
 
     template = make_template(scratch, lambda path: prepare(open_lab(path)))
     return Template(template.extents, in_lanes(scratch, template, look)[0])

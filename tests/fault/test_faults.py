@@ -61,7 +61,12 @@ def test_a_fault_at_every_call(
         templates[scenario.name] = learn_store(scratch, scenario)
     template = templates[scenario.name]
 
-    trials = sweep(scratch, template, partial(store_trial, scenario, template.told, mode))
+    trials = sweep(
+        scratch,
+        template,
+        partial(store_trial, scenario, template.told, mode),
+        is_variant=scenario.is_variant,
+    )
 
     _expect_nothing_wrong(template, trials)
     if mode == "kill":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,5 +122,47 @@ def test_a_rollback_tells_what_stays_behind(changed: Machine) -> None:
         "configuration that was changed in olpc.2 and stays there:",
         "  A etc/issue.rootman-new",
         "  A etc/later",
+        "before a reboot, to carry it along: rootman rollback && rootman rollback --keep-config",
     ]
     assert changed.document("rollback")["left_behind"] == []
+
+
+def test_a_rollback_carries_along(changed: Machine) -> None:
+    """MG-20: as it was told to after one that did not."""
+    changed.run("upgrade", changed.repo)
+    (changed.tree(2) / "etc/later").write_text("later")
+    for name in ("tool", "issue"):
+        (changed.tree(2) / f"etc/{name}.new").write_text("theirs")
+        (changed.tree(2) / f"etc/{name}.new").rename(changed.tree(2) / "etc" / name)
+    changed.run("rollback")
+    changed.run("rollback")
+
+    lines = changed.run("rollback", "--keep-config").lines
+
+    assert lines[1:-1] == [
+        "configuration: 2 changes kept, 0 merged, 1 conflict",
+        "  conflict: etc/issue: changed here and in olpc.1: see etc/issue.rootman-new",
+    ]
+    assert (changed.tree(1) / "etc/later").read_text() == "later"
+    document = changed.document("rollback", "--keep-config")
+    (back,) = document["config"]
+    assert (back["path"], back["what"]) == ("etc/issue.rootman-new", ["added here and in olpc.2"])
+    assert document["left_behind"] == []
+
+
+def test_what_failed_at_shutdown_is_told_after_it(changed: Machine) -> None:
+    """MG-19: by status, and by each command that changes the store."""
+    changed.run("upgrade", changed.repo)
+    note = changed.store / ".rootman/trees/2/merge.json"
+    document = json.loads(note.read_text())
+    note.write_text(json.dumps({**document, "failure": "the disk was full"}))
+
+    expected = (
+        "what was changed in the configuration of olpc.1 after the upgrade is not in olpc.2:"
+        " the disk was full (hint: rootman config-diff 1 2)"
+    )
+    assert changed.document("status")["problems"] == [expected]
+    assert f"problem: {expected}" in changed.run("status").lines
+    assert changed.attempt("pin", 2).err == f"rootman: pin: note: {expected}\n"
+    assert changed.attempt("rollback").code == 0
+    assert changed.document("status")["problems"] == []

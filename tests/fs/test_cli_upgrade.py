@@ -350,6 +350,7 @@ def test_two_rollbacks_return_to_the_start(machine: Machine) -> None:
     assert second == {
         "name": "olpc", "was": 1, "was_name": "olpc.1", "current": 2, "current_name": "olpc.2",
         "previous": 1, "previous_name": "olpc.1", "restarts_into": None, "left_behind": [],
+        "config": [],
     }  # fmt: skip
     ignored = (b".rootman", b"current", b"previous", b".")
     after = snapshot(machine.store)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rootman.boot.marking import Finished
 from rootman.errors import Busy
-from rootman.merge import anew, configuration
+from rootman.merge import anew, staging
+from rootman.merge.configuration import note_of
 from rootman.merge.note import parse_note
 from rootman.overview import overview
 from rootman.room import room_of
@@ -38,10 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rootman.boot.marking import Finished
     from rootman.merge.note import MergeNote
     from tests.builders import Snapshot
+    from tests.conftest import MakeFs
     from tests.fault.faulty import Call
+    from tests.filesystems import Kind
     from tests.numbers import Number
 
 
@@ -141,6 +144,12 @@ def test_every_cell_of_the_table_again(tmp_on_ext4: Path) -> None:
     calls: list[Call] = []
     assert lab.finish(1, interposed(Hasty(), calls.append)).merge is None
     assert {call.op for call in calls} == {"fsync", "freeze_thaw"}
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_every_cell_again_on_other_filesystems(make_fs: MakeFs, kind: Kind) -> None:
+    """MG-17, MG-18: also the times of directories that are exchanged."""
+    test_every_cell_of_the_table_again(make_fs(kind, size_mib=512).path)
 
 
 def test_what_was_taken_back_is_taken_back(lab: Lab) -> None:
@@ -288,24 +297,24 @@ def test_it_may_be_done_twice(lab: Lab) -> None:
 # --- when it is not done -----------------------------------------------------------------------
 
 
-def _use(lab: Lab) -> None:
+def use_it(lab: Lab) -> None:
     """Have the new tree changed by whoever booted it."""
     put(lab, 2, "etc/machine-id", "2")
 
 
-def _use_an_attribute(lab: Lab) -> None:
+def use_an_attribute(lab: Lab) -> None:
     """Have only what lstat shows by the time of change."""
     os.setxattr(lab.tree(2) / "etc/conf.d/one", "user.mine", b"here")
 
 
-def _use_content(lab: Lab) -> None:
+def use_in_place(lab: Lab) -> None:
     path = lab.tree(2) / "etc/conf.d/one"
     before = path.stat()
     path.write_text("tsrif")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("use", [_use, _use_an_attribute, _use_content])
+@pytest.mark.parametrize("use", [use_it, use_an_attribute, use_in_place])
 def test_a_tree_that_was_used_is_left_alone_and_that_is_told(
     lab: Lab, use: Callable[[Lab], None]
 ) -> None:
@@ -395,27 +404,42 @@ def test_a_spare_was_merged_of_nothing(lab: Lab) -> None:
 # --- what fails --------------------------------------------------------------------------------
 
 
-def test_it_is_given_up_when_it_takes_too_long(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def given_up(lab: Lab) -> Finished:
+    """Have a merge at shutdown that is as good as done when its time is up."""
+
+    def wait(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 1e-6)
+        signal.pause()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staging, note_of.__name__, wait)
+        return lab.finish(1)
+
+
+def test_what_takes_too_long_is_given_up(lab: Lab) -> None:
     """MG-19: what the upgrade merged stays, whatever it was that took so long."""
     put(lab, 1, "etc/conf.d/one", "first")
     lab.upgrade(2)
     put(lab, 1, "etc/conf.d/one", "second")
     before = etc(lab, 2)
 
-    def wait(*_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 1e-6)
-        signal.pause()
+    result = given_up(lab)
 
-    monkeypatch.setattr(configuration, "describe_changes", wait)
-    result = lab.finish(1)
-    monkeypatch.undo()
-
-    assert result.merge is None
-    assert result.next == "olpc.2"
+    assert result == Finished("olpc.2", None)
     assert etc(lab, 2) == before
     assert problems(lab)[0].endswith(": it took longer than 10 s (hint: rootman config-diff 1 2)")
     assert lab.scan().is_settled
+
+
+def test_what_is_given_up_is_done_the_next_time(lab: Lab) -> None:
+    """MG-19, MG-18: it leaves no trace in what it had linked."""
+    put(lab, 1, "etc/conf.d/one", "first")
+    lab.upgrade(2)
+    put(lab, 1, "etc/conf.d/one", "second")
+    given_up(lab)
+
     result = lab.finish(1)
+
     assert problems(lab) == []
     assert findings(result) == {"etc/conf.d/one": "kept"}
 

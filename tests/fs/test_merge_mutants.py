@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rootman import repair, retirement
+from rootman import repair, retirement, switching
 from rootman.building import Building
 from rootman.entries import make_file, set_metadata
-from rootman.merge import carrying, configuration, decision, local, planning
-from rootman.seal import SealRecord, pack_digests
+from rootman.merge import (
+    carrying,
+    configuration,
+    decision,
+    imprint,
+    local,
+    note,
+    planning,
+    staging,
+)
+from rootman.seal import SealRecord, pack_digests, stamps_without
 from rootman.store import DIGESTS_FILE, STAGE_ROOT, STAGE_SEAL
 from rootman.survey import digests_of
 from rootman.walk import split
 from tests.fault.faulty import Hasty
-from tests.fs import test_merge, test_merge_store
+from tests.fs import test_merge, test_merge_again, test_merge_store
 from tests.stores import Lab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from rootman.fsops import Fs
     from rootman.manifest import Entry
 
     Patch = pytest.MonkeyPatch
@@ -110,6 +120,61 @@ def _lose_directories(patch: Patch) -> None:
     patch.setattr(planning._Structure, "settle_directories", lambda _: None)
 
 
+def _merge_into_what_was_used(patch: Patch) -> None:
+    patch.setattr(note.MergeNote, "fits", lambda *_: True)
+
+
+def _times_of_change_do_not_count(patch: Patch) -> None:
+    original = imprint._below
+
+    def below(*sides: Any) -> Iterator[tuple[object, ...]]:  # noqa: ANN401 - passed through
+        return (one for one in original(*sides) if len(one) > 1 or isinstance(one[0], bytes))
+
+    patch.setattr(imprint, "_below", below)
+
+
+def _merge_into_the_first_merge(patch: Patch) -> None:
+    patch.setattr(staging.ConfigStage, "_restore_defaults", lambda *_: None)
+
+
+def _link_what_was_merged(patch: Patch) -> None:
+    original = staging._Linker.__init__
+
+    def init(self: staging._Linker, fs: Fs, _: object, source_fd: int, target_fd: int) -> None:
+        original(self, fs, {}, source_fd, target_fd)
+
+    patch.setattr(staging._Linker, "__init__", init)
+
+
+def _keep_stamps_of_what_is_anew(patch: Patch) -> None:
+    patch.setattr(staging, "stamps_without", lambda record, _: stamps_without(record, ()))
+
+
+def _keep_what_was_used(patch: Patch) -> None:
+    original = carrying.Carrier.__init__
+
+    def init(self: carrying.Carrier, *sides: Any, used: object) -> None:  # noqa: ANN401
+        del used
+        original(self, *sides)
+
+    patch.setattr(carrying.Carrier, "__init__", init)
+
+
+def _forget_nothing(patch: Patch) -> None:
+    patch.setattr(switching, "forget_merge", lambda *_: ())
+
+
+def _used(lab: Lab) -> None:
+    test_merge_again.test_a_tree_that_was_used_is_left_alone_and_that_is_told(
+        lab, test_merge_again.use_an_attribute
+    )
+
+
+def _cells_again(lab: Lab) -> None:
+    (lab.home / "again").mkdir()
+    test_merge_again.test_every_cell_of_the_table_again(lab.home / "again")
+
+
 MUTANTS = {
     "MG-6 local files are linked": (
         _link_local_files, test_merge.test_trees_share_no_inode_that_was_changed,
@@ -137,6 +202,25 @@ MUTANTS = {
     "MG-2 one level": (_look_at_one_level, test_merge.test_every_cell),
     "MG-5 groups are split": (_split_groups, test_merge.test_every_cell),
     "MG-4 directories are lost": (_lose_directories, test_merge.test_every_cell),
+    "MG-6 sealed inodes are changed at shutdown": (_change_metadata_in_place, _cells_again),
+    "MG-17 a tree that was used": (_merge_into_what_was_used, _used),
+    "MG-17 times of change do not count": (_times_of_change_do_not_count, _used),
+    "MG-17 merges are chained": (
+        _merge_into_the_first_merge, test_merge_again.test_what_was_taken_back_is_taken_back,
+    ),
+    "MG-18 what was merged is linked": (
+        _link_what_was_merged, test_merge_again.test_what_is_given_up_is_done_the_next_time,
+    ),
+    "MG-18 stamps stay": (
+        _keep_stamps_of_what_is_anew,
+        test_merge_again.test_a_directory_that_is_made_anew_has_no_stamp,
+    ),
+    "MG-20 what was used is kept": (
+        _keep_what_was_used, test_merge_again.test_a_rollback_carries_configuration_along,
+    ),
+    "MG-16 no note is forgotten": (
+        _forget_nothing, test_merge_again.test_a_switch_that_was_undone_is_not_merged_into,
+    ),
 }  # fmt: skip
 
 
@@ -148,7 +232,7 @@ def test_a_broken_merge_is_found(
     test: Callable[[Lab], object],
 ) -> None:
     lab = Lab(tmp_on_ext4, make_fs=Hasty)
-    if test.__module__ == test_merge_store.__name__:
+    if test.__module__ != test_merge.__name__:
         test_merge_store.prepare(lab)
     break_it(monkeypatch)
 

@@ -124,7 +124,7 @@ def test_rollback_to_it_and_back(machine: Machine) -> None:
     assert there.pop("seconds") >= 0
     assert there == {
         "name": "olpc", "was": 2, "was_name": "olpc.2.1", "current": 1, "current_name": "olpc.1",
-        "previous": 2, "previous_name": "olpc.2.1", "left_behind": [],
+        "previous": 2, "previous_name": "olpc.2.1", "left_behind": [], "config": [],
         "restarts_into": None,
     }  # fmt: skip
     assert back[0].startswith("olpc.1 -> olpc.2.1: current in ")
