@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UNIT: Final = "rootman-unlocked.service"
-# It stops after all services and sessions, as rootman-shutdown.service does.
+# It stops after all services and sessions, as rootman-shutdown.service does, and before systemd
+# unmounts what it finds.
 _TEXT: Final = """[Unit]
 Description=What rootman unlock made writable
 DefaultDependencies=no
+After=local-fs.target
 Before=sysinit.target shutdown.target
 Conflicts=shutdown.target
 
