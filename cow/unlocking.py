@@ -8,15 +8,16 @@ them (``rootman.fallback``, ``rootman.throwaway``).
 from __future__ import annotations
 
 import os
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cow.binding import bind, cover
+from cow.binding import bind, cover, uncover
 from cow.detached import unmount
 from cow.guard import Subject
 from cow.mounts import in_background, of_tree
+from cow.shutdown import uncover_at_shutdown
+from rootman.boot.programs import run
 from rootman.boot.unlocked import WHOLE, WRITABLE, how_unlocked, what_runs
 from rootman.errors import Refused, SystemFailure
 from rootman.execute import explained
@@ -127,8 +128,8 @@ def _guard(store: Store, tree: Tree, *, hotfix: bool) -> Unlocking:
         return "hotfix"
     subject, sealed = of_tree(store, tree) if hotfix else _of_clone(store, tree)
     if not os.path.exists(_FUSE):
-        with suppress(OSError):
-            subprocess.run(("modprobe", "fuse"), check=False, capture_output=True)
+        with suppress(SystemFailure):  # the mount says what is missing
+            run("modprobe", "fuse")
     os.makedirs(WRITABLE, mode=0o700, exist_ok=True)
     in_background(subject, WRITABLE, sealed, storage_daemon=True)
     return "hotfix" if hotfix else "throw-away"
@@ -155,12 +156,15 @@ def _cover(store: Store, tree: Tree, how: Unlocking | None, *, is_new: bool) -> 
         SystemFailure: there is none to be covered.
         OSError: the system refused.
     """
+    covered: list[str] = []
     try:
         covered = cover(WRITABLE, hidden="" if how == "hotfix" else _path(store, tree))
         if not covered:
             raise SystemFailure("each directory at the top of / is a mount point")
+        uncover_at_shutdown((*covered, WRITABLE))
     except BaseException:
         if is_new:
+            uncover(covered)
             _end_guard()
         raise
     return covered

@@ -235,6 +235,41 @@ def test_the_guard_does_not_end_with_the_unit_that_unlocked(machine: Machine) ->
         assert daemon.startswith("@")
 
 
+SYSTEMD: Final = """
+mkdir -p /run/systemd/system /run/bin
+printf '#!/bin/sh\\necho "$*" >>/run/called\\nexit %s\\n' {code} >/run/bin/systemctl
+chmod 755 /run/bin/systemctl
+"""
+
+
+def test_systemd_takes_away_what_covers_before_it_ends_the_machine(machine: Machine) -> None:
+    """UL-7: when it stops the guard for a moment it runs no program through it."""
+    environment = {"PATH": f"/run/bin:{os.environ['PATH']}"}
+    with running(machine, "olpc.2", "ro") as system:
+        system.sh(SYSTEMD.format(code=0))
+
+        system.machine.run("unlock", env=environment)
+
+        assert system.sh("cat /run/called") == "daemon-reload\nstart rootman-unlocked.service"
+        unit = "/run/systemd/system/rootman-unlocked.service"
+        system.sh("echo changed >/etc/motd")
+        system.sh(f"$(sed -n 's/^ExecStop=-//p' {unit})")
+        assert system.sh("cat /etc/motd; grep -c fuse.rootman /proc/mounts || :") == "hello0"
+
+
+def test_where_systemd_does_not_take_the_unit_nothing_is_unlocked(machine: Machine) -> None:
+    """UL-7."""
+    environment = {"PATH": f"/run/bin:{os.environ['PATH']}"}
+    with running(machine, "olpc.2", "ro") as system:
+        system.sh(SYSTEMD.format(code=1))
+
+        said = system.machine.refused("unlock", code=7, env=environment)
+
+        assert "systemctl: exit code 1" in said
+        assert "Read-only" in system.fails("echo x >/etc/motd")
+        assert not list((machine.store / ".rootman/staging").glob("unlocked.*"))
+
+
 def test_what_fails_leaves_the_system_as_it_was(machine: Machine) -> None:
     """UL-1 UL-3: no clone stays, and nothing is covered."""
     with running(machine, "olpc.2", "ro") as system:
