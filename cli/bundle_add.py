@@ -51,13 +51,14 @@ def command(
     from rootman.bundling import add_bundles
     from rootman.upgrade import Options
 
+    options = Options(dry_run=dry_run, inside=installing.run_inside)
     before = bytes_written()
     with ExitStack() as stack:
         opened = stack.enter_context(to_install(rootfs, "bundle add", dry_run=dry_run))
         repository = stack.enter_context(
             installing.source(opened, source, mirrors, insecure=insecure, dry_run=dry_run)
         )
-        result = add_bundles(opened, repository, names, Options(dry_run=dry_run))
+        result = add_bundles(opened, repository, names, options)
         name = repository.name
     written = bytes_written() - before
     installing.show(result, name, written, as_json=as_json, dry_run=dry_run)

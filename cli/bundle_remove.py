@@ -59,7 +59,8 @@ def command(
             repository = stack.enter_context(
                 installing.source(opened, source, mirrors, insecure=insecure, dry_run=dry_run)
             )
-        result = remove_bundles(opened, repository, names, Options(dry_run=dry_run))
+        options = Options(dry_run=dry_run, inside=installing.run_inside)
+        result = remove_bundles(opened, repository, names, options)
         name = opened.store.settings().os_name
     written = bytes_written() - before
     installing.show(result, name, written, as_json=as_json, dry_run=dry_run)

@@ -10,12 +10,21 @@ from cli.restarting import Again
 from rootman.names import tree_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from rootman.layer.layering import Job
     from rootman.plan import Download
     from rootman.repo.repository import Repository
     from rootman.session import Session
+    from rootman.uncarried import Uncarried
     from rootman.upgrade import UpgradeResult
+
+
+def run_inside(job: Job, said: Callable[[str], None]) -> int:
+    """Run programs in a staged tree, through a guard that is imported only now."""
+    from cow.inside import run_inside as run
+
+    return run(job, said)
 
 
 def source(
@@ -79,11 +88,26 @@ def _document(
         "download_pack_bytes": result.download.packs,
         "fetched": result.fetched,
         "left_behind": [difference(one) for one in result.left],
+        "not_carried": _not_carried(result.uncarried),
+        "layered": list(result.layered),
         "config": [finding(one) for one in result.merge.findings] if result.merge else [],
         "new_state": list(result.new_state),
         "state_begins_anew": result.is_state_anew,
         "bytes_written": None if dry_run else written,
         "seconds": round(result.seconds, 3),
+    }
+
+
+def _not_carried(uncarried: Uncarried | None) -> dict[str, object]:
+    paths = uncarried.paths if uncarried else ()
+    packages = uncarried.packages if uncarried else None
+    return {
+        "paths": [difference(one) for one in paths],
+        "packages": {
+            "added": list(packages.added) if packages else [],
+            "removed": list(packages.removed) if packages else [],
+            "changed": list(packages.changed) if packages else [],
+        },
     }
 
 
@@ -98,6 +122,8 @@ def _rehearsed(result: UpgradeResult, name: str) -> list[str]:
     if result.needs is not None:
         lines += [_changes(result), _traffic(result.download, result.needs.fetch_bytes)]
     lines += _configuration(result, name)
+    if result.uncarried:
+        lines.append(printable(str(result.uncarried)))
     lines += _state(result, name)
     lines.append("nothing was changed")
     return lines
@@ -126,6 +152,8 @@ def _done(result: UpgradeResult, name: str, written: int) -> list[str]:
         fetched = f"{size(result.fetched)} fetched, {size(written)} written"
         lines = [f"{_title(result, name)}: {_changes(result)}; {fetched}; {took}"]
     lines += _configuration(result, name)
+    if result.layered:
+        lines.append(f"layered: {', '.join(result.layered)}")
     lines += _state(result, name)
     if result.retired is not None:
         lines.append(f"{name}.{result.retired} became the spare, the seed of the next upgrade")

@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check-update": "Say whether there is a newer release.",
     "upgrade": "Install a release and make it current.",
     "bundle": "Add what is optional, remove it, and look for it.",
+    "layer": "Keep packages that each new version gets besides.",
     "search": "Find out which bundles have a path.",
     "rollback": "Go back to the previous version.",
     "reset": "Go back to how this version was published.",

@@ -62,6 +62,10 @@ class Progress:
         rate = (done - before) / max(time.monotonic() - began, _INTERVAL)
         self._tick(lambda: f"fetch: {_fetched(done, total, rate)}")
 
+    def said(self, text: str) -> None:
+        """Tell a line that a program said, which this step runs."""
+        self._tick(lambda: f"{self._step}: {text}")
+
     def reading(self, tree: Tree) -> Callable[[int], None]:
         """Begin to read ``tree`` and return what takes the number of entries done so far."""
         self.step(f"read {tree.name}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     "--allow-downgrade", is_flag=True, help="Take a release that is older than current, too."
 )
 @click.option("--retry-bad", is_flag=True, help="Take a release that failed here before, too.")
+@click.option("--no-layer", is_flag=True, help="Go without the packages of rootman layer.")
 @click.option("--download-only", is_flag=True, help="Fetch all that is needed; install it later.")
 @restarting
 @mirrors
@@ -35,6 +36,7 @@ def command(
     allow_downgrade: bool,
     retry_bad: bool,
     download_only: bool,
+    no_layer: bool,
     way: Way | None,
     mirrors: tuple[str, ...],
     insecure: bool,
@@ -51,7 +53,8 @@ def command(
     running system is not touched: it runs from its own tree until the next boot.
     It has the bundles that were chosen before (rootman bundle), and what was changed in
     the configuration that the release names; conflicts are listed, and keep what is here
-    (rootman config-diff).
+    (rootman config-diff). What else was changed in the version that is left stays there, and is
+    told before anything is done; the packages of rootman layer are installed anew.
     On an empty store this installs the first version. A store that was given a root
     of trust (rootman trust) takes only what is signed; others take no URL. Where the
     boot loader counts attempts (rootman boot), the new version is on trial first.
@@ -87,7 +90,9 @@ def command(
         what = f"--{way} is for what is installed"
         raise click.UsageError(what, click.get_current_context())
     again = Again(way)
-    options = Options(allow_downgrade, dry_run, download_only, retry_bad)
+    options = Options(
+        allow_downgrade, dry_run, download_only, retry_bad, no_layer, installing.run_inside
+    )
     before = bytes_written()
     with ExitStack() as stack:
         opened = stack.enter_context(to_install(rootfs, "upgrade", dry_run=dry_run))

@@ -76,8 +76,7 @@ def keep_mounts(mountpoint: str, base: str) -> None:
     Raises:
         OSError: among others EPERM without CAP_SYS_ADMIN.
     """
-    check(_libc.unshare(_CLONE_NEWNS), mountpoint)
-    check(_libc.mount(None, os.fsencode("/"), None, _MS_REC_PRIVATE, None), mountpoint)
+    leave_mounts()
     known = mounts()
     served = {one.filesystem for one in known if one.point == mountpoint}
     needed = {os.stat(path).st_dev for path in ("/", base, os.__file__, __file__)}
@@ -86,6 +85,16 @@ def keep_mounts(mountpoint: str, base: str) -> None:
         if one.filesystem in served or (one.point != "/" and _is_other_disk(one, needed)):
             with suppress(OSError):  # it went with one above it
                 unmount(one.point, lazily=True)
+
+
+def leave_mounts() -> None:
+    """Have mounts of one's own: what is mounted from now on, here or elsewhere, is not in both.
+
+    Raises:
+        OSError: among others EPERM without CAP_SYS_ADMIN.
+    """
+    check(_libc.unshare(_CLONE_NEWNS), "a mount namespace")
+    check(_libc.mount(None, b"/", None, _MS_REC_PRIVATE, None), "/")
 
 
 def _is_other_disk(mount: Mount, needed: Container[int]) -> bool:

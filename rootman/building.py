@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from rootman.apply import Content
     from rootman.comparison import Change
     from rootman.fsops import Fs
+    from rootman.layer.layering import Layering
     from rootman.merge.configuration import ConfigMerge
     from rootman.merge.planning import MergePlan
     from rootman.names import TreeNumber
@@ -95,8 +96,9 @@ class Building:
     must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
     seal, ``others`` the manifests of the parts but for base. ``config`` are the config
     paths, ``merge`` has the local changes there, ``carried`` is what was carried over in the
-    end. ``state`` is what it wants of the state, None where nothing says. Methods raise
-    ``OSError``, and ``InvalidInput`` or ``NotFound`` where the repository is not what it should be.
+    end, ``layering`` has the packages to be installed. ``state`` is what it wants of the state,
+    None where nothing says. Methods raise ``OSError``, and ``RootmanError`` where the repository,
+    or what is here, is not what it should be.
     """
 
     store: Store
@@ -118,6 +120,7 @@ class Building:
     config: ConfigPaths = NO_CONFIG
     merge: ConfigMerge | None = None
     carried: MergePlan | None = None
+    layering: Layering | None = None
     state: StateRecord | None = None
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
@@ -256,9 +259,33 @@ class Building:
             make_file(self.fs, iter([note.serialise()]), NOTE_FILE.encode(), dir_fd=record_fd)
             if carried.touched:
                 touched = [os.fsdecode(path or ROOT) for path in carried.touched]
-                data = stamps_without(record, touched)
-                self.fs.unlink(STAMPS_FILE, dir_fd=record_fd)
-                make_file(self.fs, iter([data]), STAMPS_FILE.encode(), dir_fd=record_fd)
+                self._replace_stamps(stamps_without(record, touched), record_fd)
+
+    def install_layer(self) -> None:
+        """Have the tree's package manager install the layer; the record stays the release's.
+
+        What it changed is noted beside it (ST-28), and no directory that it touched has a stamp.
+        """
+        if self.layering is None:
+            return
+        from rootman.layer.layering import StagedTree
+
+        with (
+            opened(self.stage, dir_fd=self.store.staging) as stage,
+            self._below(STAGE_ROOT) as root,
+            self._below(STAGE_SEAL) as record_fd,
+        ):
+            record = SealRecord(record_fd, self.stage)
+            path = self.store.stage_path(self.stage)
+            staged = StagedTree(self.fs, path, stage, root, record)
+            new = (field_path(one.field) for one in self.delta if one.new is not None)
+            self.layering.install(staged, new, self.reporter)
+            stamps = self.layering.note(staged, self.store, forks=self.forks)
+            self._replace_stamps(pack_stamps(stamps, record.digests()), record_fd)
+
+    def _replace_stamps(self, data: bytes, record_fd: int) -> None:
+        self.fs.unlink(STAMPS_FILE, dir_fd=record_fd)
+        make_file(self.fs, iter([data]), STAMPS_FILE.encode(), dir_fd=record_fd)
 
     def _edits(self) -> list[Change] | None:
         """Return the edits of the manifest that the seed keeps to the wanted one, if few."""

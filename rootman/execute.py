@@ -33,6 +33,7 @@ from rootman.steps import (
     ForgetMerge,
     KeepKernel,
     KeepRelease,
+    Layer,
     Merge,
     NoteMerge,
     PointCurrent,
@@ -159,6 +160,9 @@ class Executor:
 
     def _merge(self, _: Merge) -> None:
         self._built().merge_configuration()
+
+    def _layer(self, _: Layer) -> None:
+        self._built().install_layer()
 
     def _staged(self) -> ConfigStage:
         if self._config is None:
@@ -300,6 +304,7 @@ _METHODS: Final = {
     Apply: "_apply",
     Record: "_record",
     Merge: "_merge",
+    Layer: "_layer",
     StageConfig: "_stage_config",
     PutConfig: "_put_config",
     NoteMerge: "_note_merge",

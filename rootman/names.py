@@ -20,6 +20,8 @@ BASE: Final = "base"
 MAX_VERSION: Final = (1 << 31) - 1
 
 _OS_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+# What no package manager takes for anything but a name: no option, pattern, file or version.
+_PACKAGE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9+._:-]{0,126}[A-Za-z0-9+])?")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
 
 
@@ -73,6 +75,17 @@ def check_os_name(name: str) -> str:
             f"{name!r} cannot name an OS",
             hint="use lower-case letters, digits, - and _, such as olpc",
         )
+    return name
+
+
+def check_package(name: str) -> str:
+    """Return ``name`` if a package may be called so.
+
+    Raises:
+        InvalidInput: it has other characters than letters, digits and some between them.
+    """
+    if _PACKAGE.fullmatch(name) is None:
+        raise InvalidInput(f"{name!r} is no name of a package", hint="a name alone, such as htop")
     return name
 
 

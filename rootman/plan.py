@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.boot.menu import is_settled, told_boot
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
-from rootman.names import LINKS, StageKind, StageName, TreeNumber, tree_name
+from rootman.names import LINKS, StageKind, StageName, TreeNumber, check_package, tree_name
 from rootman.state import require
 from rootman.steps import (
     Apply,
@@ -25,6 +25,7 @@ from rootman.steps import (
     Fetch,
     KeepKernel,
     KeepRelease,
+    Layer,
     Merge,
     Plan,
     PointPrevious,
@@ -386,13 +387,15 @@ def plan_upgrade(
     needs: Needs,
     *,
     merged_from: TreeNumber | None = None,
+    packages: tuple[str, ...] = (),
 ) -> Plan:
     """Return the steps from the seed to the new current tree, without the spare's.
 
-    ``merged_from`` is the tree whose local changes of configuration are carried over.
+    ``merged_from`` is the tree whose local changes of configuration are carried over,
+    ``packages`` are to be installed in the new one.
     """
     return (
-        *_plan_tree(state, number, seed, needs, merged_from),
+        *_plan_tree(state, number, seed, needs, merged_from=merged_from, packages=packages),
         *then_menu(state, plan_trial(state, number)),
         CloseStage(number),
         ClearObjects(),
@@ -412,7 +415,7 @@ def plan_fallback(
     Of the same release as what is current, which works here, it is not on trial.
     """
     return (
-        *_plan_tree(state, number, seed, needs, merged_from),
+        *_plan_tree(state, number, seed, needs, merged_from=merged_from),
         *plan_way_back(state, number),
         Discard(StageName(StageKind.FALLBACK, number)),
         ClearObjects(),
@@ -434,7 +437,9 @@ def _plan_tree(
     number: TreeNumber,
     seed: Seed,
     needs: Needs,
+    *,
     merged_from: TreeNumber | None,
+    packages: tuple[str, ...] = (),
 ) -> Plan:
     """Return the steps from the seed to a sealed tree."""
     start: Step = StartEmpty(number)
@@ -449,6 +454,7 @@ def _plan_tree(
         Apply(number, changes),
         Record(number),
         *((Merge(merged_from, number),) if merged_from is not None else ()),
+        *((Layer(number, packages),) if packages else ()),
         *_keep_kernel(state, number),
         SealTree(number),
     )
@@ -581,6 +587,24 @@ def plan_pin(state: StoreState, number: TreeNumber, *, pinned: bool) -> Plan:
     known = state.settings.pinned
     wanted = known | {number} if pinned else known - {number}
     return () if wanted == known else (SaveSettings(replace(state.settings, pinned=wanted)),)
+
+
+def plan_layer(
+    state: StoreState, *, added: Collection[str] = (), removed: Collection[str] = ()
+) -> Plan:
+    """Return the step that changes which packages each new tree gets; none where it is so already.
+
+    Raises:
+        InvalidInput: that is no name of a package.
+        NotFound: one to be removed is not among them.
+    """
+    known = state.settings.layer
+    for name in removed:
+        if name not in known:
+            raise NotFound(f"{name} is not in the layer", hint="rootman layer lists what is")
+    wanted = {*known, *map(check_package, added)} - set(removed)
+    settings = replace(state.settings, layer=tuple(sorted(wanted)))
+    return () if settings == state.settings else (SaveSettings(settings),)
 
 
 def _mib(size: int) -> str:

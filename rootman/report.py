@@ -17,6 +17,9 @@ class Reporter(Protocol):
     def fetched(self, done: int, total: int) -> None:
         """Tell how many bytes came over a network, of how many."""
 
+    def said(self, text: str) -> None:
+        """Tell a line that a program said, which this step runs."""
+
     def warn(self, text: str) -> None:
         """Tell of something that does not stop the command."""
 
@@ -31,6 +34,9 @@ class Silent:
         """Say nothing."""
 
     def fetched(self, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def said(self, text: str) -> None:
         """Say nothing."""
 
     def warn(self, text: str) -> None:

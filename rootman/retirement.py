@@ -22,6 +22,7 @@ from rootman.directory import rewind
 from rootman.edits import compose, inverted
 from rootman.entries import make_file
 from rootman.fsops import opened
+from rootman.layer.record import is_layered
 from rootman.links import publish
 from rootman.manifest import HARDLINK, ROOT, field_path, line_path
 from rootman.merge.defaults import kept_among
@@ -80,9 +81,9 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
     """Make the retired tree in ``stage`` a clone of the tree ``target``: the spare.
 
     Only what differs between the two manifests is touched, or is another inode of the
-    same, or was changed in configuration, as something is in any tree; other local changes
-    that the retired tree had are found when the spare is checked, because what changed, here
-    too, does not keep its stamp.
+    same, or was changed in configuration, as something is in any tree; or, in one with a layer,
+    anywhere. Other local changes that the retired tree had are found when the spare is checked,
+    because what changed, here too, does not keep its stamp.
 
     Raises:
         OSError, RootmanError: the stage is then of no use any more.
@@ -95,21 +96,31 @@ def roll_forward(fs: Fs, store: Store, stage: str, target: Tree) -> None:
         opened(f"{stage}/{STAGE_ROOT}", dir_fd=store.staging) as root,
         foresight.looking(_places(old, new, root)),
     ):
-        config = sealed_config(old)
-        local = find_drift(root, old, config) if config else []
+        local = _local_changes(root, old, old)
         noted = array("Q")
         changes = note_other_inodes(_differing(old, new), old.inodes(), new.inodes(), noted)
         applier = Applier(fs, root, content, {})
         applier.apply(_only_directories(local))
         applier.apply(chain(_without_own_groups(changes), _again(new, noted)))
         if local:
-            left = join_drift((), find_drift(root, new, config))
+            left = join_drift((), _local_changes(root, new, old))
             applier.apply(_without_own_groups(left))
         stamps = old.stamps(old.digests())
         for path in applier.touched:
             stamps.pop(os.fsdecode(path or ROOT), None)
     remove_tree(fs, f"{stage}/{STAGE_META}".encode(), dir_fd=store.staging)
     _keep_as_spare(fs, store, stage, target, stamps)
+
+
+def _local_changes(root_fd: int, record: SealRecord, old: SealRecord) -> list[Drift]:
+    """Return what is not as in ``record`` of what is undone in a tree that had ``old``.
+
+    That is configuration, and of a tree with a layer all, as most of it is in any directory.
+    """
+    if is_layered(old):
+        return Check(root_fd, record, record.digests(), forks=1).drift()
+    config = sealed_config(old)
+    return find_drift(root_fd, record, config) if config else []
 
 
 def _only_directories(drift: Iterable[Drift]) -> Iterator[Change]:

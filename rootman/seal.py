@@ -189,7 +189,7 @@ class SealRecord:
 
 def pack_edits(changes: Iterable[Change]) -> bytes:
     """Return the content of the file of edits."""
-    return _compress(edits.serialise(changes))
+    return compressed(edits.serialise(changes))
 
 
 def pack_stamps(stamps: Mapping[str, int], paths: Iterable[str]) -> bytes:
@@ -219,14 +219,14 @@ def _pack(numbers: array[int]) -> bytes:
     if sys.byteorder == "big":
         numbers = numbers[:]
         numbers.byteswap()
-    return _compress(numbers.tobytes())
+    return compressed(numbers.tobytes())
 
 
 def pack_digests(digests: dict[str, bytes]) -> bytes:
     """Return the content of the digests file: the sorted paths, then a digest for each (ST-8)."""
     paths = sorted(digests)
     names = os.fsencode("\0".join(paths))
-    return _compress(names + b"\0\0" + b"".join(map(digests.__getitem__, paths)))
+    return compressed(names + b"\0\0" + b"".join(map(digests.__getitem__, paths)))
 
 
 def unpack_digests(data: bytes, origin: str) -> dict[str, bytes]:
@@ -248,7 +248,8 @@ def cut_digests(data: bytes) -> Iterator[bytes]:
     return (data[at : at + DIGEST_SIZE] for at in range(0, len(data), DIGEST_SIZE))
 
 
-def _compress(data: bytes) -> bytes:
+def compressed(data: bytes) -> bytes:
+    """Return ``data`` as a file of the record has it."""
     import zstandard
 
     return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)

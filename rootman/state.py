@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final, Literal
 from rootman.boot.first import TRIALS
 from rootman.boot.loader import Loader
 from rootman.errors import InvalidInput, NotFound
-from rootman.names import BASE, TreeNumber, check_os_name, parse_tree_number, tree_name
+from rootman.names import (
+    BASE,
+    TreeNumber,
+    check_os_name,
+    check_package,
+    parse_tree_number,
+    tree_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +113,7 @@ class Settings:
     compatible: str = ""
     first_boot: Trial = ""
     loader: Loader | None = None  # one that has a menu of its own to be kept
+    layer: tuple[str, ...] = ()  # packages that each new tree gets besides
 
     def serialise(self) -> bytes:
         """Return the content of ``state.json``."""
@@ -118,6 +126,8 @@ class Settings:
         }
         if self.loader is not None:
             document["loader"] = asdict(self.loader)
+        if self.layer:
+            document["layer"] = list(self.layer)
         return (json.dumps(document, sort_keys=True) + "\n").encode()
 
 
@@ -262,6 +272,7 @@ def parse_settings(data: bytes, origin: str) -> Settings:
             compatible=_text(document["compatible"]),
             loader=_loader(document.get("loader")),
             first_boot=_trial(document.get("first_boot", "")),
+            layer=_layer(document.get("layer", [])),
         )
     except (KeyError, TypeError, InvalidInput) as error:
         raise InvalidInput(f"{origin}: damaged: {error}") from error
@@ -310,6 +321,12 @@ def _trial(value: object) -> Trial:
     if found is None:
         raise TypeError(f"{value!r} is nothing that comes of a first boot")
     return found
+
+
+def _layer(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("layer is not a list")
+    return tuple(check_package(_text(one)) for one in value)
 
 
 def _parts(value: object) -> dict[str, str]:

@@ -144,6 +144,17 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """Have the package manager of the staged tree install what is kept to be in every tree."""
+
+    number: TreeNumber
+    packages: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"layer {', '.join(self.packages)} into version {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
 class StageConfig:
     """Make the configuration of a complete tree anew, with the local changes of another."""
 
@@ -355,6 +366,7 @@ Step = (
     | Apply
     | Record
     | Merge
+    | Layer
     | StageConfig
     | PutConfig
     | NoteMerge

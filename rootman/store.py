@@ -63,6 +63,7 @@ INODES_FILE: Final = "inodes.zst"
 DIGESTS_FILE: Final = "digests.zst"
 EDITS_FILE: Final = "edits.zst"
 STAMPS_FILE: Final = "stamps.zst"
+LAYER_FILE: Final = "layer.zst"
 STATE_PATHS: Final = "state.paths"
 CONFIG_PATHS: Final = "config.paths"
 NOTE_FILE: Final = "merge.json"
@@ -103,6 +104,10 @@ class Store:
     def objects(self) -> int:
         """Descriptor of ``.rootman/objects``."""
         return self._sub(f"{CONTROL}/objects")
+
+    def stage_path(self, stage: str) -> str:
+        """Return the path of a stage, for what is not reached by a descriptor."""
+        return f"{os.path.realpath(self.path)}/{CONTROL}/staging/{stage}"
 
     def _sub(self, path: str) -> int:
         if path not in self._fds:

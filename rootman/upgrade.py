@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rootman.choice import Choice
     from rootman.delta import Needs
     from rootman.difference import PathDifference
+    from rootman.layer.layering import Inside, Layering
     from rootman.manifest import Entry
     from rootman.merge.configuration import ConfigMerge
     from rootman.merge.planning import MergePlan
@@ -58,17 +59,20 @@ if TYPE_CHECKING:
     from rootman.session import Session
     from rootman.state import StoreState
     from rootman.steps import Plan
+    from rootman.uncarried import Uncarried
     from rootman.wanted import Delta
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user may ask for."""
+    """What the user may ask for, and what runs programs in a staged tree for a layer."""
 
     allow_downgrade: bool = False
     dry_run: bool = False
     download_only: bool = False
     retry_bad: bool = False
+    no_layer: bool = False
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class UpgradeResult:
     if the state begins anew.
     ``had`` are the names of the bundles besides base that were there before, ``has`` those
     that are there now, whether they were chosen or came with others.
+    ``left`` is the configuration, ``uncarried`` what else was changed in the tree that was
+    current and is not in this one; ``layered`` are packages that were installed in it.
     """
 
     number: TreeNumber
@@ -97,6 +103,8 @@ class UpgradeResult:
     has: tuple[str, ...] = ()
     merge: MergePlan | None = None
     left: tuple[PathDifference, ...] = ()
+    uncarried: Uncarried | None = None
+    layered: tuple[str, ...] = ()
     new_state: tuple[str, ...] = ()
     is_state_anew: bool = False
 
@@ -186,11 +194,14 @@ def _install(
     if number is not None:
         check_boot(state, number, retry_bad=options.retry_bad)
         plan = () if options.download_only else then_menu(state, plan_known(state, number))
+        uncarried = _told_uncarried(opened, state, order) if plan else None
         if not options.dry_run:
             Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
         seconds = time.monotonic() - began
         left = _told_behind(opened, state, number) if plan else ()
-        return UpgradeResult(number, state.current, plan, None, seconds, left=left)
+        return UpgradeResult(
+            number, state.current, plan, None, seconds, left=left, uncarried=uncarried
+        )
     number = next_number(state, release.version)
     with ExitStack() as stack, explained(tree_name(release.name, number)):
         built = build(opened, repository, order, state, stack, number=number)
@@ -236,6 +247,7 @@ def build(
                 f"{state.name_of(one.name.number)} is unlocked until the next boot:"
                 " what was changed since is not carried over"
             )
+    layering = _layering(state, order, wanted)
     wants = wanted_state(opened.store, state, order.release, is_new=order.new_state)
     check_room(
         delta.needs,
@@ -251,8 +263,13 @@ def build(
         plan = plan_download(order.release.version, delta.needs)
     else:
         merged_from = state.current if merge is not None else None
-        planner = plan_fallback if order.is_fallback else plan_upgrade
-        plan = planner(state, number, seed, delta.needs, merged_from=merged_from)
+        packages = layering.missing if layering is not None else ()
+        if order.is_fallback:
+            plan = plan_fallback(state, number, seed, delta.needs, merged_from=merged_from)
+        else:
+            plan = plan_upgrade(
+                state, number, seed, delta.needs, merged_from=merged_from, packages=packages
+            )
     building = Building(
         opened.store,
         opened.fs,
@@ -272,8 +289,10 @@ def build(
         others=tuple(part.manifest for part in wanted.others),
         config=ConfigPaths.of(order.release.config, order.release.state),
         merge=merge,
+        layering=layering,
         state=wants.record,
     )
+    uncarried = _told_uncarried(opened, state, order)
     if options.dry_run:
         building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
     else:
@@ -288,6 +307,8 @@ def build(
         fetched=provision.fetched,
         download=download,
         merge=building.carried,
+        uncarried=uncarried,
+        layered=layering.missing if layering is not None else (),
         new_state=wants.new,
         is_state_anew=order.new_state,
     )
@@ -302,6 +323,31 @@ def _merge(
     from rootman.merge.configuration import open_merge
 
     return open_merge(opened, state, release, wanted.manifest.stream, stack)
+
+
+def _layering(state: StoreState, order: Order, wanted: Wanted) -> Layering | None:
+    """Return how the packages that are kept for each new tree come into this, None for none."""
+    options = order.options
+    is_left_out = options.no_layer or options.download_only or order.anew or order.is_fallback
+    if not state.settings.layer or is_left_out:
+        return None
+    from rootman.layer.layering import open_layering
+
+    stream, source = wanted.manifest.stream(), state.sealed(state.current)
+    return open_layering(state.settings.layer, order.release, stream, options.inside, source)
+
+
+def _told_uncarried(opened: Session, state: StoreState, order: Order) -> Uncarried | None:
+    """Return what is not carried over; tell it now, where this is about to be done (LY-1)."""
+    if order.anew or order.is_fallback or order.options.download_only:
+        return None  # that is what was asked for, or nothing is left
+    from rootman.uncarried import find_uncarried
+
+    layer = () if order.options.no_layer else state.settings.layer
+    found = find_uncarried(opened, state, order.release, layer)
+    if found and not order.options.dry_run:
+        opened.reporter.warn(str(found))
+    return found
 
 
 def _told_behind(

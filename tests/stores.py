@@ -55,6 +55,7 @@ class Listener:
 
     steps: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
 
     def step(self, text: str) -> None:
         self.steps.append(text)
@@ -64,6 +65,9 @@ class Listener:
 
     def fetched(self, done: int, total: int) -> None:
         del done, total
+
+    def said(self, text: str) -> None:
+        self.words.append(text)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.errors import Refused, RootmanError, SystemFailure
 from rootman.execute import Executor, explained
+from rootman.layer.record import is_layered
 from rootman.merge.configuration import ConfigMerge, LocalTree, read_rules
 from rootman.merge.imprint import imprints
 from rootman.merge.local import (
@@ -90,7 +91,7 @@ def _stage_again(opened: Session, due: SecondMerge, stack: ExitStack) -> ConfigS
 
     Raises:
         Busy: the tree that it would be merged into is in use.
-        Refused: that was changed since.
+        Refused: that was changed since, or has a layer.
         NoSpace: there is no room.
         RootmanError, OSError: one of the trees cannot be read.
     """
@@ -103,6 +104,8 @@ def _stage_again(opened: Session, due: SecondMerge, stack: ExitStack) -> ConfigS
     if imprints(root, changes, record.inodes(), config) == due.note.local:
         return None
     root, record = _reserve(opened, due.target, stack)
+    if is_layered(record):
+        raise Refused(f"{due.target.name} has configuration of a layer, which is not made anew")
     drift = find_drift(root, record, config)
     made = changes_of(root, drift)
     if not due.note.fits(imprints(root, made, record.inodes(), config)):

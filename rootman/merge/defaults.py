@@ -12,13 +12,14 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from rootman.manifest import field_path
 from rootman.seal import is_shared
 from rootman.store import open_below
 from rootman.treedirs import TreeDirs
 from rootman.walk import join, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rootman.delta import Drift
     from rootman.fsops import Fs
@@ -72,6 +73,52 @@ def _names_in(dirs: TreeDirs, path: bytes) -> list[bytes]:
         return [join(path, os.fsencode(name)) for name in os.listdir(dirs.fd(path))]
     except NotADirectoryError:
         return []
+
+
+def keep_paths(fs: Fs, paths: Iterable[bytes], *, root_fd: int, record_fd: int) -> None:
+    """Keep what a tree was just made with at ``paths``, as far as there is something.
+
+    Raises:
+        OSError: it cannot be linked.
+    """
+    with TreeDirs(root_fd) as dirs:
+        for path in paths:
+            parent, name = split(path)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                keep_default(fs, name, dir_fd=dirs.fd(parent), record_fd=record_fd)
+
+
+def keep_lost(
+    fs: Fs, drift: Iterable[Drift], record: SealRecord, *, places: Sequence[int], root_fd: int
+) -> None:
+    """Keep in ``record`` the sealed inodes that its tree has lost, as far as they are found.
+
+    They may be kept in one of the ``places``, directories, or be at the same path of another
+    tree ``root_fd`` (-1 for none). A name there that becomes another file's meanwhile gives a
+    default that is not used.
+
+    Raises:
+        OSError: one cannot be linked.
+    """
+    inodes = record.inodes()
+    with TreeDirs(root_fd) as dirs:
+        for one in drift:
+            inode = inodes[one.index] if one.line is not None and is_shared(one.line) else 0
+            if not inode or one.sealed_inode or is_kept(record.dir_fd, inode):
+                continue
+            kept = default_name(inode).encode()
+            if any(link_default(fs, fd, inode, kept, dir_fd=record.dir_fd) for fd in places):
+                continue
+            if root_fd >= 0:
+                _keep_if(fs, inode, field_path(one.field), dirs, record.dir_fd)
+
+
+def _keep_if(fs: Fs, inode: int, path: bytes, dirs: TreeDirs, record_fd: int) -> None:
+    parent, name = split(path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        dir_fd = dirs.fd(parent)
+        if os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino == inode:
+            keep_default(fs, name, dir_fd=dir_fd, record_fd=record_fd)
 
 
 def is_kept(record_fd: int, inode: int) -> bool:

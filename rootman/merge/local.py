@@ -68,7 +68,7 @@ def find_drift(root_fd: int, record: SealRecord, config: ConfigPaths) -> list[Dr
     digests = record.digests()
     parents = {os.fsdecode(path) for path in config.parents}
     wanted = [path for path in digests if path in parents or config.covers(os.fsencode(path))]
-    changed = [path for path in wanted if not _is_as_sealed(root_fd, path, digests[path])]
+    changed = [path for path in wanted if not is_as_sealed(root_fd, path, digests[path])]
     if not changed:
         return []
     fields = [path_field(path) for path in config.paths]
@@ -103,7 +103,13 @@ def changes_of(root_fd: int, drift: Iterable[Drift]) -> Changes:
     return found
 
 
-def _is_as_sealed(root_fd: int, path: str, digest: bytes) -> bool:
+def is_as_sealed(root_fd: int, path: str, digest: bytes) -> bool:
+    """Return whether a directory is what its digest stands for.
+
+    Raises:
+        InvalidInput: something is mounted there.
+        Busy, SystemFailure: it cannot be read.
+    """
     try:
         with opened(path, dir_fd=root_fd) as fd:
             return look_at(fd)[0] == digest

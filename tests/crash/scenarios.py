@@ -15,12 +15,13 @@ from rootman.boot import unlocked
 from rootman.boot.planning import plan_good
 from rootman.boot.running import COMMAND_LINE
 from rootman.errors import RootmanError
+from rootman.upgrade import Options
 from tests.commands import Machine
 from tests.crash import grub
 from tests.fault import beginnings
 from tests.fault.faulty import Hasty, attempt
 from tests.fault.scenarios import SCENARIOS as STORE_SCENARIOS
-from tests.fault.scenarios import publish_parts
+from tests.fault.scenarios import publish_parts, with_local_changes
 from tests.fault.states import (
     settled_violations,
     shape_of,
@@ -30,6 +31,7 @@ from tests.fault.states import (
 from tests.fault.sweep import SETTLED, changing_violations, knowledge
 from tests.fault.trees import VERSIONS
 from tests.filesystems import run
+from tests.layers import program
 from tests.numbers import number
 
 if TYPE_CHECKING:
@@ -172,14 +174,14 @@ def _type_upgrade(lab: Lab) -> None:
     trial = _trial(lab)
     if trial is not None:
         _type(lab, "boot", "mark-good", str(trial))
-    _type(lab, *_upgrade(NEXT))
+    _type(lab, *_upgrade(NEXT), "--no-layer")
 
 
 def _upgrade_here(lab: Lab) -> None:
     trial = _trial(lab)
     if trial is not None:
         lab.mark(plan_good, trial)
-    lab.upgrade(NEXT)
+    lab.upgrade(NEXT, options=Options(no_layer=True))
 
 
 def _trial(lab: Lab) -> TreeNumber | None:
@@ -310,6 +312,16 @@ def _store(name: str, *words: str, runs: str = "", mode: str = "") -> StoreScena
     return StoreScenario(scenario, words, runs, mode)
 
 
+def _with_a_layer(name: str, *words: str) -> StoreScenario:
+    """Return a scenario with a package manager that runs, through the guard."""
+    found = _store(name, *words)
+
+    def prepare(lab: Lab) -> None:
+        with_local_changes(lab, program())
+
+    return replace(found, scenario=replace(found.scenario, prepare=prepare))
+
+
 def _upgrade(version: int) -> tuple[str, str]:
     return "upgrade", f"{{repo}}/releases/{version}.json"
 
@@ -318,7 +330,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("install", *_upgrade(1)),
     _store("upgrade, the first", *_upgrade(2)),
     _store("upgrade from the spare", *_upgrade(3)),
-    _store("upgrade with local configuration", *_upgrade(3)),
+    _with_a_layer("upgrade with local changes and a layer", *_upgrade(3)),
     _store("upgrade, both trees are of one version", *_upgrade(3)),
     _store("upgrade, one was cut off while it was built", *_upgrade(3)),
     _store("upgrade, one was cut off within the switch", *_upgrade(4)),

@@ -35,6 +35,7 @@ from tests.fault.trees import (
     VERSIONS,
     tree_with,
 )
+from tests.layers import TOOL, keep, stand_in, with_manager
 from tests.numbers import number, renumber
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.state import StoreState
     from rootman.steps import Plan
+    from tests.builders import Tree
     from tests.fault.faulty import Call, Mode
     from tests.numbers import Number
     from tests.stores import Lab
@@ -127,10 +129,10 @@ def _two(lab: Lab) -> None:
     lab.upgrade(2)
 
 
-def with_local_configuration(lab: Lab) -> None:
-    """Have trees 1 and 2, and in 2 configuration that was changed."""
-    for version in (1, 2, 3):
-        lab.publish(version, VERSIONS[version], config=("/etc",))
+def with_local_configuration(lab: Lab, third: Tree | None = None) -> None:
+    """Have trees 1 and 2, and in 2 configuration that was changed; version 3 may be another."""
+    for version, published in {1: VERSIONS[1], 2: VERSIONS[2], 3: third or VERSIONS[3]}.items():
+        lab.publish(version, published, config=("/etc",))
     lab.init()
     lab.upgrade(1)
     lab.upgrade(2)
@@ -143,6 +145,17 @@ def with_local_configuration(lab: Lab) -> None:
         os.rename(local / "etc" / name, tree / "etc" / name)
     os.utime(tree / "etc", ns=(TIME, TIME))
     shutil.rmtree(local)
+
+
+def with_local_changes(lab: Lab, manager: bytes = b"none that runs") -> None:
+    """Have trees 1 and 2, in 2 configuration that was changed, and a package for version 3.
+
+    That has a package ``manager``, which is not run where another does its work.
+    """
+    with_local_configuration(lab, with_manager(VERSIONS[3], manager))
+    keep(lab, "tool")
+    shutil.rmtree(lab.home / "merged.3")
+    build(lab.home / "merged.3", with_manager({**V3_MERGED, **TOOL}, manager))
 
 
 def _to_be_hotfixed(lab: Lab) -> None:
@@ -444,9 +457,9 @@ SCENARIOS: Final = (
         is_variant=True,
     ),
     Scenario(
-        "upgrade with local configuration",
-        with_local_configuration,
-        lambda lab, fs: lab.upgrade(3, fs),
+        "upgrade with local changes and a layer",
+        with_local_changes,
+        lambda lab, fs: lab.upgrade(3, fs, Options(inside=stand_in)),
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),

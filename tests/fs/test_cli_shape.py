@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli.boot import SUBCOMMANDS as BOOT
+from cli.layer import SUBCOMMANDS as LAYER
 from cli.main import COMMANDS
 from cli.repo import SUBCOMMANDS as REPO
 from tests.builders import Tree, build, file
@@ -54,7 +55,7 @@ def test_the_help_of_a_command_teaches(machine: Machine, name: str) -> None:
     ("group", "name", "summary"),
     [
         (group, name, summary)
-        for group, table in (("repo", REPO), ("boot", BOOT))
+        for group, table in (("repo", REPO), ("boot", BOOT), ("layer", LAYER))
         for name, summary in table.items()
     ],
 )

@@ -165,6 +165,8 @@ def test_the_document_of_an_upgrade(machine: Machine) -> None:
         "added": 3, "removed": 2, "changed": 5, "restored": 0,
         "fetch_objects": 2, "fetch_bytes": 100_004, "fetched": 100_004,
         "download_bytes": 0, "download_pack_bytes": 0, "left_behind": [], "config": [],
+        "not_carried": {"paths": [], "packages": {"added": [], "removed": [], "changed": []}},
+        "layered": [], "new_state": [], "state_begins_anew": False,
         "restarts_into": None,
     }  # fmt: skip
 

@@ -103,8 +103,9 @@ def seeds(check: str) -> list[bytes]:
 
 def _records() -> list[bytes]:
     """Return files of a seal record, compressed and (behind a zero byte) not."""
-    packed = [seal.pack_inodes(_INODES), seal.pack_digests(_DIGESTS), seal._compress(_OLD)]
-    plain = [_INODES.tobytes(), b".\0a b\0\0" + bytes(32), _OLD]
+    packed = [seal.pack_inodes(_INODES), seal.pack_digests(_DIGESTS), seal.compressed(_OLD)]
+    layer = b"htop g++\n./a 7 1700000000123456789\n./b\\040c 0 0\n"
+    plain = [_INODES.tobytes(), b".\0a b\0\0" + bytes(32), _OLD, layer]
     return [b"\1" + one for one in packed] + [b"\0" + one for one in plain]
 
 

@@ -34,6 +34,7 @@ from rootman import (
 from rootman.boot.block import BLOCK_SIZE, SECTOR, SIGNATURE, parse_block, serialise_block
 from rootman.delta import is_directory
 from rootman.errors import InvalidInput, InvalidManifest
+from rootman.layer.record import read_layer
 from rootman.manifest import HEADER, line_path
 from rootman.merge import accounts, rules
 from rootman.packs.format import MAGIC, Role, chunk, parse_header
@@ -45,7 +46,14 @@ from rootman.repo import index, offline
 from rootman.repo.layout import release_path
 from rootman.seal import SealRecord
 from rootman.state import Seal
-from rootman.store import DIGESTS_FILE, INODES_FILE, MANIFEST_FILE, SEAL_FILE, STAMPS_FILE
+from rootman.store import (
+    DIGESTS_FILE,
+    INODES_FILE,
+    LAYER_FILE,
+    MANIFEST_FILE,
+    SEAL_FILE,
+    STAMPS_FILE,
+)
 from rootman.wanted import CompressedManifest, Delta
 from tests.fuzz.documents import NEXT_STREAM, PACK_NEW, PACK_OLD, STREAMS
 from tests.fuzz.metadata import check_metadata
@@ -322,17 +330,19 @@ _ENTRIES: Final = 4
 
 
 def check_record(data: bytes) -> None:
-    """ST-6 to ST-8, ST-17: ``data[0]`` says whether the rest is compressed already."""
+    """ST-6 to ST-8, ST-17, ST-28: ``data[0]`` says whether the rest is compressed already."""
     compressed = bool(data and data[0] & 1)
-    content = data[1:] if compressed else seal._compress(data[1:])
+    content = data[1:] if compressed else seal.compressed(data[1:])
     summary = Seal(1, hashlib.sha256(data[1:]).hexdigest(), _ENTRIES, 0, 0).serialise()
-    files = dict.fromkeys((MANIFEST_FILE, INODES_FILE, DIGESTS_FILE, STAMPS_FILE), content)
+    names = (MANIFEST_FILE, INODES_FILE, DIGESTS_FILE, STAMPS_FILE, LAYER_FILE)
+    files = dict.fromkeys(names, content)
     with _directory({SEAL_FILE: summary, **files}) as fd:
         record = SealRecord(fd, "record")
         sound = record.is_sound()
         inodes = _tried(record.inodes)
         digests = _tried(record.digests)
         stamps = _tried(lambda: record.stamps(["a", "b"]))
+        layer = _tried(lambda: read_layer(record))
         with record.manifest() as stream:
             text = _tried(lambda: b"".join(stream))
     if not compressed:
@@ -341,7 +351,10 @@ def check_record(data: bytes) -> None:
     assert stamps is None or (len(text or b"") == 16 and stamps.keys() == {"a", "b"})
     if inodes is not None:
         assert len(inodes) == _ENTRIES
-        assert seal.pack_inodes(inodes) == seal._compress(text or b"")
+        assert seal.pack_inodes(inodes) == seal.compressed(text or b"")
+    if layer is not None:
+        with _directory({LAYER_FILE: layer.serialise()}) as fd:
+            assert read_layer(SealRecord(fd, "record")) == layer
     if digests is not None:
         again = b"".join(textstream.decompress(io.BytesIO(seal.pack_digests(digests)), ""))
         assert seal.unpack_digests(again, "") == digests

@@ -16,6 +16,7 @@ PURE = (
     "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
     "repo.layout", "boot.block", "boot.choice", "boot.commandline", "boot.first", "boot.loader",
     "boot.menu", "boot.trial", "boot.planning", "boot.superblock", "boot.verdict", "walk",
+    "difference", "layer.managers",
     "merge.paths", "merge.decision", "merge.planning", "merge.accounts", "merge.rules",
     "merge.note", "live.planning",
 )  # fmt: skip

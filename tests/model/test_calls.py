@@ -87,7 +87,7 @@ NOT_IN_THE_MODEL: Final = {
     "bundle add, from far away",
     "bundle remove",
     "upgrade with bundles",
-    "upgrade with local configuration",
+    "upgrade with local changes and a layer",
     "reset",
     "unlock",
     "unlock --hotfix",

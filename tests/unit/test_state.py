@@ -45,6 +45,7 @@ SETTINGS_OF_ALL_KINDS = st.builds(
     pinned=st.frozensets(NUMBERS, max_size=5),
     compatible=st.text(max_size=20),
     first_boot=st.sampled_from(TRIALS),
+    layer=st.sets(st.sampled_from(("htop", "g++", "a.b"))).map(tuple),
 )
 
 

@@ -1,0 +1,1 @@
+"""Packages that each new tree gets besides what its release has."""
