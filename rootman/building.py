@@ -28,6 +28,7 @@ from rootman.seal import (
     stamps_without,
 )
 from rootman.state import Seal
+from rootman.statepaths import NO_STATE, StateRecord
 from rootman.store import (
     CONFIG_PATHS,
     DIGESTS_FILE,
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.provision import Provision
     from rootman.report import Reporter
-    from rootman.statepaths import StateRecord
     from rootman.store import Store
     from rootman.survey import Check
     from rootman.wanted import CompressedManifest, Delta
@@ -96,8 +96,8 @@ class Building:
     must be fetched first, where that is needed. ``parts`` and ``bundles`` are those of its
     seal, ``others`` the manifests of the parts but for base. ``config`` are the config
     paths, ``merge`` has the local changes there, ``carried`` is what was carried over in the
-    end, ``layering`` has the packages to be installed. ``state`` is what it wants of the state,
-    None where nothing says. Methods raise ``OSError``, and ``RootmanError`` where the repository,
+    end, ``layering`` has the packages to be installed. ``state`` is what it wants of the state.
+    Methods raise ``OSError``, and ``RootmanError`` where the repository,
     or what is here, is not what it should be.
     """
 
@@ -121,7 +121,7 @@ class Building:
     merge: ConfigMerge | None = None
     carried: MergePlan | None = None
     layering: Layering | None = None
-    state: StateRecord | None = None
+    state: StateRecord = NO_STATE
     _inodes: array[int] = field(default_factory=lambda: array("Q"))
     _touched: list[str] = field(default_factory=list)
     _stamps: dict[str, int] = field(default_factory=dict)
@@ -216,7 +216,7 @@ class Building:
             files[RELEASE_FILE] = self.release
         if self.config:
             files[CONFIG_PATHS] = self.config.serialise()
-        if self.state is not None:
+        if self.state != NO_STATE:
             files[STATE_PATHS] = self.state.serialise()
         if edits:
             files[EDITS_FILE] = pack_edits(edits)

@@ -44,6 +44,9 @@ class StateRecord:
         return tuple(name for name in self.names if not _has(name, there))
 
 
+NO_STATE: Final = StateRecord()
+
+
 def parse_state_record(data: bytes, origin: str) -> StateRecord:
     """Return the record in ``data``, the content of the file ``origin``.
 

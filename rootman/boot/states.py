@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from rootman.statepaths import StateRecord, parse_state_record, state_path
+from rootman.statepaths import NO_STATE, StateRecord, parse_state_record, state_path
 from rootman.store import STATE_PATHS, STATES, open_below
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ def read_state_record(store: Store, number: TreeNumber | None) -> StateRecord:
         OSError: it cannot be read.
     """
     if number is None:
-        return StateRecord()
+        return NO_STATE
     try:
         with open_below(f"{number}/{STATE_PATHS}", store.trees) as file:
             data = file.read()
     except FileNotFoundError:
-        return StateRecord()
+        return NO_STATE
     return parse_state_record(data, f"{store.path}/.rootman/trees/{number}/{STATE_PATHS}")
 
 
