@@ -54,8 +54,8 @@ class Call:
         if "source_fd" in given:
             pairs = [(given["source_fd"], given["source"]), (given["target_fd"], given["target"])]
         else:
-            # The target of a symlink is no path of ours.
-            pairs = [(given["dir_fd"], given["name"])]
+            # The target of a symlink is no path of ours; some calls of a guard have descriptors.
+            pairs = [(given["dir_fd"], given["name"])] if "name" in given else []
         return tuple(_path(dir_fd, name) for dir_fd, name in pairs)
 
     def __repr__(self) -> str:
