@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CLONE_NEWNS: Final = 0x00020000
 _MS_REC_PRIVATE: Final = 0x4000 | (1 << 18)
+_MNT_DETACH: Final = 2
 _BLKFLSBUF: Final = 0x1261
 # linux/loop.h; of struct loop_config the size and where the flags are.
 _LOOP_CONFIGURE: Final = 0x4C0A
@@ -36,7 +37,17 @@ def enter_namespace(scratch: Path, *, size: str) -> None:
     """Give this process mounts that nobody else sees, for good, and memory at ``scratch``."""
     _check(_libc.unshare(_CLONE_NEWNS))
     _check(_libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None))
+    _let_go_of_what_is_served()
     _check(_libc.mount(b"none", os.fsencode(scratch), b"tmpfs", 0, f"size={size}".encode()))
+
+
+def _let_go_of_what_is_served() -> None:
+    """Unmount what processes of other tests serve: as long as it is seen here, they do not end."""
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        lines = [line.split(b" - ") for line in mounts]
+    for here, what in reversed(lines):
+        if what.startswith(b"fuse"):
+            _libc.umount2(here.split()[4], _MNT_DETACH)  # or it went meanwhile
 
 
 class LoopDevice:

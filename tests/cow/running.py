@@ -26,6 +26,10 @@ _MADE: Final = ("proc", "rootfs", "run")
 
 _SETTING: Final = """
 set -e
+# What other tests serve would not end as long as it is seen here.
+while read -r _ point kind _; do
+    case $kind in fuse*) umount --lazy "$point" || : ;; esac
+done </proc/self/mounts
 store=$1 tree=$2 root=$3 mode=$4
 mount --bind "$store/$tree" "$root"
 case $mode in
