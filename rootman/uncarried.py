@@ -19,6 +19,7 @@ from rootman.difference import PathDifference
 from rootman.errors import RootmanError
 from rootman.execute import explained
 from rootman.fsops import open_inside
+from rootman.fsops import opened as opened_directory
 from rootman.layer.managers import MANAGERS, Packages
 from rootman.layer.record import marks_of, read_layer
 from rootman.manifest import encode, field_path, path_field
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rootman.seal import SealRecord
     from rootman.session import Session
     from rootman.state import StoreState, Tree
+    from rootman.store import Store
 
 _FIRST: Final = 3  # paths that are named
 
@@ -87,10 +89,24 @@ def find_uncarried(
         return Uncarried()
     try:
         with explained(f"{current.name}: its local changes"):
+            if _is_changed_below_an_overlay(opened.store, current):
+                opened.reporter.warn(
+                    f"what was changed in {current.name} below an overlay is not carried over,"
+                    " nor is configuration there; state is"
+                )
             return _find(opened, current, release, frozenset(layer))
     except RootmanError as error:
         opened.reporter.warn(f"what is not carried over is not known: {error}")
         return Uncarried()
+
+
+def _is_changed_below_an_overlay(store: Store, tree: Tree) -> bool:
+    """Return whether an overlay has something of a tree, which the tree itself has not (BT-43)."""
+    try:
+        with opened_directory(f"overlay/{tree.number}/upper", dir_fd=store.control) as fd:
+            return bool(os.listdir(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _find(opened: Session, tree: Tree, release: Release, layer: frozenset[str]) -> Uncarried:

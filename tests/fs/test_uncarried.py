@@ -184,6 +184,25 @@ def test_a_first_installation_has_nothing_to_carry(tmp_on_ext4: Path) -> None:
     assert lab.upgrade(1).uncarried == Uncarried()
 
 
+def test_an_overlay_is_told(tmp_on_ext4: Path) -> None:
+    """BT-43: what was changed there is in no tree; one that was never used is nothing to tell."""
+    lab = Lab(tmp_on_ext4, make_fs=Hasty)
+    for version, tree in ((1, V1), (2, V2)):
+        lab.publish(version, tree)
+    lab.init()
+    lab.upgrade(1)
+    upper = lab.control / "overlay/1/upper"
+    upper.mkdir(parents=True)
+    lab.upgrade(2, options=DRY)
+    assert lab.heard.warnings == []
+    (upper / "etc").mkdir()
+
+    lab.upgrade(2, options=DRY)
+
+    (warning,) = lab.heard.warnings
+    assert warning.startswith("what was changed in olpc.1 below an overlay is not carried over")
+
+
 def test_people_and_scripts_are_told(machine: Machine) -> None:
     """LY-1, EX-5: on standard error before it is done, and by --dry-run and --json."""
     machine.install(V1)
