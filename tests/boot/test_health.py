@@ -151,7 +151,7 @@ def test_all_run_and_required_ones_decide(tmp_path: Path) -> None:
 def test_the_checks_that_come_with_rootman_are_found() -> None:
     names = [one.path.rpartition("/")[2] for one in find_checks("required", None)]
 
-    assert names[:2] == ["10-boot-complete.sh", "20-store.sh"]
+    assert names[:3] == ["10-boot-complete.sh", "15-state.sh", "20-store.sh"]
     assert all(one.command[0] == "sh" for one in find_checks("wanted")[:2])
 
 

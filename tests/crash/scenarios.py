@@ -338,6 +338,7 @@ SCENARIOS: Final[tuple[CrashScenario, ...]] = (
     _store("download, one was cut off while it fetched", *_upgrade(3), "--download-only"),
     _store("bundle add, from far away", "bundle", "add", "doc", "more", "--from", "{repo}"),
     _store("bundle remove", "bundle", "remove", "doc"),
+    _store("reset", "reset", "--state"),
     _store("unlock --hotfix", "unlock", "--hotfix", runs="olpc.2", mode="guard"),
     _store("rollback", "rollback"),
     _store("rollback --to", "rollback", "--to", "1"),

@@ -463,6 +463,7 @@ SCENARIOS: Final = (
         _TWO_TO_THREE,
         _UPGRADE,
         stops=(shape(3, 2, 1, 2, 3),),
+        is_variant=True,
     ),
     Scenario(
         "reset",
@@ -607,6 +608,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape("2.1", 2, 1, 2, "2.1"),),
         has_bundles=True,
+        is_variant=True,
     ),
     Scenario(
         "bundle remove",
@@ -622,6 +624,7 @@ SCENARIOS: Final = (
         _UPGRADE,
         stops=(shape("2.2", "2.1", 2, "2.1", "2.2"),),
         has_bundles=True,
+        is_variant=True,
     ),
     Scenario(
         "upgrade with bundles",

@@ -270,6 +270,8 @@ def check_composition(data: bytes) -> None:
         return  # whatever came of a base in disorder, its reader refuses
     more = {line for one in others for line in _raw_lines(one)}
     whole = sorted([*_raw_lines(base), *more], key=line_path)
+    if whole and line_path(whole[0]) < HEADER:
+        return  # it comes before the header, and is no manifest
     if len({line_path(line) for line in whole}) < len(whole):
         assert made is None
         return

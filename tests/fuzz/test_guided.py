@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUNS = {
-    "names": 60_000,
-    "line": 150_000,
-    "streams": 10_000,
-    "manifests": 12_000,
-    "edits": 40_000,
-    "bundle": 60_000,
-    "composition": 10_000,
-    "release": 50_000,
-    "index": 30_000,
-    "state": 30_000,
-    "block": 40_000,
-    "record": 6_000,
-    "metadata": 1_500,
-    "pack": 12_000,
-    "offline": 10_000,
-    "configuration": 20_000,
+    "names": 30_000,
+    "line": 75_000,
+    "streams": 5_000,
+    "manifests": 6_000,
+    "edits": 20_000,
+    "bundle": 30_000,
+    "composition": 5_000,
+    "release": 25_000,
+    "index": 15_000,
+    "state": 15_000,
+    "block": 20_000,
+    "record": 3_000,
+    "metadata": 750,
+    "pack": 6_000,
+    "offline": 5_000,
+    "configuration": 10_000,
 }
 
 

@@ -49,7 +49,7 @@ def live(home: Path | str, trees: list[Tree]) -> None:
     assert [one for one in lab.heard.warnings if "no spare was prepared" in one] == []
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, suppress_health_check=list(HealthCheck))
 @given(versions(4))
 @example([A, B, A, B])
 @example([{"x": file("1")}, {"x": file("2")}, {"x": file("1")}, {"x": file("1")}])
