@@ -59,7 +59,8 @@ _DOWNLOAD = (
 
 # What boots, with what rootman needs of Debian.
 _BOOTING = (
-    "busybox", "dracut-core", "initramfs-tools", "linux-image-cloud-amd64", "python3-click",
+    "busybox", "dracut-core", "initramfs-tools", "linux-image-cloud-amd64", "openssh-server",
+    "python3-click",
     "python3-cryptography", "python3-psutil", "python3-pyfuse3", "python3-requests",
     "python3-urllib3", "python3-xattr", "python3-zstandard", "systemd-sysv",
 )  # fmt: skip
@@ -75,7 +76,20 @@ _PRUNE = (
     "find drivers fs -name '*.ko' ! -path 'drivers/block/*' ! -path 'drivers/virtio/*' "
     "! -path 'fs/fat/*' ! -path 'fs/fuse/*' ! -path 'fs/nls/*' ! -path 'fs/overlayfs/*' -delete"
 )
-_BOOTING_OPTIONS = (f"--include={','.join(_BOOTING)}", f"--customize-hook={_PRUNE}")
+# A package that is not installed yet, for a machine without a network; and as of an image that many
+# devices are written from.
+DEB = "usr/lib/hello.deb"
+_UNDO = (
+    'export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" && apt-get install --yes --download-only hello && '
+    f'cd "$1" && cp var/cache/apt/archives/hello_*.deb {DEB} && rm -f etc/ssh/ssh_host_* '
+    "etc/systemd/system/sshd.service etc/systemd/system/multi-user.target.wants/ssh.service && "
+    "echo uninitialized >etc/machine-id"
+)
+_BOOTING_OPTIONS = (
+    f"--include={','.join(_BOOTING)}",
+    f"--customize-hook={_UNDO}",
+    f"--customize-hook={_PRUNE}",
+)
 
 # What there is more of than in minbase where an update, or the next Debian, is downloaded.
 _SOME = ("openssl", "perl", "python3")

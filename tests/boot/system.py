@@ -131,8 +131,12 @@ WORKING: Final = (1, 2)
 PANICS, ROOTLESS, ENDING, UNHEALTHY = 3, 4, 5, 6
 """Its kernel panics; its initramfs finds no root; its init ends; a check fails and hangs."""
 BAD: Final = (PANICS, ROOTLESS, ENDING, UNHEALTHY)
+CONFIGURED: Final = 7
+"""One that works, of which all of /etc is configuration."""
 _KEY: Final = "key"
 REPOSITORY: Final = "repo"
+EVERYTHING: Final = "all"
+"""A repository with the versions that do not work, too, and ``CONFIGURED``."""
 CONFIG: Final = "/etc/local"
 """What of it is carried over; the rest of /etc shows that versions change alone."""
 
@@ -173,8 +177,10 @@ def _make_system(disk: Path, home: Path) -> None:
     make_disk(disk)
     with opened(disk) as root:
         _install(root, home / REPOSITORY)
-        for version in BAD:
+        for version in (*BAD, CONFIGURED):
             _publish(home, version)
+        run("cp", "-al", str(root / REPOSITORY), str(root / EVERYTHING))
+        run("rsync", "-a", f"{home / REPOSITORY}/", str(root / EVERYTHING))
         for version in (*WORKING[1:], *BAD):
             bundle = ("--from", 1, "-o", root / f"{version}.rootman")
             _rootman("export", home / REPOSITORY, "--version", version, *bundle)
@@ -201,6 +207,7 @@ def _publish(home: Path, version: int) -> None:
     # What the first version has of it is there from the beginning, the rest comes with an upgrade.
     state = ("--state", "/home", *(("--state", "/var") if version > 1 else ()))
     config = ("--config", CONFIG) if version in WORKING[1:] else ()
+    config = ("--config", "/etc") if version == CONFIGURED else config
     signed = ("--no-packs", "--sign", home / _KEY)
     _rootman("publish", tree, home / REPOSITORY, "--version", version, *config, *state, *signed)
 
