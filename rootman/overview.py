@@ -8,16 +8,15 @@ people, so neither can say more than the other. Out of scope: reading the store
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from rootman.boot.attention import boot_hint, boot_warnings
-from rootman.boot.states import paths_for, told_lacks
+from rootman.boot.running import BOOTED
 from rootman.boot.trial import standing
-from rootman.boot.unlocked import how_unlocked
 from rootman.errors import RootmanError
-from rootman.merge.note import failed_merge
 from rootman.names import BASE, CURRENT, StageKind
 from rootman.sizes import tree_sizes
+from rootman.store import STATES
 from rootman.usage import guards, is_guarded
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from rootman.sizes import TreeSize
     from rootman.state import StoreState, Tree
     from rootman.store import Store
+
+
+_RUN: Final = os.path.dirname(BOOTED)
 
 
 class TreeOverview(TypedDict):
@@ -133,7 +135,24 @@ def _name(state: StoreState, number: TreeNumber | None) -> str | None:
     return None if number is None else state.name_of(number)
 
 
+def _is_brought_up() -> bool:
+    """Return whether rootman's initramfs brought up this machine: otherwise less is looked at."""
+    return os.path.isdir(_RUN)
+
+
+def _unlocked(store: Store, tree: Tree) -> Unlocking | None:
+    if not _is_brought_up():
+        return None
+    from rootman.boot.unlocked import how_unlocked
+
+    return how_unlocked(store, tree.name)
+
+
 def _state_paths(store: Store, number: TreeNumber | None, problems: list[str]) -> list[str]:
+    if not _is_brought_up() and STATES not in os.listdir(store.control):
+        return []
+    from rootman.boot.states import paths_for, told_lacks
+
     problems += [
         f"no state {name} since this boot: what is written there stays in the tree that runs"
         " (hint: make room, mend what the console said, and reboot)"
@@ -187,7 +206,7 @@ def _tree(
         "exclusive": size.exclusive if size else None,
         "sealed_at": tree.seal.sealed_at if tree.seal else None,
         "mounted_at": mounts.get(tree.name, []),
-        "unlocked": how_unlocked(store, tree.name),
+        "unlocked": _unlocked(store, tree),
     }
 
 
@@ -204,8 +223,11 @@ def _problems(state: StoreState, path: str) -> list[str]:
     is_told = any(one.startswith(CURRENT) for one in state.problems)
     if state.current is None and newest is not None and not is_told:
         found.append(f"no tree is current (hint: {way_out})")
-    if failure := failed_merge(state):
-        found.append(failure)
+    current = state.sealed(state.current)
+    if current is not None and current.note is not None:
+        from rootman.merge.note import failed_merge
+
+        found += filter(None, (failed_merge(state),))
     found += boot_warnings(state, path)
     for tree in state.trees:
         if tree.seal is None and tree.number == state.current:
