@@ -99,8 +99,10 @@ class Making:
         if not missing:
             return []
         is_new = folder not in os.listdir(self.state_fd)
-        # A generation that was begun anew has nothing of the others.
-        is_fresh = is_new and record.generation > FIRST_GENERATION
+        # A generation that was begun anew has nothing of the others. It is not anew in a place of
+        # its own where the store has it.
+        is_known = not is_new or any(one.is_state for one in self.sources)
+        is_fresh = record.generation > FIRST_GENERATION and not is_known
         sources = self.sources[-1:] if is_fresh else self.sources
         remove_tree(self.fs, _NEW.encode(), dir_fd=self.state_fd)
         self.fs.mkdir(_NEW, 0o700, dir_fd=self.state_fd)

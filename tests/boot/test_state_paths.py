@@ -175,6 +175,18 @@ def test_what_the_store_has_goes_to_a_place_of_its_own(lab: Lab, tmp_path: Path)
     assert make(lab, 2, lab.tree(1), tmp_path) == []
 
 
+def test_a_generation_of_the_store_goes_to_a_place_of_its_own_too(lab: Lab, tmp_path: Path) -> None:
+    """BT-72: what is in it since a reset, and not what the tree has itself."""
+    (lab.control / "trees/2/state.paths").write_text("2\nhome\nvar\n")
+    (lab.control / "state/2/var").mkdir(parents=True)
+    (lab.control / "state/2/var/since").touch()
+
+    made = make(lab, 2, lab.tree(1), tmp_path)
+
+    assert made == [MadeState("/home", "the tree that ran last"), MadeState("/var", "the store")]
+    assert os.listdir(tmp_path / "2/var") == ["since"]
+
+
 def test_a_symlink_is_no_state(lab: Lab) -> None:
     """BT-70: it might lead anywhere."""
     (lab.control / "trees/2/state.paths").write_text("1\nsrv\n")
