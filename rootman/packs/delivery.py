@@ -30,7 +30,7 @@ from rootman.treedirs import TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from typing import Self
 
     from rootman.fsops import Fs
@@ -242,12 +242,17 @@ class _File:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def read(self, size: int, offset: int) -> bytes:
-        """Return ``size`` bytes at ``offset``, zeros where there are none."""
+    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
+        """Return as many bytes as ``sizes`` say at each place, zeros where there are none."""
+        return map(self.read, places, sizes)
+
+    def read(self, place: int, size: int) -> bytes:
+        """Return ``size`` bytes at ``place``, zeros where there are none."""
         data = b""
-        with suppress(OSError):
-            data = os.pread(self._fd, size, offset)
-        return data if len(data) == size else data.ljust(size, b"\0")
+        if size:
+            with suppress(OSError):
+                data = os.pread(self._fd, size, place)
+        return data.ljust(size, b"\0")
 
 
 def _source(fd: int, *, expanded: bool) -> Source:
@@ -256,5 +261,5 @@ def _source(fd: int, *, expanded: bool) -> Source:
         return Memory(b"")
     file, size = _File(fd), os.fstat(fd).st_size
     if expanded:
-        return Memory(expand(file.read(min(size, EXPANDED_LIMIT), 0)) or b"")
-    return Memory(file.read(size, 0)) if size <= _IN_MEMORY else file
+        return Memory(expand(file.read(0, min(size, EXPANDED_LIMIT))) or b"")
+    return Memory(file.read(0, size)) if size <= _IN_MEMORY else file

@@ -9,8 +9,10 @@ operations make what is in it, and it is compressed again.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.packs.batches import BYTES, read_batch
@@ -19,7 +21,7 @@ from rootman.packs.gzipped import by_gzip, by_zlib
 from rootman.packs.streams import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootman.packs.batches import Batch
     from rootman.packs.streams import Streams
@@ -78,8 +80,8 @@ class Recipe:
 class Source(Protocol):
     """The bytes of an old file."""
 
-    def read(self, size: int, offset: int) -> bytes:
-        """Return ``size`` bytes at ``offset``: zeros where the file has none.
+    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
+        """Return as many bytes as ``sizes`` say at each place: zeros where the file has none.
 
         So a file that is not the one that the pack was made for gives wrong bytes,
         which the hash of the result shows, and the streams stay in step.
@@ -95,9 +97,14 @@ class Memory:
     def __init__(self, content: bytes) -> None:
         self._content = content
 
-    def read(self, size: int, offset: int) -> bytes:
-        """Return ``size`` bytes at ``offset``, zeros where there are none."""
-        return self._content[offset : offset + size].ljust(size, b"\0")
+    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
+        """Return as many bytes as ``sizes`` say at each place, zeros where there are none."""
+        content, places = self._content, list(places)
+        ends = list(map(operator.add, places, sizes))
+        found = map(content.__getitem__, map(slice, places, ends))
+        if max(ends) <= len(content):
+            return found
+        return (piece.ljust(size, b"\0") for piece, size in zip(found, sizes, strict=True))
 
 
 def made(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
@@ -148,26 +155,26 @@ class _Astray(Exception):
 
 
 def _applied(batch: Batch, source: Source, place: int) -> tuple[bytes, int]:
-    """Return what a batch makes, which begins at ``place`` of the source, and where it ends."""
+    """Return what a batch makes, which begins at ``place`` of the source, and where it ends.
+
+    Each step is done for all operations at once: a loop over them would take most of the time.
+    """
     copies, adds, inserts, moves = batch.columns
-    read = source.read
-    copied, under = list[bytes](), list[bytes]()
-    for copy, add, move in zip(copies, adds, moves, strict=True):
-        if not 0 <= place <= _FURTHEST:
-            raise _Astray
-        copied.append(read(copy, place) if copy else b"")
-        place += copy
-        if add:
-            under.append(read(add, place))
-        place += add + ((move >> 1) ^ -(move & 1))
-    sums, inserted = added(b"".join(under), batch.diff), batch.inserted
-    parts = list[bytes]()
-    at = taken = 0
-    for one, add, insert in zip(copied, adds, inserts, strict=True):
-        parts += one, sums[at : at + add], inserted[taken : taken + insert]
-        at += add
-        taken += insert
-    return b"".join(parts), place
+    jumps = [(move >> 1) ^ -(move & 1) for move in moves]
+    *begins, end = accumulate(map(sum, zip(copies, adds, jumps, strict=True)), initial=place)
+    if min(begins) < 0 or max(begins) > _FURTHEST:
+        raise _Astray
+    under = source.pieces(map(operator.add, begins, copies), adds)
+    copied = source.pieces(begins, copies)
+    sums = added(b"".join(under), batch.diff)
+    parts = zip(copied, _cut(sums, adds), _cut(batch.inserted, inserts), strict=True)
+    return b"".join(chain.from_iterable(parts)), end
+
+
+def _cut(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
+    """Yield ``data`` in pieces of these sizes."""
+    ends = accumulate(sizes)
+    return map(data.__getitem__, map(slice, accumulate(sizes, initial=0), ends))
 
 
 def added(one: bytes, other: bytes) -> bytes:
