@@ -9,11 +9,13 @@ comes. Nothing is changed, nothing is relied on, and what cannot be read is the 
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rootman import workers
+from rootman.entries import open_quietly
 from rootman.errors import RootmanError
 from rootman.manifest import field_path
 from rootman.treedirs import TreeDirs
@@ -32,11 +34,17 @@ MANY: Final = 20_000
 _FEW: Final = 16  # not worth a fork
 _FORKS: Final = 2
 _CONTENT: Final = 1 << 16  # bytes that are read; the kernel's own readahead does the rest
+_SOURCES: Final = 32 << 20  # bytes that a fork has read, so that it displaces nothing else
 
 
 def below(root_fd: int, fields: Sequence[bytes]) -> list[Look]:
     """Return what looks at these path fields of a tree."""
     return _shared_out(partial(_look_below, root_fd), fields)
+
+
+def sources(root_fd: int, fields: Sequence[bytes]) -> list[Look]:
+    """Return what has the files of a tree read that are at these path fields."""
+    return _shared_out(partial(_look_inside, root_fd), fields)
 
 
 def contents(read: Callable[[str], BinaryIO], names: Sequence[str]) -> list[Look]:
@@ -68,6 +76,26 @@ def _look_below(root_fd: int, fields: Sequence[bytes]) -> bytes:
         for parent, name in map(split, map(field_path, fields)):
             with suppress(OSError):
                 os.stat(name, dir_fd=dirs.fd(parent), follow_symlinks=False)
+    return b""
+
+
+def _look_inside(root_fd: int, fields: Sequence[bytes]) -> bytes:
+    left = _SOURCES
+    with TreeDirs(root_fd) as dirs:
+        for parent, name in map(split, map(field_path, fields)):
+            with suppress(OSError):
+                dir_fd = dirs.fd(parent)
+                status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+                if not stat.S_ISREG(status.st_mode):  # to open a device can do something
+                    continue
+                fd = open_quietly(name, dir_fd=dir_fd)
+                try:
+                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(fd)
+                left -= status.st_size
+            if left <= 0:
+                break
     return b""
 
 

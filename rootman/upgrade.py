@@ -47,6 +47,7 @@ from rootman.switching import plan_known, then_menu
 if TYPE_CHECKING:
     from rootman.building import SeedTree
     from rootman.choice import Choice
+    from rootman.comparison import Change
     from rootman.delta import Needs
     from rootman.difference import PathDifference
     from rootman.layer.layering import Inside, Layering
@@ -238,6 +239,8 @@ def build(
     # The spare may be the only one that has all that was sealed: it is not used up for that.
     seeds = without_spare(state) if order.is_fallback else state
     seed, tree, delta = find_seed(opened, seeds, wanted, stack)
+    if not options.dry_run:
+        stack.enter_context(foresight.looking(_places(repository, tree, delta)))
     directories = len(tree.digests) if tree else 0
     download = provision.download(delta.needs)
     merge = None if order.anew else _merge(opened, state, order.release, wanted, stack)
@@ -296,7 +299,6 @@ def build(
     if options.dry_run:
         building.carried = merge.rehearse(partial(_obtain, repository)) if merge else None
     else:
-        stack.enter_context(foresight.looking(_places(repository, tree, delta)))
         Executor(opened.store, opened.fs, opened.reporter, state, building=building).run(plan)
     return UpgradeResult(
         number,
@@ -378,12 +380,19 @@ def _places(repository: Repository, seed: SeedTree | None, delta: Delta) -> list
     if seed is None or needs.added + needs.removed + needs.changed > foresight.MANY:
         return []
     changes = list(delta)
+    if not repository.is_near:
+        # What changes is made of what stands there, by a pack, or by a copy with another time.
+        made = [change.field for change in changes if change.old and _has_content(change)]
+        rest = {change.field for change in changes}.difference(made)
+        return foresight.sources(seed.root_fd, made) + foresight.below(seed.root_fd, sorted(rest))
     looks = foresight.below(seed.root_fd, [change.field for change in changes])
-    if repository.is_near:
-        wanted = (change.new for change in changes if change.new and wants_content(change))
-        paths = [object_path(content_digest(line).decode()) for line in wanted]
-        looks += foresight.contents(repository.source.open, paths)
-    return looks
+    wanted = (change.new for change in changes if change.new and wants_content(change))
+    paths = [object_path(content_digest(line).decode()) for line in wanted]
+    return looks + foresight.contents(repository.source.open, paths)
+
+
+def _has_content(change: Change) -> bool:
+    return bool(change.new and content_digest(change.new))
 
 
 def leave_spare(opened: Session, before: StoreState, number: TreeNumber) -> TreeNumber | None:

@@ -11,6 +11,7 @@ import pytest
 
 from rootman import foresight
 from rootman.errors import InvalidInput
+from tests.filesystems import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,56 @@ def test_places_that_are_not_there_or_lead_out_are_passed_over(tree: Path) -> No
         os.close(fd)
 
     assert {path: path.lstat() for path in tree.rglob("*")} == before
+
+
+def _cached(path: Path) -> int:
+    """Return how many bytes of a file the kernel has in memory."""
+    return int(run("fincore", "--bytes", "--noheadings", "--output", "RES", str(path)))
+
+
+def test_files_are_read_that_others_are_made_of(tmp_on_ext4: Path) -> None:
+    """Nothing else is opened: not what is no file, nor what a symlink leads to."""
+    tree, outside = tmp_on_ext4 / "tree", tmp_on_ext4 / "outside"
+    (tree / "dir").mkdir(parents=True)
+    files = [tree / f"dir/{number}" for number in range(0, 40, 2)]
+    for path in (*files, outside):
+        path.write_bytes(b"x" * 8192)
+        with path.open("rb") as file:
+            os.fsync(file)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert not _cached(path)
+    os.mkfifo(tree / "dir/1")
+    (tree / "dir/3").symlink_to(outside)
+
+    fd = os.open(tree, os.O_RDONLY)
+    try:
+        with foresight.looking(foresight.sources(fd, FIELDS)):
+            pass
+    finally:
+        os.close(fd)
+
+    assert [_cached(path) for path in files] == [8192] * len(files)
+    assert not _cached(outside)
+
+
+def test_no_more_is_read_than_has_room(tmp_on_ext4: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foresight, "_SOURCES", 8192)
+    (tmp_on_ext4 / "dir").mkdir()
+    files = [tmp_on_ext4 / f"dir/{number}" for number in range(40)]
+    for path in files:
+        path.write_bytes(b"x" * 4096)
+        with path.open("rb") as file:
+            os.fsync(file)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    fd = os.open(tmp_on_ext4, os.O_RDONLY)
+    try:
+        with foresight.looking(foresight.sources(fd, FIELDS)):
+            pass
+    finally:
+        os.close(fd)
+
+    assert sum(map(_cached, files)) == 2 * 8192
 
 
 def test_content_that_cannot_be_read_is_the_work_s_to_find() -> None:
