@@ -62,7 +62,7 @@ from tests.numbers import number
 from tests.packing import Files, files_of, header, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rootman.bundles import BundleList
 
@@ -389,10 +389,12 @@ class _WatchedSource(Memory):
     def __init__(self, source: Memory) -> None:
         self._source = source
 
-    def read(self, size: int, offset: int) -> bytes:
-        assert 0 <= offset <= 2**63 - 1 - size
-        assert size <= _MOST_AT_ONCE
-        return self._source.read(size, offset)
+    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
+        places = list(places)
+        for place, size in zip(places, sizes, strict=True):
+            assert 0 <= place <= 2**63 - 1 - size
+        assert sum(sizes) <= _MOST_AT_ONCE
+        return self._source.pieces(places, sizes)
 
 
 _MOST_AT_ONCE: Final = 1 << 20
