@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from rootman.alike import alike
 from rootman.boot.states import read_state_record
-from rootman.bundling import SealedRelease
+from rootman.bundling import SealedRelease, telling_of_repositories
 from rootman.choice import choose
-from rootman.errors import NotFound, Refused
+from rootman.errors import Refused
 from rootman.execute import Executor, explained
 from rootman.manifest import field_path
 from rootman.merge.local import sealed_config
@@ -111,8 +111,6 @@ def _make(
         if tree.seal is not None and choice.manifests != tree.seal.parts:
             raise Refused(f"{tree.name} is another in {source.source.location}")
         order = Order(release, choice, Options(), is_fallback=True)
-        try:
+        with telling_of_repositories():
             build(opened, source, order, state, stack, number=number)
-        except NotFound as error:
-            raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
     return number
