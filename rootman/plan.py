@@ -354,21 +354,15 @@ def check_room(
     made = directories if seed.kind == "tree" else 0
     content = needs.fetch_bytes + download.kept - download.here
     made_inodes = needs.new_inodes + made + len(local)
-    _require_room(room, max(content, 0) + sum(local) + manifest_size // 2, made_inodes)
+    require_room(room, max(content, 0) + sum(local) + manifest_size // 2, made_inodes)
 
 
-def check_merge_room(room: Room, *, directories: int, local: Sequence[int]) -> None:
-    """Refuse to make configuration anew for which bytes or inodes would not suffice.
-
-    ``directories`` is how many it has, ``local`` the size of each entry that is carried over.
+def require_room(room: Room, content: int, made_inodes: int) -> None:
+    """Refuse to make so many inodes, with so many bytes of ``content``, without the room for them.
 
     Raises:
         NoSpace: it says how much is missing.
     """
-    _require_room(room, sum(local), directories + len(local))
-
-
-def _require_room(room: Room, content: int, made_inodes: int) -> None:
     size = content + made_inodes * _BLOCK
     inodes = made_inodes + 16
     hint = "rootman prune"
