@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack
 
+    from rootman.demand import Download
     from rootman.layer.layering import Job
-    from rootman.plan import Download
     from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.uncarried import Uncarried

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rootman.admission import check_proven, next_number
 from rootman.alike import alike
 from rootman.boot.states import read_state_record
 from rootman.bundling import SealedRelease, telling_of_repositories
@@ -18,7 +19,7 @@ from rootman.errors import Refused
 from rootman.execute import Executor, explained
 from rootman.manifest import field_path
 from rootman.merge.local import sealed_config
-from rootman.plan import check_proven, next_number, plan_way_back
+from rootman.plan import plan_way_back
 from rootman.repo.repository import Repository
 from rootman.session import read_state
 from rootman.state import require

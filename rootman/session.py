@@ -81,7 +81,7 @@ def recover(opened: Session) -> tuple[Plan, StoreState]:
         RootmanError: a step of it failed.
     """
     from rootman.execute import Executor
-    from rootman.plan import plan_recovery
+    from rootman.recovery import plan_recovery
 
     state = read_state(opened)
     plan = plan_recovery(state)
@@ -122,7 +122,7 @@ def told(plan: Plan) -> tuple[str, ...]:
 def recover_quietly(opened: Session) -> None:
     """Clean up after a command that failed; its own error is the one to tell."""
     from rootman.execute import Executor
-    from rootman.plan import plan_recovery
+    from rootman.recovery import plan_recovery
     from rootman.report import Silent
 
     try:
@@ -168,7 +168,7 @@ def look(path: str, make_fs: Callable[[], Fs], reporter: Reporter) -> Iterator[V
 
 
 def _settle(store: Store, state: StoreState, make_fs: Callable[[], Fs], reporter: Reporter) -> View:
-    from rootman.plan import plan_recovery
+    from rootman.recovery import plan_recovery
 
     plan = plan_recovery(state)
     if not plan:

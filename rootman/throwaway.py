@@ -12,6 +12,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from rootman.demand import require_room
 from rootman.directory import rewind
 from rootman.entries import set_metadata
 from rootman.execute import explained
@@ -19,7 +20,6 @@ from rootman.fsops import opened as opened_directory
 from rootman.manifest import ROOT
 from rootman.names import StageKind, StageName
 from rootman.objects import copy_entry
-from rootman.plan import require_room
 from rootman.reading import changed, tree_failure
 from rootman.room import room_of
 from rootman.scanner import describe

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.boot.unlocked import WRITABLE, how_unlocked, what_runs
 from rootman.comparison import compare
+from rootman.demand import require_room
 from rootman.errors import Refused
 from rootman.execute import explained
 from rootman.fsops import opened as opened_directory
@@ -29,7 +30,6 @@ from rootman.live.planning import (
     settle_groups,
 )
 from rootman.merge.local import sealed_config
-from rootman.plan import require_room
 from rootman.removal import remove_tree
 from rootman.room import room_of
 from rootman.scanner import describe

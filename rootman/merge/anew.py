@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from rootman.demand import require_room
 from rootman.errors import Refused, RootmanError, SystemFailure
 from rootman.execute import Executor, explained
 from rootman.layer.record import is_layered
@@ -27,7 +28,7 @@ from rootman.merge.local import (
 )
 from rootman.merge.note import failed_merge, second_merge
 from rootman.merge.staging import ConfigStage, LastMerge
-from rootman.plan import plan_config, require_room
+from rootman.plan import plan_config
 from rootman.room import room_of
 from rootman.session import read_state, recover_quietly
 from rootman.steps import NoteMerge
