@@ -124,7 +124,7 @@ def check_device(state: StoreState, release: Release, *, allow_downgrade: bool) 
     """Refuse a release that this store on this device must not take.
 
     Raises:
-        Refused: as ``plan.check_release``.
+        Refused: as ``admission.check_release``.
     """
     check_release(
         state,
