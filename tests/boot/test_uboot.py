@@ -131,6 +131,19 @@ def check_lost(place: Path, some: Sequence[Case], change: tuple[str, str] = ("",
         assert uboot.is_reset == bool(uboot.told and not boot.pending)
 
 
+def test_what_does_not_arrive_on_the_disk_is_for_the_initramfs(memory: Path) -> None:
+    """BT-30 BT-32: what was chosen before that showed is forgotten, also for once."""
+    some = [case for case in STORES if case[0].links.current][::9]
+    stores, counters = zip(*counted(some), strict=True)
+    found = Image(memory, stores, counters=counters).choose(readonly=True)
+    for (layout, boot), counter, uboot in zip(stores, counters, found, strict=True):
+        is_kept = expected((layout, boot), counter).after == boot
+        choice = expected((layout, replace(boot, once="")), counter)
+        assert uboot.which == f"rootman.tree={choice.tree}{'' if is_kept else ' rootman.count'}"
+        assert uboot.after == boot
+        assert uboot.is_reset == bool(uboot.told and not boot.pending)
+
+
 # What is wrong: the text, what it becomes, and who sees it.
 _USED_UP = "if run rootman_f_is_used_up; then run rootman_f_fail; fi"
 MUTANTS = {

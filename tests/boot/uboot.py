@@ -64,9 +64,9 @@ class UbootChoice:
     is_reset: bool
 
 
-def _said(disk: Path) -> str:
+def _said(disk: Path, *, readonly: bool = False) -> str:
     """Have U-Boot boot from a disk, and return what it says until it is off, or has given up."""
-    drive = f"if=none,file={disk},format=raw,id=disk"
+    drive = f"if=none,file={disk},format=raw,id=disk,readonly={'on' if readonly else 'off'}"
     command = (*_COMMAND, "-drive", drive, "-device", "virtio-blk-device,drive=disk")
     said = ""
     with subprocess.Popen(
@@ -172,9 +172,9 @@ class Image:
         # It says each command before its answer.
         return [int(line) * _SECTORS_OF_A_BLOCK for line in said.splitlines() if line.isdigit()]
 
-    def choose(self) -> list[UbootChoice]:
-        """Let U-Boot choose in every store."""
-        said = _said(self._file)
+    def choose(self, *, readonly: bool = False) -> list[UbootChoice]:
+        """Let U-Boot choose in every store, on a disk that takes what is written, or does not."""
+        said = _said(self._file, readonly=readonly)
         found = re.findall(r"@([0-9]+)\n([^@]*\n)?([^,@\n]*),([^,@]*),([^@]*)@", said)
         assert [int(one[0]) for one in found] == list(range(self._count)), said[-3000:]
         return [
