@@ -5,17 +5,12 @@ from __future__ import annotations
 import click
 
 from cli import installing
-from cli.options import as_json, insecure, mirrors, to_install
+from cli.options import as_json, insecure, maybe_from, mirrors, to_install
 
 
 @click.command
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option(
-    "--from",
-    "source",
-    metavar="REPO",
-    help="A repository with the version, for what was changed or damaged here.",
-)
+@maybe_from
 @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @mirrors
 @insecure
@@ -49,16 +44,13 @@ def command(
     from rootman.bundling import remove_bundles
     from rootman.upgrade import Options
 
-    if source is None and (mirrors or insecure):
-        raise click.UsageError("--mirror and --insecure are of --from REPO")
+    installing.check_from(source, mirrors, insecure=insecure)
     before = bytes_written()
     with ExitStack() as stack:
         opened = stack.enter_context(to_install(rootfs, "bundle remove", dry_run=dry_run))
-        repository = None
-        if source is not None:
-            repository = stack.enter_context(
-                installing.source(opened, source, mirrors, insecure=insecure, dry_run=dry_run)
-            )
+        repository = installing.maybe_source(
+            opened, source, mirrors, stack, insecure=insecure, dry_run=dry_run
+        )
         options = Options(dry_run=dry_run, inside=installing.run_inside)
         result = remove_bundles(opened, repository, names, options)
         name = opened.store.settings().os_name

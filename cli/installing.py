@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from cli.configuration import finding, left_behind, merged
 from cli.render import difference, emit, emit_json, numbered, printable, size
 from cli.restarting import Again
@@ -11,9 +13,10 @@ from rootman.names import tree_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
 
+    from rootman.demand import Download
     from rootman.layer.layering import Job
-    from rootman.plan import Download
     from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.uncarried import Uncarried
@@ -41,6 +44,38 @@ def source(
     fs = None if dry_run else opened.fs
     vet = Vetting(opened.store, opened.reporter, fs, is_insecure=insecure)
     return Repository.open(location, mirrors, vet=vet)
+
+
+def check_from(location: str | None, mirrors: tuple[str, ...], *, insecure: bool) -> None:
+    """Refuse options of a repository where none is given.
+
+    Raises:
+        click.UsageError: they are.
+    """
+    if location is None and (mirrors or insecure):
+        raise click.UsageError("--mirror and --insecure are of --from REPO")
+
+
+def maybe_source(
+    opened: Session,
+    location: str | None,
+    mirrors: tuple[str, ...],
+    stack: ExitStack,
+    *,
+    insecure: bool,
+    dry_run: bool,
+) -> Repository | None:
+    """Return the repository at ``location``, as ``source``; None where none is given.
+
+    ``stack`` closes it.
+
+    Raises:
+        RootmanError: there is none, or it is not trusted.
+    """
+    if location is None:
+        return None
+    repository = source(opened, location, mirrors, insecure=insecure, dry_run=dry_run)
+    return stack.enter_context(repository)
 
 
 def show(

@@ -33,6 +33,14 @@ insecure: Final = click.option(
 )
 
 
+maybe_from: Final = click.option(
+    "--from",
+    "source",
+    metavar="REPO",
+    help="A repository with the version, for what was changed or damaged here.",
+)
+
+
 _reboot: Final = click.option(
     "--reboot", "way", flag_value="reboot", help="Then reboot, if another version boots next."
 )

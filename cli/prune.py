@@ -41,8 +41,8 @@ def command(rootfs: str, numbers: tuple[TreeNumber, ...], keep: int | None, as_j
     """
     if numbers and keep is not None:
         raise click.UsageError("give versions, or --keep", click.get_current_context())
-    from rootman.plan import KEEP_DEFAULT
     from rootman.retention import prune
+    from rootman.upkeep import KEEP_DEFAULT
 
     with changing(rootfs, "prune") as opened:
         result = prune(opened, keep=KEEP_DEFAULT if keep is None else keep, numbers=numbers)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import installing
-from cli.options import as_json, insecure, mirrors, restarting, to_install
+from cli.options import as_json, insecure, maybe_from, mirrors, restarting, to_install
 from cli.restarting import Again
 
 if TYPE_CHECKING:
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 @click.command
 @click.option("--state", is_flag=True, help="Have the state paths begin anew, too.")
-@click.option(
-    "--from",
-    "source",
-    metavar="REPO",
-    help="A repository with the version, for what was changed or damaged here.",
-)
+@maybe_from
 @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @restarting
 @mirrors
@@ -60,19 +55,16 @@ def command(
     from rootman.reset import reset
     from rootman.upgrade import Options
 
-    if source is None and (mirrors or insecure):
-        raise click.UsageError("--mirror and --insecure are of --from REPO")
+    installing.check_from(source, mirrors, insecure=insecure)
     if way and dry_run:
         raise click.UsageError(f"--{way} is for what is done")
     again = Again(way)
     before = bytes_written()
     with ExitStack() as stack:
         opened = stack.enter_context(to_install(rootfs, "reset", dry_run=dry_run))
-        repository = None
-        if source is not None:
-            repository = stack.enter_context(
-                installing.source(opened, source, mirrors, insecure=insecure, dry_run=dry_run)
-            )
+        repository = installing.maybe_source(
+            opened, source, mirrors, stack, insecure=insecure, dry_run=dry_run
+        )
         result = reset(opened, repository, state=state, options=Options(dry_run=dry_run))
         name = opened.store.settings().os_name
         again.prepare(opened, changed=bool(result.plan))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli import installing
-from cli.options import as_json, changing, insecure, mirrors
+from cli.options import as_json, changing, insecure, maybe_from, mirrors
 from cli.render import emit, emit_json, numbered, printable, readable
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 
 @click.command
 @click.option("--hotfix", is_flag=True, help="Keep what is changed, with a version to go back to.")
-@click.option(
-    "--from",
-    "source",
-    metavar="REPO",
-    help="A repository with the version, for what was changed of it before.",
-)
+@maybe_from
 @mirrors
 @insecure
 @as_json
@@ -61,15 +56,12 @@ def command(
 
     if source is not None and not hotfix:
         raise click.UsageError("--from REPO is of --hotfix", click.get_current_context())
-    if source is None and (mirrors or insecure):
-        raise click.UsageError("--mirror and --insecure are of --from REPO")
+    installing.check_from(source, mirrors, insecure=insecure)
     with ExitStack() as stack:
         opened = stack.enter_context(changing(rootfs, "unlock"))
-        repository = None
-        if source is not None:
-            repository = stack.enter_context(
-                installing.source(opened, source, mirrors, insecure=insecure, dry_run=False)
-            )
+        repository = installing.maybe_source(
+            opened, source, mirrors, stack, insecure=insecure, dry_run=False
+        )
         done = unlock(opened, hotfix=hotfix, repository=repository)
         name = opened.store.settings().os_name
     if as_json:

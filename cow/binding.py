@@ -6,20 +6,11 @@ each directory at the top is covered by its namesake. What is mounted below it s
 
 from __future__ import annotations
 
-import ctypes
 import os
 from contextlib import suppress
-from typing import Final
 
-from cow.detached import unmount
-from rootman.fsops import check
+from cow.mounting import BIND, PRIVATE, REC, mount, unmount
 from rootman.usage import GUARD_KIND, mounted_at
-
-_MS_BIND: Final = 0x1000
-_MS_REC: Final = 0x4000
-_MS_PRIVATE: Final = 0x40000
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def cover(shown: str, hidden: str = "") -> list[str]:
@@ -33,7 +24,7 @@ def cover(shown: str, hidden: str = "") -> list[str]:
         OSError: among others EPERM without CAP_SYS_ADMIN.
     """
     # Or what is bound below it for a moment would be seen, and unmounted, elsewhere, too.
-    _mount(None, shown, _MS_PRIVATE)
+    mount(None, shown, PRIVATE)
     with os.scandir(shown) as found:
         names = sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
     covered: list[str] = []
@@ -71,15 +62,6 @@ def _points(hidden: str) -> set[str]:
     }
 
 
-def bind(source: str, target: str) -> None:
-    """Have what is mounted at ``source`` at ``target``, too, with nothing that is below it.
-
-    Raises:
-        OSError: among others EPERM without CAP_SYS_ADMIN.
-    """
-    _mount(source, target, _MS_BIND)
-
-
 def _cover(directory: str, point: str, hidden: str) -> None:
     """Bind ``directory`` over ``point``, at once with all that is mounted below that."""
     inner: list[str] = []
@@ -87,16 +69,11 @@ def _cover(directory: str, point: str, hidden: str) -> None:
         for path in sorted(one for one in _points(hidden) if one.startswith(f"{point}/")):
             target = directory + path.removeprefix(point)
             if not any(target.startswith(f"{above}/") for above in inner):
-                _mount(path, target, _MS_BIND | _MS_REC)
+                mount(path, target, BIND | REC)
                 inner.append(target)
-        _mount(directory, point, _MS_BIND | _MS_REC)
+        mount(directory, point, BIND | REC)
     finally:
         for target in inner:
             # Or what is mounted in it would go with it wherever else it is mounted, too.
-            _mount(None, target, _MS_PRIVATE | _MS_REC)
+            mount(None, target, PRIVATE | REC)
         uncover(inner)
-
-
-def _mount(source: str | None, target: str, flags: int) -> None:
-    where = os.fsencode(source) if source is not None else None
-    check(_libc.mount(where, os.fsencode(target), None, flags, None), target)

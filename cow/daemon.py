@@ -11,9 +11,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from cow.detached import unmount
+from cow.mounting import leave_mounts, unmount
 from rootman.errors import SystemFailure
-from rootman.fsops import check
 from rootman.usage import GUARD_KIND, mounts
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ _MARK: Final = b"@"
 _OF_SYSTEMD: Final = "name=systemd"
 _MYSELF: Final = "0"  # whoever writes it
 _LAST: Final = "-1000"
-_CLONE_NEWNS: Final = 0x00020000
-_MS_REC_PRIVATE: Final = 0x4000 | 0x40000
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def be_storage_daemon() -> None:
@@ -85,16 +80,6 @@ def keep_mounts(mountpoint: str, base: str) -> None:
         if one.filesystem in served or (one.point != "/" and _is_other_disk(one, needed)):
             with suppress(OSError):  # it went with one above it
                 unmount(one.point, lazily=True)
-
-
-def leave_mounts() -> None:
-    """Have mounts of one's own: what is mounted from now on, here or elsewhere, is not in both.
-
-    Raises:
-        OSError: among others EPERM without CAP_SYS_ADMIN.
-    """
-    check(_libc.unshare(_CLONE_NEWNS), "a mount namespace")
-    check(_libc.mount(None, b"/", None, _MS_REC_PRIVATE, None), "/")
 
 
 def _is_other_disk(mount: Mount, needed: Container[int]) -> bool:

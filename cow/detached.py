@@ -21,7 +21,6 @@ _OPEN_TREE_CLONE: Final = 1
 _ATTR_NOATIME: Final = 0x10
 _ATTR_ATIME: Final = 0x70  # the field that NOATIME is a value of
 _ATTR_NODIRATIME: Final = 0x80
-_MS_DETACH: Final = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -56,12 +55,3 @@ def open_view(path: str) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def unmount(path: str, *, lazily: bool = False) -> None:
-    """umount2(2), with MNT_DETACH if ``lazily``: what uses the mount may go on to.
-
-    Raises:
-        OSError: among others EBUSY where something uses it.
-    """
-    check(_libc.umount2(os.fsencode(path), _MS_DETACH if lazily else 0), path)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 import pyfuse3
 
 from cow.breaking import Breaker
-from cow.detached import open_view, unmount
+from cow.detached import open_view
 from cow.disk import Disk
 from cow.loop import Loop
+from cow.mounting import unmount
 from cow.operations import GuardOperations
 from cow.scratch import finish_breaks
 from cow.survey import find_groups

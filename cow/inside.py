@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from cow.daemon import leave_mounts
+from cow.mounting import BIND, NODEV, NOEXEC, NOSUID, RDONLY, leave_mounts, mount
 from rootman.errors import RootmanError, SystemFailure
 from rootman.fsops import check
 from rootman.layer.layering import MOUNTPOINT, SCRATCH
@@ -42,11 +42,6 @@ _READY: Final = b"r"
 _SIGNALLED: Final = 128
 _CLONE_NEWPID: Final = 0x20000000
 _PR_SET_PDEATHSIG: Final = 1
-_RDONLY: Final = 1
-_NOSUID: Final = 2
-_NODEV: Final = 4
-_NOEXEC: Final = 8
-_BIND: Final = 0x1000
 _DEVICES: Final = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
 _LINKS: Final = {
     "fd": "/proc/self/fd",
@@ -212,9 +207,9 @@ def _furnish(scratch: int) -> None:
 
     The root directory is that of the tree by now, so no symlink in it leads out of it.
     """
-    _mount("proc", "/proc", _NOSUID | _NODEV | _NOEXEC)
-    _mount("sysfs", "/sys", _NOSUID | _NODEV | _NOEXEC | _RDONLY)
-    _mount("tmpfs", "/dev", _NOSUID | _NOEXEC, "mode=755")
+    _mount("proc", "/proc", NOSUID | NODEV | NOEXEC)
+    _mount("sysfs", "/sys", NOSUID | NODEV | NOEXEC | RDONLY)
+    _mount("tmpfs", "/dev", NOSUID | NOEXEC, "mode=755")
     umask = os.umask(0)
     for name, minor in _DEVICES.items():
         os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(1, minor))
@@ -222,19 +217,14 @@ def _furnish(scratch: int) -> None:
     for name, target in _LINKS.items():
         os.symlink(target, f"/dev/{name}")
     os.mkdir("/dev/pts")
-    _mount("devpts", "/dev/pts", _NOSUID | _NOEXEC, "newinstance,ptmxmode=666,mode=620")
+    _mount("devpts", "/dev/pts", NOSUID | NOEXEC, "newinstance,ptmxmode=666,mode=620")
     os.symlink("/tmp", "/dev/shm")  # noqa: S108
-    _mount("tmpfs", "/run", _NOSUID | _NODEV, "mode=755")
-    _bind(f"/proc/self/fd/{scratch}", "/tmp")  # noqa: S108
+    _mount("tmpfs", "/run", NOSUID | NODEV, "mode=755")
+    mount(f"/proc/self/fd/{scratch}", "/tmp", BIND)  # noqa: S108
 
 
 def _mount(kind: str, path: str, flags: int, options: str = "") -> None:
-    name = kind.encode()
-    check(_libc.mount(name, os.fsencode(path), name, flags, options.encode()), path)
-
-
-def _bind(source: str, path: str) -> None:
-    check(_libc.mount(os.fsencode(source), os.fsencode(path), None, _BIND, None), path)
+    mount(kind, path, flags, kind=kind, options=options)
 
 
 @contextmanager
@@ -250,7 +240,7 @@ def _placed(one: Placed, aside: str) -> Iterator[None]:
         os.makedirs(parent, exist_ok=True)
     if os.path.isfile(path):
         _write(aside, one)
-        _bind(aside, path)
+        mount(aside, path, BIND)
         yield
     elif os.path.isdir(parent) and not os.path.exists(path):
         before = os.stat(parent)

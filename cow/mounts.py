@@ -19,8 +19,8 @@ from logging.handlers import SysLogHandler
 from typing import TYPE_CHECKING, Final
 
 from cow.daemon import be_storage_daemon, keep_mounts
-from cow.detached import unmount
 from cow.guard import Subject, mounted
+from cow.mounting import unmount
 from cow.seal import SealedInodes
 from rootman.errors import Busy, InvalidInput, NotFound, RootmanError, SystemFailure
 from rootman.names import CONTROL, CURRENT, parse_tree_number

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cow.binding import bind, cover, uncover
-from cow.detached import unmount
+from cow.binding import cover, uncover
 from cow.guard import Subject
+from cow.mounting import BIND, mount, unmount
 from cow.mounts import in_background, of_tree
 from cow.shutdown import uncover_at_shutdown
 from rootman.boot.programs import run
@@ -124,7 +124,7 @@ def _guard(store: Store, tree: Tree, *, hotfix: bool) -> Unlocking:
         one.mountpoint == WHOLE and one.tree == _path(store, tree) for one in guards()
     ):
         os.makedirs(WRITABLE, mode=0o700, exist_ok=True)
-        bind(WHOLE, WRITABLE)
+        mount(WHOLE, WRITABLE, BIND)  # without what is mounted below it
         return "hotfix"
     subject, sealed = of_tree(store, tree) if hotfix else _of_clone(store, tree)
     if not os.path.exists(_FUSE):

@@ -8,11 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from rootman.building import Building
-from rootman.entries import make_plain, open_quietly
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused, SystemFailure
 from rootman.execute import Executor, explained
 from rootman.names import BASE, CONTROL, check_os_name
-from rootman.objects import copy_verified
+from rootman.objects import copy_entry
 from rootman.plan import plan_adoption
 from rootman.removal import remove_tree
 from rootman.room import room_of
@@ -147,16 +146,10 @@ class AdoptedContent:
         return True
 
     def _copy(self, entry: Entry, name: bytes, dir_fd: int) -> None:
-        if entry.type != "file":
-            make_plain(self._fs, entry, name, dir_fd=dir_fd)
-            return
         parent, source_name = split(entry.path)
-        source = open_quietly(source_name, dir_fd=self._source.fd(parent))
-        try:
-            if not copy_verified(self._fs, source, entry, name, dir_fd=dir_fd):
-                self._refuse(entry)
-        finally:
-            os.close(source)
+        source_fd = self._source.fd(parent)
+        if not copy_entry(self._fs, entry, name, source_fd, source_name, dir_fd=dir_fd):
+            self._refuse(entry)
 
     def _refuse(self, entry: Entry) -> None:
         shown = os.fsdecode(entry.path)

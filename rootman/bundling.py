@@ -8,6 +8,7 @@ was changed in it, or damaged.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from rootman.choice import with_added, with_removed
@@ -22,11 +23,11 @@ from rootman.store import RELEASE_FILE, open_below, require_tree
 from rootman.upgrade import Order, check_device, chosen_bundles, install
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rootman.release import Release
     from rootman.session import Session
-    from rootman.state import Tree
+    from rootman.state import StoreState, Tree
     from rootman.store import Store
     from rootman.upgrade import Options, UpgradeResult
 
@@ -43,7 +44,7 @@ def add_bundles(
     began = time.monotonic()
     state = read_state(opened)
     current = require_tree(state, None)
-    release = release_of(current, repository)
+    release = _release_of(current, repository)
     check_device(state, release, allow_downgrade=False)
     choice = with_added(release, chosen_bundles(state), names)
     return install(opened, repository, Order(release, choice, options), state, began=began)
@@ -62,22 +63,47 @@ def remove_bundles(
     """
     began = time.monotonic()
     state = read_state(opened)
-    current = require_tree(state, None)
-    here = SealedRelease(opened.store, current)
-    with Repository(here) as record:
-        release = release_of(current, repository or record)
+
+    def order(release: Release) -> Order:
         check_device(state, release, allow_downgrade=False)
-        choice = with_removed(release, chosen_bundles(state), names)
-        order = Order(release, choice, options)
+        return Order(release, with_removed(release, chosen_bundles(state), names), options)
+
+    return install_of_current(opened, repository, order, state, began=began)
+
+
+def install_of_current(
+    opened: Session,
+    repository: Repository | None,
+    order: Callable[[Release], Order],
+    state: StoreState,
+    *,
+    began: float,
+) -> UpgradeResult:
+    """Install what is ordered of the release that is current: of what is here, or a repository.
+
+    Raises:
+        NotFound: something can be had nowhere, or the tree that is current is of no release.
+        RootmanError: refused, or failed; the store is then as it was.
+    """
+    current = require_tree(state, None)
+    with Repository(SealedRelease(opened.store, current)) as record:
+        wanted = order(_release_of(current, repository or record))
         if repository is not None:
-            return install(opened, repository, order, state, began=began)
-        try:
-            return install(opened, record, order, state, began=began)
-        except NotFound as error:
-            raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
+            return install(opened, repository, wanted, state, began=began)
+        with telling_of_repositories():
+            return install(opened, record, wanted, state, began=began)
 
 
-def release_of(tree: Tree, repository: Repository) -> Release:
+@contextmanager
+def telling_of_repositories() -> Iterator[None]:
+    """Have what is not found in the context told with the way out: a repository that has it."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
+
+
+def _release_of(tree: Tree, repository: Repository) -> Release:
     """Return the release that ``tree`` is of."""
     try:
         return repository.read_release(tree.number.version)

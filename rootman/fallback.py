@@ -10,15 +10,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rootman.admission import check_proven, next_number
 from rootman.alike import alike
 from rootman.boot.states import read_state_record
-from rootman.bundling import SealedRelease
+from rootman.bundling import SealedRelease, telling_of_repositories
 from rootman.choice import choose
-from rootman.errors import NotFound, Refused
+from rootman.errors import Refused
 from rootman.execute import Executor, explained
 from rootman.manifest import field_path
 from rootman.merge.local import sealed_config
-from rootman.plan import check_proven, next_number, plan_way_back
+from rootman.plan import plan_way_back
 from rootman.repo.repository import Repository
 from rootman.session import read_state
 from rootman.state import require
@@ -111,8 +112,6 @@ def _make(
         if tree.seal is not None and choice.manifests != tree.seal.parts:
             raise Refused(f"{tree.name} is another in {source.source.location}")
         order = Order(release, choice, Options(), is_fallback=True)
-        try:
+        with telling_of_repositories():
             build(opened, source, order, state, stack, number=number)
-        except NotFound as error:
-            raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
     return number

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rootman import VERSION
+from rootman.admission import check_boot, check_release
 from rootman.names import TreeNumber
-from rootman.plan import check_boot, check_release
 from rootman.upgrade import device_names
 
 if TYPE_CHECKING:

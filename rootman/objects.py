@@ -333,6 +333,26 @@ class ObjectContent:
         return True
 
 
+def copy_entry(
+    fs: Fs, entry: Entry, name: bytes, source_fd: int, source_name: bytes, *, dir_fd: int
+) -> bool:
+    """Make ``entry``, which is no directory, as ``name``; a file of what another has.
+
+    Return whether that other, ``source_name`` in the directory ``source_fd``, has its content.
+
+    Raises:
+        OSError: the system refused.
+    """
+    if entry.type != "file":
+        make_plain(fs, entry, name, dir_fd=dir_fd)
+        return True
+    source = open_quietly(source_name, dir_fd=source_fd)
+    try:
+        return copy_verified(fs, source, entry, name, dir_fd=dir_fd)
+    finally:
+        os.close(source)
+
+
 def copy_verified(fs: Fs, source: int, entry: Entry, name: bytes, *, dir_fd: int) -> bool:
     """Copy the open file to ``name`` if its content is that of ``entry``; return whether it is.
 

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from rootman.boot.attention import boot_hint, boot_warnings
-from rootman.boot.running import BOOTED
+from rootman.boot.running import BOOTED, booted_name
 from rootman.boot.trial import standing
 from rootman.errors import RootmanError
 from rootman.names import BASE, CURRENT, StageKind
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rootman.state import StoreState, Tree
     from rootman.store import Store
 
-
+# Made by rootman's initramfs.
 _RUN: Final = os.path.dirname(BOOTED)
 
 
@@ -101,6 +101,7 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
     except (RootmanError, OSError) as error:
         problems.append(f"the sizes are not known: {error}")
     mounts = _mounts(view.store, problems)
+    unlocked = _unlocked(view.store)
     spares = [one.name for one in state.stages if one.name.kind is StageKind.SPARE]
     spare = spares[0].number if spares else None
     return {
@@ -112,7 +113,7 @@ def overview(view: View, make_fs: Callable[[], Fs]) -> Overview:
         "previous": _version(state.previous),
         "previous_name": _name(state, state.previous),
         "trees": [
-            _tree(view.store, state, tree, sizes.get(tree.number), mounts) for tree in state.trees
+            _tree(state, tree, sizes.get(tree.number), mounts, unlocked) for tree in state.trees
         ],
         "state_paths": _state_paths(view.store, state.current, problems),
         "spare": _version(spare),
@@ -135,21 +136,18 @@ def _name(state: StoreState, number: TreeNumber | None) -> str | None:
     return None if number is None else state.name_of(number)
 
 
-def _is_brought_up() -> bool:
-    """Return whether rootman's initramfs brought up this machine: otherwise less is looked at."""
-    return os.path.isdir(_RUN)
-
-
-def _unlocked(store: Store, tree: Tree) -> Unlocking | None:
-    if not _is_brought_up():
-        return None
+def _unlocked(store: Store) -> dict[str, Unlocking | None]:
+    """Return how the tree that runs was made writable, by its name; nothing where none runs."""
+    name = booted_name()
+    if not name:
+        return {}
     from rootman.boot.unlocked import how_unlocked
 
-    return how_unlocked(store, tree.name)
+    return {name: how_unlocked(store, name)}
 
 
 def _state_paths(store: Store, number: TreeNumber | None, problems: list[str]) -> list[str]:
-    if not _is_brought_up() and STATES not in os.listdir(store.control):
+    if not os.path.isdir(_RUN) and STATES not in os.listdir(store.control):
         return []
     from rootman.boot.states import paths_for, told_lacks
 
@@ -184,11 +182,11 @@ def _mounts(store: Store, problems: list[str]) -> dict[str, list[str]]:
 
 
 def _tree(
-    store: Store,
     state: StoreState,
     tree: Tree,
     size: TreeSize | None,
     mounts: Mapping[str, list[str]],
+    unlocked: Mapping[str, Unlocking | None],
 ) -> TreeOverview:
     bundles = tree.seal.bundles if tree.seal else ()
     parts = tree.seal.parts.keys() if tree.seal else set()
@@ -206,7 +204,7 @@ def _tree(
         "exclusive": size.exclusive if size else None,
         "sealed_at": tree.seal.sealed_at if tree.seal else None,
         "mounted_at": mounts.get(tree.name, []),
-        "unlocked": _unlocked(store, tree),
+        "unlocked": unlocked.get(tree.name),
     }
 
 

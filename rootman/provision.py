@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from rootman.comparison import known_lines
 from rootman.delta import hash_prefix
+from rootman.demand import Download
 from rootman.downloads import keep_release, refuse_without_room
 from rootman.entries import open_quietly, read_content
 from rootman.errors import InvalidInput, NotFound
 from rootman.execute import explained
 from rootman.manifest import content_digest, parse_line
 from rootman.objects import KEPT, MADE
-from rootman.plan import Download
 from rootman.repo.layout import compressed_file
 from rootman.repo.source import Missing
 from rootman.supply import Supply, parts_of

@@ -9,15 +9,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rootman.bundling import SealedRelease, release_of
+from rootman.bundling import install_of_current
 from rootman.choice import choose
-from rootman.errors import NotFound
-from rootman.repo.repository import Repository
 from rootman.session import read_state
-from rootman.store import require_tree
-from rootman.upgrade import Order, chosen_bundles, install
+from rootman.upgrade import Order, chosen_bundles
 
 if TYPE_CHECKING:
+    from rootman.release import Release
+    from rootman.repo.repository import Repository
     from rootman.session import Session
     from rootman.upgrade import Options, UpgradeResult
 
@@ -35,14 +34,9 @@ def reset(
     """
     began = time.monotonic()
     here = read_state(opened)
-    current = require_tree(here, None)
-    with Repository(SealedRelease(opened.store, current)) as record:
-        release = release_of(current, repository or record)
+
+    def order(release: Release) -> Order:
         choice = choose(release, chosen_bundles(here))
-        order = Order(release, choice, options, anew=True, new_state=state)
-        if repository is not None:
-            return install(opened, repository, order, here, began=began)
-        try:
-            return install(opened, record, order, here, began=began)
-        except NotFound as error:
-            raise NotFound(str(error), hint="give a repository that has it: --from REPO") from error
+        return Order(release, choice, options, anew=True, new_state=state)
+
+    return install_of_current(opened, repository, order, here, began=began)

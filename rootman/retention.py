@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rootman.boot.states import trees_by_generation
 from rootman.execute import Executor, explained
-from rootman.plan import plan_pin, plan_prune
 from rootman.sizes import freed_size
 from rootman.steps import DeleteTree, DropState
 from rootman.store import scan
+from rootman.upkeep import plan_pin, plan_prune
 from rootman.usage import refuse_in_use
 
 if TYPE_CHECKING:

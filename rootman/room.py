@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootman.plan import Room
+from rootman.demand import Room
 
 
 def room_of(fd: int) -> Room:

@@ -45,8 +45,8 @@ def session(path: str, fs: Fs, reporter: Reporter, *, forks: int) -> Iterator[Se
     """
     with open_store(path) as store, locked(store):
         opened = Session(store, fs, reporter, forks)
-        recover(opened)
-        _tell_of_a_failed_merge(opened)
+        _, state = recover(opened)
+        _tell_of_a_failed_merge(opened, state)
         try:
             yield opened
         except RootmanError:
@@ -64,9 +64,8 @@ def read_state(opened: Session) -> StoreState:
         return scan(opened.store)
 
 
-def _tell_of_a_failed_merge(opened: Session) -> None:
+def _tell_of_a_failed_merge(opened: Session, state: StoreState) -> None:
     """Tell what could not be told when the machine went down (MG-19)."""
-    state = read_state(opened)
     current = state.sealed(state.current)
     if current is not None and current.note is not None:
         from rootman.merge.note import failed_merge
@@ -75,23 +74,23 @@ def _tell_of_a_failed_merge(opened: Session) -> None:
             opened.reporter.warn(told)
 
 
-def recover(opened: Session) -> Plan:
-    """Finish or undo what an interrupted command left; return what was done.
+def recover(opened: Session) -> tuple[Plan, StoreState]:
+    """Finish or undo what an interrupted command left; return what was done, and the store now.
 
     Raises:
         RootmanError: a step of it failed.
     """
     from rootman.execute import Executor
-    from rootman.plan import plan_recovery
+    from rootman.recovery import plan_recovery
 
-    with _readable(opened.store):
-        state = scan(opened.store)
+    state = read_state(opened)
     plan = plan_recovery(state)
-    if plan:
-        if steps := told(plan):
-            opened.reporter.warn(f"{_cause(state)}: {'; '.join(steps)}")
-        Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
-    return plan
+    if not plan:
+        return (), state
+    if steps := told(plan):
+        opened.reporter.warn(f"{_cause(state)}: {'; '.join(steps)}")
+    Executor(opened.store, opened.fs, opened.reporter, state).run(plan)
+    return plan, read_state(opened)
 
 
 def _cause(state: StoreState) -> str:
@@ -123,7 +122,7 @@ def told(plan: Plan) -> tuple[str, ...]:
 def recover_quietly(opened: Session) -> None:
     """Clean up after a command that failed; its own error is the one to tell."""
     from rootman.execute import Executor
-    from rootman.plan import plan_recovery
+    from rootman.recovery import plan_recovery
     from rootman.report import Silent
 
     try:
@@ -169,15 +168,14 @@ def look(path: str, make_fs: Callable[[], Fs], reporter: Reporter) -> Iterator[V
 
 
 def _settle(store: Store, state: StoreState, make_fs: Callable[[], Fs], reporter: Reporter) -> View:
-    from rootman.plan import plan_recovery
+    from rootman.recovery import plan_recovery
 
     plan = plan_recovery(state)
     if not plan:
         return View(store, state)
     try:
         with locked(store):
-            done = recover(Session(store, make_fs(), reporter, 1))
-            state = scan(store)
+            done, state = recover(Session(store, make_fs(), reporter, 1))
     except Busy as busy:
         return View(store, state, "in progress", (str(busy),))
     except (SystemFailure, NoSpace):

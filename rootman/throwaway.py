@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from rootman.demand import require_room
 from rootman.directory import rewind
-from rootman.entries import make_plain, open_quietly, set_metadata
-from rootman.errors import NoSpace
+from rootman.entries import set_metadata
 from rootman.execute import explained
 from rootman.fsops import opened as opened_directory
 from rootman.manifest import ROOT
 from rootman.names import StageKind, StageName
-from rootman.objects import copy_verified
+from rootman.objects import copy_entry
 from rootman.reading import changed, tree_failure
 from rootman.room import room_of
 from rootman.scanner import describe
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from rootman.names import TreeNumber
     from rootman.session import Session
     from rootman.state import Tree
-
-_BLOCK: Final = 4096
 
 
 def stage_of(number: TreeNumber) -> str:
@@ -59,7 +57,8 @@ def clone_as_it_is(opened: Session, tree: Tree) -> None:
     step = f"clone {tree.name} as it is"
     opened.reporter.step(step)
     with explained(step), open_tree(store, tree) as (source, record):
-        _check_room(store.fd, len(record.digests()))
+        # The directories are most of what is made (S6).
+        require_room(room_of(store.fd), 0, len(record.digests()))
         fs.mkdir(stage, 0o700, dir_fd=store.staging)
         fs.mkdir(f"{stage}/{STAGE_ROOT}", 0o700, dir_fd=store.staging)
         with (
@@ -68,19 +67,6 @@ def clone_as_it_is(opened: Session, tree: Tree) -> None:
             TreeDirs(target) as new,
         ):
             _Clone(fs, old, new, frozenset(record.inodes())).make()
-
-
-def _check_room(fd: int, directories: int) -> None:
-    """Refuse where the directories, which are most of what is made, have no room (S6)."""
-    room = room_of(fd)
-    if directories * _BLOCK > room.free_bytes:
-        needed, free = (size >> 20 for size in (directories * _BLOCK, room.free_bytes))
-        raise NoSpace(f"this needs {needed} MiB and {free} MiB are free", hint="rootman prune")
-    if room.free_inodes is not None and directories > room.free_inodes:
-        raise NoSpace(
-            f"this needs {directories} inodes and {room.free_inodes} are free",
-            hint="rootman prune",
-        )
 
 
 class _Clone:
@@ -152,14 +138,7 @@ class _Clone:
             self._fs.link(first_name, name, source_fd=self._target.fd(there), target_fd=target_fd)
             return
         entry = describe(source_fd, name, path, status)
-        if entry.size:
-            source = open_quietly(name, dir_fd=source_fd)
-            try:
-                if not copy_verified(self._fs, source, entry, name, dir_fd=target_fd):
-                    raise changed(path)
-            finally:
-                os.close(source)
-        else:
-            make_plain(self._fs, entry, name, dir_fd=target_fd)
+        if not copy_entry(self._fs, entry, name, source_fd, name, dir_fd=target_fd):
+            raise changed(path)
         if status.st_nlink > 1:
             self._groups[status.st_ino] = path

@@ -9,11 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from rootman import VERSION, foresight
+from rootman.admission import check_boot, check_proven, check_release, find_known, next_number
 from rootman.boot.menufiles import check_kernel_room
 from rootman.boot.statewants import wanted_state
 from rootman.building import Building
 from rootman.choice import choose
 from rootman.delta import wants_content
+from rootman.demand import NO_DOWNLOAD, Download, check_room
 from rootman.errors import Busy, RootmanError
 from rootman.execute import Executor, explained
 from rootman.manifest import content_digest
@@ -21,15 +23,7 @@ from rootman.merge.paths import ConfigPaths
 from rootman.names import BASE, StageKind, TreeNumber, tree_name
 from rootman.objects import ObjectContent, Objects, object_content
 from rootman.plan import (
-    NO_DOWNLOAD,
-    Download,
-    check_boot,
-    check_proven,
-    check_release,
-    check_room,
     falling_out,
-    find_known,
-    next_number,
     plan_download,
     plan_fallback,
     plan_spare,
@@ -130,7 +124,7 @@ def check_device(state: StoreState, release: Release, *, allow_downgrade: bool) 
     """Refuse a release that this store on this device must not take.
 
     Raises:
-        Refused: as ``plan.check_release``.
+        Refused: as ``admission.check_release``.
     """
     check_release(
         state,

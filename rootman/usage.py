@@ -44,7 +44,11 @@ def refuse_in_use(store_path: str, tree: str) -> None:
             what = f"it is mounted at {mount.point}"
         else:
             continue
-        raise Busy(f"{tree} is in use: {what}", hint=f"umount {mount.point}")
+        is_root = mount.point == "/"
+        raise Busy(
+            f"{tree} is in use: {what}",
+            hint="boot another version first" if is_root else f"umount {mount.point}",
+        )
     _refuse_users(tree, there)
 
 

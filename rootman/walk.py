@@ -56,6 +56,11 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     return parent, name
 
 
+def is_in(path: bytes, directories: Iterable[bytes]) -> bool:
+    """Return whether a decoded path is one of the ``directories``, or below one."""
+    return any(path == one or path.startswith(one + _BELOW) for one in directories)
+
+
 def _last_to_first(entries: Iterable[tuple[bytes, bool]]) -> list[bytes]:
     """Return the names, those of directories for both of their parts, to be taken off the end."""
     names: list[bytes] = []

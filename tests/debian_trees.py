@@ -59,8 +59,8 @@ _DOWNLOAD = (
 
 # What boots, with what rootman needs of Debian.
 _BOOTING = (
-    "busybox", "dracut-core", "initramfs-tools", "linux-image-cloud-amd64", "openssh-server",
-    "python3-click",
+    "busybox", "dracut-core", "initramfs-tools", "kexec-tools", "linux-image-cloud-amd64",
+    "openssh-server", "python3-click",
     "python3-cryptography", "python3-psutil", "python3-pyfuse3", "python3-requests",
     "python3-urllib3", "python3-xattr", "python3-zstandard", "systemd-sysv",
 )  # fmt: skip

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rootman.boot.installing import filesystem_of, root_argument
+from rootman.boot.installing import checked_path, filesystem_of, root_argument
 from rootman.boot.loader import EXTLINUX, SYSTEMD_BOOT, Loader
 from rootman.boot.menu import FOLDER, order_in
 from rootman.boot.menufiles import CONF, NEW, TOKEN, menu_folder
@@ -101,7 +101,7 @@ def _loader(opened: Session, path: str, kind: str, folder: int) -> Loader:
             f"{opened.store.path} is on a filesystem that has no UUID to name it by",
             hint="keep the store on ext4, XFS or btrfs",
         )
-    root = root_argument(found, store.inner)
+    root = root_argument(found, checked_path(store.inner or "/"))
     return Loader(kind, path, _token(opened, folder), prefix, root)
 
 

@@ -9,10 +9,10 @@ from rootman.boot import trial
 from rootman.boot.block import BootState
 from rootman.boot.first import after_passing
 from rootman.errors import Refused
-from rootman.plan import plan_pin
 from rootman.state import require
 from rootman.steps import SaveBoot, SaveSettings
 from rootman.switching import follow_the_loader, then_menu
+from rootman.upkeep import plan_pin
 
 if TYPE_CHECKING:
     from rootman.names import TreeNumber

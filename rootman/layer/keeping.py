@@ -11,9 +11,9 @@ from rootman.execute import Executor, explained
 from rootman.fsops import open_inside
 from rootman.fsops import opened as opened_directory
 from rootman.layer.managers import find_manager
-from rootman.plan import plan_layer
 from rootman.session import read_state
 from rootman.store import scan
+from rootman.upkeep import plan_layer
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -15,7 +15,6 @@ from rootman.seal import compressed
 from rootman.store import LAYER_FILE, open_below
 from rootman.textstream import decompress
 from rootman.treedirs import TreeDirs
-from rootman.walk import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,10 +82,6 @@ def marks_of(root_fd: int, fields: Iterable[bytes]) -> dict[bytes, Mark]:
     found = {}
     with TreeDirs(root_fd) as dirs:
         for field in fields:
-            parent, name = split(field_path(field))
-            try:
-                status = os.stat(name, dir_fd=dirs.fd(parent), follow_symlinks=False)
-                found[field] = (status.st_ino, status.st_mtime_ns)
-            except (FileNotFoundError, NotADirectoryError):
-                found[field] = _NOTHING
+            status = dirs.status(field_path(field))
+            found[field] = _NOTHING if status is None else (status.st_ino, status.st_mtime_ns)
     return found

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from rootman.boot.unlocked import WRITABLE, how_unlocked, what_runs
 from rootman.comparison import compare
-from rootman.errors import NoSpace, Refused
+from rootman.demand import require_room
+from rootman.errors import Refused
 from rootman.execute import explained
 from rootman.fsops import opened as opened_directory
 from rootman.live.placing import Placing
@@ -38,7 +39,7 @@ from rootman.store import require_tree
 from rootman.treedirs import GONE, TreeDirs
 from rootman.usage import mounted_at
 from rootman.verify import open_tree
-from rootman.walk import split
+from rootman.walk import is_in, split
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 
 ASIDE: Final = ".rootman-live"
 """At the top of the running tree: what is made and has not got its place yet."""
-_BLOCK: Final = 4096
 # Without st_ctime, which changes when another name of the file is given to another.
 _FACTS: Final = attrgetter("st_ino", "st_size", "st_mode", "st_uid", "st_gid", "st_mtime_ns")
 
@@ -161,7 +161,7 @@ class Live:
     def _judge(
         self, one: Offer, dirs: TreeDirs, made: Collection[bytes], mounted: Collection[bytes]
     ) -> Judgement:
-        if any(_is_below(one.path, point) for point in mounted):
+        if is_in(one.path, mounted):
             return "another filesystem is mounted there"
         parent, name = split(one.path)
         if parent in made:
@@ -193,7 +193,8 @@ class Live:
         remove_tree(fs, ASIDE.encode(), dir_fd=self.root_fd)  # of a run that was cut off
         if not plan.applied:
             return
-        self._check_room(plan)
+        room = room_of(self.opened.store.fd)
+        require_room(room, content_size(plan.applied), len(plan.applied))
         fs.mkdir(ASIDE, 0o700, dir_fd=self.root_fd)
         try:
             with (
@@ -213,18 +214,7 @@ class Live:
             raise
         remove_tree(fs, ASIDE.encode(), dir_fd=self.root_fd)
 
-    def _check_room(self, plan: LivePlan) -> None:
-        room = room_of(self.opened.store.fd)
-        size = content_size(plan.applied) + len(plan.applied) * _BLOCK
-        if size > room.free_bytes:
-            needed, free = size >> 20, room.free_bytes >> 20
-            raise NoSpace(f"this needs {needed} MiB and {free} MiB are free", hint="rootman prune")
-
     def is_as_seen(self, path: bytes, name: bytes, parent_fd: int) -> bool:
         """Return whether what is there is what was looked at."""
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         return self._seen.get(path) == _FACTS(status)
-
-
-def _is_below(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory + b"/")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rootman.manifest import field_path, parse_line
 from rootman.merge.decision import is_same
+from rootman.walk import is_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -101,7 +102,7 @@ def offers(changes: Iterable[Change], config: ConfigPaths) -> Iterator[Offer | W
         new = parse_line(change.new) if change.new is not None else None
         if is_same(old, new):
             continue
-        if any(path == one or path.startswith(one + b"/") for one in _OF_THE_KERNEL):
+        if is_in(path, _OF_THE_KERNEL):
             yield Waiting(path, "a kernel, or what comes with it")
         elif new is None:
             yield Waiting(path, "removed by the release")

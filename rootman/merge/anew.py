@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from rootman.demand import require_room
 from rootman.errors import Refused, RootmanError, SystemFailure
 from rootman.execute import Executor, explained
 from rootman.layer.record import is_layered
@@ -27,7 +28,7 @@ from rootman.merge.local import (
 )
 from rootman.merge.note import failed_merge, second_merge
 from rootman.merge.staging import ConfigStage, LastMerge
-from rootman.plan import check_merge_room, plan_config
+from rootman.plan import plan_config
 from rootman.room import room_of
 from rootman.session import read_state, recover_quietly
 from rootman.steps import NoteMerge
@@ -167,7 +168,7 @@ def _reserve(opened: Session, tree: Tree, stack: ExitStack) -> tuple[int, SealRe
 def _check_room(opened: Session, config: ConfigPaths, changes: Changes, record: SealRecord) -> None:
     directories = sum(config.covers(os.fsencode(path)) for path in record.digests())
     local = [status.st_size for status in changes.values() if status is not None]
-    check_merge_room(room_of(opened.store.fd), directories=directories, local=local)
+    require_room(room_of(opened.store.fd), sum(local), directories + len(local))
 
 
 def _manifest(record: SealRecord) -> Iterator[bytes]:

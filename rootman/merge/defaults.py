@@ -19,7 +19,7 @@ from rootman.treedirs import TreeDirs
 from rootman.walk import join, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rootman.delta import Drift
     from rootman.fsops import Fs
@@ -57,22 +57,19 @@ def keep_defaults(fs: Fs, config: ConfigPaths, *, root_fd: int, record_fd: int) 
     Raises:
         OSError: it cannot be linked.
     """
-    pending = list(config.paths)
     with TreeDirs(root_fd) as dirs:
-        while pending:
-            path = pending.pop()
-            parent, name = split(path)
-            with suppress(FileNotFoundError, NotADirectoryError):
-                keep_default(fs, name, dir_fd=dirs.fd(parent), record_fd=record_fd)
-                names = _names_in(dirs, path)
-                pending += (one for one in names if not config.is_state(one))
+        keep_paths(fs, _all_of(dirs, config), root_fd=root_fd, record_fd=record_fd)
 
 
-def _names_in(dirs: TreeDirs, path: bytes) -> list[bytes]:
-    try:
-        return [join(path, os.fsencode(name)) for name in os.listdir(dirs.fd(path))]
-    except NotADirectoryError:
-        return []
+def _all_of(dirs: TreeDirs, config: ConfigPaths) -> Iterator[bytes]:
+    """Yield what a tree has of its configuration, and the config paths that it has not."""
+    pending = list(config.paths)
+    while pending:
+        path = pending.pop()
+        yield path
+        with suppress(FileNotFoundError, NotADirectoryError):
+            inner = (join(path, os.fsencode(name)) for name in os.listdir(dirs.fd(path)))
+            pending += (one for one in inner if not config.is_state(one))
 
 
 def keep_paths(fs: Fs, paths: Iterable[bytes], *, root_fd: int, record_fd: int) -> None:

@@ -122,13 +122,10 @@ def is_as_sealed(root_fd: int, path: str, digest: bytes) -> bool:
 
 
 def _status(dirs: TreeDirs, path: bytes) -> os.stat_result | None:
-    parent, name = split(path)
     try:
-        return os.stat(name, dir_fd=dirs.fd(parent), follow_symlinks=False)
+        return dirs.status(path)
     except OSError as error:
-        if error.errno not in GONE:
-            raise tree_failure(error, path) from error
-        return None
+        raise tree_failure(error, path) from error
 
 
 def _below(root_fd: int, path: bytes, status: os.stat_result | None) -> Changes:

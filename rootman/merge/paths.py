@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal
 
-from rootman.walk import split
+from rootman.walk import is_in, split
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -51,11 +51,11 @@ class ConfigPaths:
 
     def covers(self, path: bytes) -> bool:
         """Return whether ``path`` is configuration."""
-        return _is_in(path, self.paths) and not self.is_state(path)
+        return is_in(path, self.paths) and not self.is_state(path)
 
     def is_state(self, path: bytes) -> bool:
         """Return whether ``path`` is none of the versions'."""
-        return _is_in(path, self.state)
+        return is_in(path, self.state)
 
     @property
     def above(self) -> frozenset[bytes]:
@@ -69,10 +69,6 @@ class ConfigPaths:
 
 
 NO_CONFIG: Final = ConfigPaths(())
-
-
-def _is_in(path: bytes, some: tuple[bytes, ...]) -> bool:
-    return any(path == one or path.startswith(one + _SLASH) for one in some)
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["kept", "merged", "conflict"]
 _DIR: Final = "dir"
+# What ldconfig(8) makes of the libraries in a tree: that of another tree is wrong (MG-21).
+_CACHE: Final = b"etc/ld.so.cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,17 @@ def plan_merge(
     decisions = {
         path: decide(sides.base.get(path), local, sides.new.get(path), merged.get(path))
         for path, local in sides.local.items()
+        if not _is_cache(path, sides)
     }
     structure = _Structure(sides, config, decisions)
     structure.settle_directories()
     structure.settle_parents()
     return _told(sides, decisions, merged)
+
+
+def _is_cache(path: bytes, sides: Sides) -> bool:
+    """Return whether what is at ``path`` is made of the rest of a tree, and the new one has it."""
+    return path == _CACHE and path in sides.new and sides.new[path].type == "file"
 
 
 @dataclass(slots=True)

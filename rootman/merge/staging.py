@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from rootman.apply import Applier, LinkedContent
 from rootman.delta import join_drift
 from rootman.directory import rewind
-from rootman.entries import make_file, make_plain, open_quietly, read_content, set_metadata
+from rootman.entries import make_file, make_plain
 from rootman.errors import NotFound
 from rootman.fsops import opened
 from rootman.manifest import field_path, printable
@@ -25,6 +25,8 @@ from rootman.merge.configuration import note_of
 from rootman.merge.local import changes_of
 from rootman.merge.paths import ancestors
 from rootman.names import StageKind, StageName
+from rootman.objects import copy_entry
+from rootman.reading import changed
 from rootman.scanner import describe
 from rootman.seal import SealRecord, stamps_without
 from rootman.store import NOTE_FILE, STAGE_ROOT, STAMPS_FILE
@@ -252,18 +254,7 @@ class _Linker:
         except OSError as error:
             if error.errno != errno.EMLINK:
                 raise
-            self._copy(path, source_fd, target_fd)
-
-    def _copy(self, path: bytes, source_fd: int, target_fd: int) -> None:
-        name = split(path)[1]
-        status = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
-        entry = describe(source_fd, name, path, status)
-        if entry.type != "file":
-            make_plain(self._fs, entry, name, dir_fd=target_fd)
-            return
-        fd = open_quietly(name, dir_fd=source_fd)
-        try:
-            make_file(self._fs, read_content(fd), name, dir_fd=target_fd)
-        finally:
-            os.close(fd)
-        set_metadata(self._fs, entry, name, dir_fd=target_fd)
+            status = os.stat(name, dir_fd=source_fd, follow_symlinks=False)
+            entry = describe(source_fd, name, path, status)
+            if not copy_entry(self._fs, entry, name, source_fd, name, dir_fd=target_fd):
+                raise changed(path) from error

@@ -324,6 +324,20 @@ def test_what_is_of_others_is_left_alone(tmp_on_ext4: Path) -> None:
     device.refused("boot", "install-entries", code=2)
 
 
+def test_a_path_that_an_entry_cannot_have_is_refused(tmp_on_ext4: Path) -> None:
+    """BT-20."""
+    home = tmp_on_ext4 / "of several words"
+    home.mkdir()
+    machine = Machine(home)
+    machine.run("init")
+    (tmp_on_ext4 / "extlinux").mkdir()
+
+    line = machine.refused("boot", "install-entries", tmp_on_ext4, code=3)
+
+    assert "cannot be written for a loader (hint: use letters, digits, ._-)" in line
+    assert sorted(os.listdir(tmp_on_ext4)) == ["extlinux", "of several words"]
+
+
 def test_installing_again_mends_what_somebody_changed(device: Device) -> None:
     """BT-20: kernels and entries."""
     for path in (device.home / "efi").rglob("*.linux"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.boot.lives import boots, goes_back, goes_forth, is_on_trial, prepare, upgrade
+from tests.boot.lives import URL, boots, goes_back, goes_forth, is_on_trial, prepare, upgrade
 from tests.boot.qemu import Machine
 from tests.boot.system import CONFIG
 
@@ -42,20 +42,30 @@ def test_a_life_read_only(system: Path, disk: Path) -> None:
 
 
 def test_a_life_as_it_is(system: Path, disk: Path) -> None:
-    """BT-42: where the mode is rw, that is said; what is new in one version is not in another."""
+    """BT-42 BT-61: where the mode is rw, that is said; what is new is in one version alone.
+
+    The second version is started by kexec.
+    """
     prepare(system, disk, "rw")
     with Machine(disk) as machine:
         boots(machine, 1, "rw")
         assert "rootman: rw: a change of a file" in machine.said
         machine.run("touch /etc/mine && test -e /rootfs/olpc.1/etc/mine")
-        goes_forth(machine, "rw")
+        machine.become_systemd()
+        upgrade(machine)
+        machine.type(f"rootman upgrade {URL} --kexec")
+        boots(machine, 2, "rw")
+        assert machine.boots == 1, machine.said
+        is_on_trial(machine)
+        assert machine.try_run("test -e /etc/mine")[0] != 0
         goes_back(machine, "rw")
+        machine.run("test -e /etc/mine")
 
 
 def test_a_life_guarded(system: Path, disk: Path) -> None:
     """BT-42 BT-44: each changes alone; systemd ends, and the guard answers to the end of it.
 
-    BT-62 MG-17: what is changed after the upgrade in its configuration is in the new version.
+    BT-61 BT-62 MG-17: what is changed after the upgrade in its configuration is in the new version.
     """
     prepare(system, disk, "guard")
     with Machine(disk) as machine:
@@ -65,7 +75,7 @@ def test_a_life_guarded(system: Path, disk: Path) -> None:
         machine.become_systemd()
         upgrade(machine)
         machine.run(f"echo after >>{CONFIG}/mine")
-        _goes_down(machine)
+        _goes_down(machine, f"rootman upgrade {URL} --reboot")
         boots(machine, 2, "guard")
         is_on_trial(machine)
         assert machine.run(f"cat {CONFIG}/mine") == "before\nafter\n"
@@ -83,10 +93,10 @@ def test_a_life_guarded(system: Path, disk: Path) -> None:
         assert "mine" not in machine.run("cat /rootfs/olpc.2/etc/passwd")
 
 
-def _goes_down(machine: Machine) -> None:
-    """Have systemd reboot the machine, to the end of all filesystems."""
+def _goes_down(machine: Machine, command: str) -> None:
+    """Have systemd reboot the machine by a command, to the end of all filesystems."""
     machine.run("dmesg -n 7")
-    machine.type("systemctl reboot")
+    machine.type(command)
     machine.wait("EXT4-fs .*re-mounted")
     machine.wait("reboot: Restarting system")
     assert "Failed to execute" not in machine.said

@@ -12,8 +12,8 @@ import pytest
 from rootman import upgrade
 from rootman.boot.statedirs import MadeState, drop_generation, make_state
 from rootman.boot.states import names_anywhere, paths_for, read_state_record
+from rootman.demand import Room
 from rootman.errors import InvalidInput, NoSpace
-from rootman.plan import Room
 from rootman.statepaths import StateRecord, parse_state_record
 from rootman.store import open_store
 from rootman.upgrade import Options

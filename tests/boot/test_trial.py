@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rootman.admission import check_proven
 from rootman.boot.block import BootState
 from rootman.boot.choice import choose
 from rootman.boot.planning import (
@@ -20,7 +21,8 @@ from rootman.boot.planning import (
 from rootman.boot.trial import ATTEMPTS, begin, mark_bad, mark_good, standing
 from rootman.errors import NotFound, Refused
 from rootman.names import StageKind, StageName, TreeNumber
-from rootman.plan import check_proven, plan_recovery, plan_rollback
+from rootman.plan import plan_rollback
+from rootman.recovery import plan_recovery
 from rootman.state import Seal, Settings, Stage, StoreState, Tree
 from rootman.steps import (
     CloseStage,

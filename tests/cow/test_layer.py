@@ -11,6 +11,7 @@ import pytest
 
 from cow import inside
 from cow.inside import run_inside
+from cow.mounting import BIND, mount
 from rootman.errors import Refused, SystemFailure
 from rootman.layer.record import read_layer
 from rootman.merge.anew import merge_again
@@ -298,7 +299,7 @@ def test_a_guard_that_cannot_be_mounted_is_told(lab: Lab, monkeypatch: pytest.Mo
 
 def _bind_the_stage_itself(job: Job, readies: int) -> int:
     """Be no guard: the tree is mounted where a guard would be."""
-    inside._bind(f"{job.stage}/root", f"{job.stage}/mnt")
+    mount(f"{job.stage}/root", f"{job.stage}/mnt", BIND)
     os.write(readies, b"r")
     os.close(readies)
     signal.signal(signal.SIGTERM, lambda *_: None)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from rootman import execute, links, plan, retirement, upgrade
+from rootman import execute, links, plan, recovery, retirement, upgrade
 from rootman.fsops import RealFs
 from rootman.merge.staging import ConfigStage
 from rootman.names import CURRENT, PREVIOUS
@@ -241,17 +241,17 @@ def _links_before_boot_state(patch: Patch) -> None:
 
 
 def _recovery_without_trial(patch: Patch) -> None:
-    patch.setattr(plan, "finish_switch", plan_switch)
+    patch.setattr(recovery, "finish_switch", plan_switch)
 
 
 def _recovery_without(*kinds: type) -> Callable[[Patch], None]:
     """Have a recovery that leaves steps of these kinds out."""
-    original = plan.plan_recovery
+    original = recovery.plan_recovery
 
     def mutated(state: StoreState) -> Plan:
         return tuple(step for step in original(state) if type(step) not in kinds)
 
-    return lambda patch: patch.setattr(plan, "plan_recovery", mutated)
+    return lambda patch: patch.setattr(recovery, "plan_recovery", mutated)
 
 
 def _write_through(call: Call) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import zstandard
 
 from rootman.names import StageKind
-from rootman.plan import plan_recovery
+from rootman.recovery import plan_recovery
 from rootman.release import parse_release
 from tests.builders import Facts, Snapshot, differences, published, snapshot
 from tests.numbers import number

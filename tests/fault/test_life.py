@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rootman.names import TreeNumber
-from rootman.plan import plan_recovery
+from rootman.recovery import plan_recovery
 from rootman.upgrade import Options
 from tests.builders import differences, published, snapshot
 from tests.fault.lanes import in_lanes

@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.root, pytest.mark.loopfs]
 # What a healthy store's status does without: each costs a device some milliseconds.
 HEAVY = {
     "concurrent.futures", "ctypes", "jsonschema", "psutil", "rootman.execute", "rootman.fsops",
-    "rootman.plan", "rootman.scanner", "rootman.steps", "rootman.verify", "subprocess", "tempfile",
-    "xattr", "zstandard",
+    "rootman.plan", "rootman.recovery", "rootman.scanner", "rootman.steps", "rootman.verify",
+    "subprocess", "tempfile", "xattr", "zstandard",
 }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rootman.demand import Room
 from rootman.errors import NoSpace
-from rootman.plan import Room
 from rootman.seal import SealRecord
 from rootman.store import require_tree, scan
 from rootman.throwaway import clone_as_it_is

@@ -19,6 +19,7 @@ import pytest
 
 from rootman.errors import Busy, RootmanError
 from rootman.fsops import RealFs
+from rootman.usage import refuse_in_use
 from tests.builders import (
     Tree,
     differences,
@@ -30,7 +31,7 @@ from tests.builders import (
     snapshot,
     symlink,
 )
-from tests.fault.faulty import Call, Hasty, interposed
+from tests.fault.faulty import Call, Forked, Hasty, interposed
 from tests.filesystems import run
 from tests.stores import Lab
 
@@ -443,6 +444,27 @@ def test_a_mount_in_a_tree(full_lab: Lab, kind: str) -> None:
     assert differences(snapshot(outside), before) == []
     lab.prune()
     assert not lab.tree(1).exists()
+
+
+def test_a_tree_that_is_the_root(tmp_on_ext4: Path, tmp_path: Path) -> None:
+    """TR-15: nobody is told to unmount that."""
+    lab = Lab(tmp_on_ext4, make_fs=Hasty)
+    lab.init()
+    lab.publish(1, {"proc": directory(), "rootfs": directory()})
+    lab.upgrade(1)
+
+    def refused() -> str | None:
+        os.chroot(tmp_path)
+        with pytest.raises(Busy) as caught:
+            refuse_in_use("/rootfs", "olpc.1")
+        return caught.value.hint
+
+    with (
+        mounted("--bind", lab.tree(1), tmp_path),
+        mounted("--bind", lab.store, tmp_path / "rootfs"),
+        mounted("--bind", "/proc", tmp_path / "proc"),
+    ):
+        assert Forked(refused).surely() == "boot another version first"
 
 
 def test_a_mount_in_the_spare(lab: Lab) -> None:

@@ -12,7 +12,7 @@ FORBIDDEN = {"rootman": {"cow", "cli"}, "cow": {"cli"}, "cli": set[str]()}
 PURE = (
     "names", "errors", "manifest", "totals", "comparison", "composition", "edits", "delta",
     "document", "includes", "release", "bundles", "choice", "state", "alike", "switching",
-    "steps", "plan", "statepaths",
+    "steps", "plan", "recovery", "admission", "demand", "upkeep", "statepaths",
     "packs.format", "packs.pairing", "packs.revision", "packs.streams", "repo.index",
     "repo.layout", "boot.block", "boot.choice", "boot.commandline", "boot.first", "boot.loader",
     "boot.menu", "boot.trial", "boot.planning", "boot.superblock", "boot.verdict", "walk",

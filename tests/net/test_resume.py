@@ -10,10 +10,10 @@ import pytest
 import zstandard
 
 from rootman import upgrade
+from rootman.demand import Download, Room
 from rootman.errors import InvalidInput, NoSpace, RootmanError, Unreachable
 from rootman.objects import Objects
 from rootman.partial import Partial
-from rootman.plan import Download, Room
 from rootman.repo.mirrors import Mirrors, _Roving
 from rootman.upgrade import Options
 from tests.builders import file, symlink

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rootman import upgrade
+from rootman.demand import Download, check_room
 from rootman.errors import InvalidInput, NotFound, Unreachable
 from rootman.fsops import RealFs
-from rootman.plan import Download, check_room
 from rootman.repo.export import export
 from rootman.repo.offline import OfflineSource
 from rootman.repo.packs import make_packs

@@ -16,11 +16,12 @@ from rootman.layer.managers import APT, Packages, find_manager
 from rootman.layer.record import read_layer
 from rootman.manifest import HEADER, Entry, format_line
 from rootman.names import TreeNumber, check_package
-from rootman.plan import Seed, plan_layer, plan_upgrade
+from rootman.plan import Seed, plan_upgrade
 from rootman.seal import SealRecord, compressed
 from rootman.state import Settings, StoreState
 from rootman.steps import KeepKernel, Layer, Merge, Record, SaveSettings, SealTree
 from rootman.uncarried import Uncarried
+from rootman.upkeep import plan_layer
 from tests.unit.test_plan import NEEDS, release, store
 
 if TYPE_CHECKING:

@@ -182,6 +182,19 @@ def test_an_access_acl_goes_with_the_mode() -> None:
     assert found.losses == ("mode: 0660 with an ACL here, 0600 by the release",)
 
 
+@pytest.mark.parametrize("local", [None, "local"])
+def test_a_cache_is_that_of_the_release(local: str | None) -> None:
+    """MG-21."""
+    path = b"etc/ld.so.cache"
+    etc = {b"etc": entry(b"etc", "dir")}
+    base, new = {**etc, path: entry(path)}, {**etc, path: entry(path, content="new")}
+    ours = etc if local is None else {**etc, path: entry(path, content=local)}
+
+    assert merge(base, ours, new) == (new, MergePlan())
+    assert merge(base, ours, etc)[0] == ours
+    assert merge(base, ours, {**etc, path: entry(path, "link")})[1].outcomes != ()
+
+
 def test_labels_of_the_kernel_are_those_of_the_release() -> None:
     """MG-3."""
     local = replace(BASE, mode=0o600, xattrs=((b"security.selinux", b"here"),))

@@ -9,34 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootman.admission import check_release, find_known, next_number
 from rootman.alike import alike
 from rootman.boot.block import BootState
 from rootman.choice import choose
 from rootman.delta import Needs
+from rootman.demand import NO_DOWNLOAD, Download, Room, check_room
 from rootman.errors import InvalidInput, NoSpace, NotFound, Refused
 from rootman.names import StageKind, StageName, TreeNumber, parse_stage_name
 from rootman.plan import (
-    NO_DOWNLOAD,
-    Download,
-    Room,
     Seed,
-    check_release,
-    check_room,
     choose_seed,
     falling_out,
-    find_known,
-    next_number,
     plan_adoption,
     plan_fallback,
-    plan_pin,
-    plan_prune,
-    plan_recovery,
     plan_rollback,
     plan_spare,
     plan_upgrade,
-    protection,
     without_spare,
 )
+from rootman.recovery import plan_recovery
 from rootman.release import Bundle, Release
 from rootman.state import Seal, Settings, Stage, StoreState, Tree
 from rootman.steps import (
@@ -66,6 +58,7 @@ from rootman.steps import (
     TakeSpare,
 )
 from rootman.switching import plan_switch
+from rootman.upkeep import plan_pin, plan_prune, protection
 from tests.numbers import number
 
 if TYPE_CHECKING:
