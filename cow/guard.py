@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _SUBTYPE: Final = GUARD_KIND.removeprefix("fuse.")
 _UNORDERED: Final = frozenset({"noauto_da_alloc", "data=writeback"})
 _WORKERS: Final = 16
-_READ_AHEAD_KIB: Final = 1024
 _MAX_POOL: Final = 1024
 _POOLED: Final = 4  # of the descriptors one in so many is of a directory
 _GARBAGE: Final = 100_000
@@ -82,7 +81,6 @@ def mounted(
             pyfuse3.init(operations, mountpoint, options)
             session = _Session(loop, mountpoint)
             stack.callback(session.close)
-            _read_ahead(mountpoint)
             yield session.serve
     except RuntimeError as error:  # of pyfuse3.init, which says why on standard error
         raise SystemFailure(f"{mountpoint}: {error}", hint="is fuse in the kernel?") from error
@@ -195,12 +193,3 @@ def _is_ordered(path: str) -> bool:
 
 def _escaped(source: str) -> str:
     return source.replace("\\", "\\\\").replace(",", "\\,")
-
-
-def _read_ahead(mountpoint: str) -> None:
-    """Have the kernel read ahead in pieces that are worth a request."""
-    for mount in mounts():
-        if mount.point == mountpoint and mount.kind == GUARD_KIND:
-            path = f"/sys/class/bdi/{mount.filesystem}/read_ahead_kb"
-            with suppress(OSError), open(path, "w", encoding="ascii") as file:
-                file.write(str(_READ_AHEAD_KIB))

@@ -64,10 +64,12 @@ class ListingRequests(Requests):
                 if not pyfuse3.readdir_reply(token, name, facts, at):
                     return
         entries, reply = listing.entries, pyfuse3.readdir_reply
+        # What is kept of the listing is true while no name in the directory was changed.
+        kept = entries is node.listing
         for index in range(max(start - _DOTS, 0), len(entries)):
             name, found = entries[index]
-            # What is kept of the listing is true while no name in the directory was changed.
-            if found is None or not _is_told(found) or entries is not node.listing:
+            # Of what the kernel still holds on to, as it was told of it, nothing is looked up.
+            if not kept or found is None or found.facts is None or found.lookups == 0:
                 found = self._look(node, name)
                 if found is None:
                     continue
@@ -102,8 +104,3 @@ class ListingRequests(Requests):
             (os.fdatasync if datasync else os.fsync)(fd)
         finally:
             os.close(fd)
-
-
-def _is_told(node: Node) -> bool:
-    """Return whether the kernel holds on to a node, whose attributes are as it was told."""
-    return node.facts is not None and node.lookups > 0
