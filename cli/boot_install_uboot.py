@@ -7,6 +7,8 @@ import click
 from cli.options import changing
 from cli.render import emit, printable
 
+_LIMIT = "if U-Boot has a bootlimit it needs: setenv altbootcmd run bootcmd; saveenv"
+
 
 @click.command
 @click.argument("directory", metavar="[DIR]", default="/boot")
@@ -20,6 +22,10 @@ def command(rootfs: str, directory: str) -> None:
     that is not as it was, the initramfs counts. To be done again after
     `rootman boot init` mended a damaged boot state.
 
+    A U-Boot that counts its starts, with `bootlimit` set, ends a trial, too: also that of a
+    kernel that hangs where the sector cannot be written. It needs `altbootcmd` set to
+    `run bootcmd`, or stops at its prompt.
+
     \b
       rootman boot install-uboot
       rootman boot install-uboot /mnt/boot
@@ -32,4 +38,6 @@ def command(rootfs: str, directory: str) -> None:
         result = install_uboot(opened, directory)
         for warning in result.warnings:
             opened.reporter.warn(warning)
-    emit((printable(f"{result.path} {'written' if result.is_new else 'is as it is to be'}"),))
+    emit(
+        (printable(f"{result.path} {'written' if result.is_new else 'is as it is to be'}"), _LIMIT)
+    )

@@ -164,6 +164,7 @@ class StoreState:
     obstacles: frozenset[str] = frozenset()
     boot: BootState | None = None  # None where no boot loader was ever set up
     is_boot_damaged: bool = False
+    limit: int = 0  # how far the firmware may count in a trial that begins now (BT-32)
     menu: Menu | None = None  # None where no loader has one
 
     def tree(self, number: TreeNumber | None) -> Tree | None:

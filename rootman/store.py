@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.boot.block import BLOCK_SIZE, BootState, parse_block
+from rootman.boot.commandline import firmware_limit
+from rootman.boot.running import kernel_command_line
 from rootman.directory import rewind
 from rootman.errors import NotFound, SystemFailure
 from rootman.names import (
@@ -198,6 +200,7 @@ def scan(store: Store) -> StoreState:
         obstacles=frozenset(_obstacles(store, settings, names)),
         boot=boot,
         is_boot_damaged=is_boot_damaged,
+        limit=0 if boot is None else firmware_limit(kernel_command_line()),
     )
     return state if settings.loader is None else _with_menu(store, state, settings.loader)
 

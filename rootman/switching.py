@@ -69,7 +69,7 @@ def plan_trial(state: StoreState, number: TreeNumber) -> Plan:
     switch = plan_switch(state, number)
     if state.boot is None or not switch:
         return switch
-    return (SaveBoot(trial.begin(state.boot, state.name_of(number))), *switch)
+    return (SaveBoot(trial.begin(state.boot, state.name_of(number), state.limit)), *switch)
 
 
 def plan_known(state: StoreState, number: TreeNumber) -> Plan:

@@ -7,7 +7,7 @@ write alike (spec/50-boot.md). Out of scope: what the state means (``choice``, `
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 BLOCK_SIZE: Final = 1024
@@ -17,6 +17,8 @@ SECTOR: Final = 512
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}(?:\.[1-9][0-9]{0,9}){1,2}")
 _PREFIX: Final = "rootman_"
+# As a shell and U-Boot read it without taking it for octal, or for more than it can hold.
+_LIMIT: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class BootState:
 
     ``pending`` is on trial with ``tries`` attempts left, ``bad`` are those that failed,
     the last one last; ``once`` is for the next boot alone, ``rescue`` for when no other
-    is left. "" stands for none.
+    is left. "" stands for none. ``limit`` is the last value of the firmware's own counter at
+    which the pending tree is tried, 0 where that does not count (BT-32).
     """
 
     pending: str = ""
@@ -33,6 +36,12 @@ class BootState:
     bad: tuple[str, ...] = ()
     once: str = ""
     rescue: str = ""
+    limit: int = 0
+
+
+def without_trial(boot: BootState) -> BootState:
+    """Return the state in which no tree is on trial."""
+    return replace(boot, pending="", tries=0, limit=0)
 
 
 def is_tree_name(text: str) -> bool:
@@ -52,13 +61,14 @@ def parse_block(data: bytes) -> BootState | None:
     # The last is the padding, or was cut off.
     values = dict(line.split("=", 1) for line in lines[:-1] if "=" in line)
     found = {key.removeprefix(_PREFIX): values[key] for key in values if key.startswith(_PREFIX)}
-    tries = found.get("tries", "")
+    tries, limit = found.get("tries", ""), found.get("limit", "")
     return BootState(
         pending=_name(found.get("pending", "")),
         tries=int(tries) if re.fullmatch("[0-9]", tries, re.ASCII) else 0,
         bad=tuple(dict.fromkeys(filter(is_tree_name, found.get("bad", "").split(" ")))),
         once=_name(found.get("once", "")),
         rescue=_name(found.get("rescue", "")),
+        limit=int(limit) if _LIMIT.fullmatch(limit) else 0,
     )
 
 
@@ -87,6 +97,7 @@ def _lines(boot: BootState, bad: list[str]) -> bytes:
         "bad": " ".join(bad),
         "once": boot.once,
         "rescue": boot.rescue,
+        "limit": str(boot.limit) if boot.pending and boot.limit else "",
     }
     lines = [f"{_PREFIX}{key}={value}\n" for key, value in values.items() if value]
     return SIGNATURE + "".join(lines).encode("ascii")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from rootman.boot.block import without_trial
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -39,35 +41,44 @@ class Choice:
         return self.reason not in (None, "last resort")
 
 
-def choose(boot: BootState, links: Links, trees: Collection[str]) -> Choice:
+def choose(boot: BootState, links: Links, trees: Collection[str], count: int = 0) -> Choice:
     """Return what boots of the complete ``trees``, and the boot state after the choice.
 
     That state is kept before the tree is booted: an attempt that is not counted first
-    might never be (BT-6).
+    might never be (BT-6). ``count`` is how far the firmware has counted, 0 where it does not.
     """
-    boot = settle(boot)
+    boot = settle(boot, count)
     once, boot = boot.once, replace(boot, once="")
     if once in trees:
-        return Choice(once, "once", boot)
+        return Choice(once, "once", _counted(boot, once, is_turn=False))
     ordered = list(candidates(boot, links, trees))
     for tree, reason in ordered:
         if tree not in boot.bad:
             return Choice(tree, reason, _counted(boot, tree))
     for tree, _ in ordered:
-        return Choice(tree, "last resort", boot)
+        return Choice(tree, "last resort", _counted(boot, tree, is_turn=False))
     return Choice("", None, boot)
 
 
-def settle(boot: BootState) -> BootState:
-    """Return the state with a pending tree that has no attempt left among the bad ones (BT-7)."""
-    if not boot.pending or boot.tries:
+def settle(boot: BootState, count: int = 0) -> BootState:
+    """Return the state with a pending tree that has no attempt left among the bad ones (BT-7).
+
+    None is left, either, where the firmware has counted further than it may (BT-32).
+    """
+    if not boot.pending or (boot.tries and not 0 < boot.limit < count):
         return boot
     bad = boot.bad if boot.pending in boot.bad else (*boot.bad, boot.pending)
-    return replace(boot, pending="", bad=bad)
+    return replace(without_trial(boot), bad=bad)
 
 
-def _counted(boot: BootState, tree: str) -> BootState:
-    return replace(boot, tries=boot.tries - 1) if tree == boot.pending else boot
+def _counted(boot: BootState, tree: str, *, is_turn: bool = True) -> BootState:
+    """Return the state after the attempt to boot ``tree``, by its turn or not.
+
+    Where it is none of the pending tree, what the firmware counts says no more about that (BT-32).
+    """
+    if tree == boot.pending and is_turn:
+        return replace(boot, tries=boot.tries - 1)
+    return replace(boot, limit=0)
 
 
 def candidates(

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 TREE: Final = "rootman.tree"
 VERSION: Final = "rootman.version"
-# What a loader says of itself, and of the tree that it loaded.
-_OF_THE_LOADER: Final = ("BOOT_IMAGE", "initrd", TREE, VERSION)
+# What a loader says of itself, and of the tree that it loaded; who starts a kernel by kexec counts.
+_OF_THE_LOADER: Final = ("BOOT_IMAGE", "initrd", TREE, VERSION, "rootman.count")
+_NUMBER: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+_MAX_NUMBER: Final = 999_999_999
 _WORD: Final = re.compile(r'(?:"[^"]*"|[^\s"])+')
 
 
@@ -27,6 +29,18 @@ def option(text: str, name: str) -> str | None:
     """
     found = [word for word in words(text) if word == name or word.startswith(f"{name}=")]
     return found[-1].partition("=")[2] if found else None
+
+
+def firmware_limit(text: str) -> int:
+    """Return how far the firmware may count in a trial that begins now, 0 where it does not count.
+
+    It has told how far it had counted at this boot, and how many attempts it allows (BT-32).
+    """
+    found = [option(text, f"rootman.{name}") or "" for name in ("bootcount", "bootlimit")]
+    if not all(map(_NUMBER.fullmatch, found)):
+        return 0
+    limit = sum(map(int, found))
+    return limit if limit <= _MAX_NUMBER else 0
 
 
 def for_tree(running: str, own: Sequence[str], tree: str, args: Sequence[str]) -> str:

@@ -165,6 +165,10 @@ boot:
 		:: is_new_link -> seen_previous = NONE          /* there, and not readable yet */
 		:: true
 		fi;
+		if
+		:: pending != NONE -> tries = 0                /* U-Boot has counted too far (BT-32) */
+		:: true
+		fi;
 		d_step {
 			choose();
 #ifndef COUNTED_BY_WHAT_BOOTS

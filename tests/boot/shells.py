@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -21,7 +22,7 @@ SHELLS: Final = {"dash": ("dash",), "busybox": ("busybox", "sh")}
 _DRIVER: Final = """
 . "$1"
 cd "$2" || exit 1
-while read -r store version; do
+while read -r store rootman_count version; do
     rootman_choose "$store" "$version"
     echo "$? $rootman_tree,$rootman_why"
 done
@@ -34,17 +35,22 @@ def chosen_by_shell(
     cases: Sequence[Case],
     version: str = "",
     *,
+    counts: Sequence[int] = (),
     library: Path = DATA / "choose.sh",
 ) -> list[Choice]:
     """Return what the shell chooses in each case, for the kernel of ``version`` if that is given.
 
-    ``place`` is an empty directory for the stores.
+    ``place`` is an empty directory for the stores, ``counts`` how far the firmware has counted,
+    for one store after another.
     """
     for number, (layout, boot) in enumerate(cases):
         lay_out(place / str(number), layout, boot)
     done = subprocess.run(
         (*SHELLS[shell], "-c", _DRIVER, "driver", library, place),
-        input="".join(f"{number} {version}\n" for number in range(len(cases))),
+        input="".join(
+            f"{number} {count} {version}\n"
+            for number, count in zip(range(len(cases)), itertools.cycle(counts or (0,)))
+        ),
         capture_output=True,
         check=True,
         text=True,

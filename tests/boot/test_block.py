@@ -27,15 +27,17 @@ LONG = "o" * 63 + ".2147483647.2147483647"
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}\.[1-9][0-9]{0,3}(\.[1-9])?", fullmatch=True)
 states = st.builds(
-    lambda pending, tries, bad, once, rescue: BootState(
-        pending, tries if pending else 0, tuple(dict.fromkeys(bad)), once, rescue
+    lambda pending, tries, bad, once, rescue, limit: BootState(
+        pending, tries if pending else 0, tuple(dict.fromkeys(bad)), once, rescue,
+        limit if pending else 0,
     ),
     st.just("") | names,
     st.integers(0, 9),
     st.lists(names, max_size=8),
     st.just("") | names,
     st.just("") | names,
-)
+    st.integers(0, 999_999_999),
+)  # fmt: skip
 
 
 @given(states)
@@ -84,6 +86,11 @@ def test_the_block_is_as_grub_makes_it(tmp_path: Path) -> None:
         ("rootman_pending=olpc.7\nrootman_tries=12\n", BootState("olpc.7")),
         ("rootman_pending=olpc.7\nrootman_tries=1\nrootman_tries=3\n", BootState("olpc.7", 3)),
         ("rootman_pending=../etc\n", BootState()),
+        ("rootman_pending=olpc.7\nrootman_limit=40\n", BootState("olpc.7", limit=40)),
+        ("rootman_pending=olpc.7\nrootman_limit=x\n", BootState("olpc.7")),
+        ("rootman_pending=olpc.7\nrootman_limit=\n", BootState("olpc.7")),
+        ("rootman_pending=olpc.7\nrootman_limit=010\n", BootState("olpc.7")),  # octal to U-Boot
+        ("rootman_pending=olpc.7\nrootman_limit=1000000000\n", BootState("olpc.7")),
         ("rootman_bad=  olpc.1   x olpc.1 olpc.2\n", BootState(bad=("olpc.1", "olpc.2"))),
         ("other=olpc.1\nrootman\n\n", BootState()),
         ("rootman_once=olpc.1", BootState()),  # cut off
@@ -129,6 +136,6 @@ def test_the_oldest_bad_ones_are_forgotten_where_they_do_not_fit() -> None:
 def test_the_longest_names_fit() -> None:
     """BT-1."""
     assert is_tree_name(LONG)
-    boot = BootState(LONG, 3, (), LONG, LONG)
+    boot = BootState(LONG, 3, (), LONG, LONG, 999_999_999)
 
     assert parse_block(serialise_block(boot)) == boot

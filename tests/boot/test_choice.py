@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -27,6 +29,11 @@ COMPARED: Final = [
     *cases_without_links("olpc.1", "olpc.2", "olpc.10"),
     *ODD,
 ]
+# The same where the firmware counts: further than it may, or not.
+COUNTED: Final = [
+    (layout, replace(boot, limit=3)) for layout, boot in cases("olpc.1", "olpc.10") if boot.pending
+]
+COUNTS: Final = (1, 3, 4, 0, 10)  # no divisor of what there is of anything else
 # Several trees of one version: GRUB chooses the version, the initramfs the tree.
 REVISIONS: Final = [
     (layout, boot)
@@ -112,6 +119,37 @@ def test_the_shell_chooses_the_same(memory: Path, shell: str) -> None:
 
     for case, choice in zip(COMPARED, found, strict=True):
         assert choice == chosen(case), case
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_knows_what_the_firmware_counted(memory: Path, shell: str) -> None:
+    """BT-32: further than it may, and the pending tree is bad; of another tree, and it is over."""
+    found = chosen_by_shell(shell, memory, COUNTED, counts=COUNTS)
+
+    for (layout, boot), count, choice in zip(COUNTED, itertools.cycle(COUNTS), found, strict=False):
+        assert choice == choose(boot, layout.links, layout.trees, count), (layout, boot, count)
+    assert {choice.after.limit for choice in found} == {0, 3}
+
+
+def test_a_tree_is_not_tried_for_ever_where_only_the_firmware_counts() -> None:
+    """BT-32 BT-4: what is chosen is not kept, and of the pending tree nothing comes up."""
+    for layout, boot in COUNTED:
+        at = [choose(boot, layout.links, layout.trees, count) for count in range(1, 8)]
+        assert all(one.tree == at[0].tree for one in at[:3])  # tried as often as it may
+        assert len({one.tree for one in at[3:]}) <= 1
+        if at[3].is_good and at[3].reason != "once":
+            assert at[3].tree != boot.pending
+
+
+def test_what_another_boot_counted_is_not_of_the_pending_tree() -> None:
+    """BT-32: a tree that was not tried is not bad."""
+    links, trees = Links("olpc.1", "olpc.2"), {"olpc.1", "olpc.2"}
+    back = choose(BootState("olpc.2", 3, limit=3), links, trees, 1)
+    assert back == Choice("olpc.1", "current", BootState("olpc.2", 3))
+
+    again = choose(back.after, Links("olpc.2", "olpc.1"), trees, 9)
+
+    assert again == Choice("olpc.2", "current", BootState("olpc.2", 2))
 
 
 def test_grub_chooses_the_same(memory: Path) -> None:

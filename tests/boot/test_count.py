@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,28 @@ def test_the_initramfs_counts_for_the_loader(device: Device) -> None:
         assert read_block(block) == after
         is_other = why != "of the loader"
         assert ("rootman: olpc.2 is bad; another is taken" in said.lines) == is_other
+
+
+def test_the_firmware_has_counted_for_it(device: Device) -> None:
+    """BT-32: what never came as far as the initramfs is bad, on the disk, and stays it."""
+    block = device.lab.control / "boot/grubenv"
+    pending = BootState("olpc.2", 3, limit=4)
+    for before, count, tree, after in (
+        (pending, "4", "olpc.2", replace(pending, tries=2)),
+        (pending, "5", "olpc.1", BootState(bad=("olpc.2",))),
+        (replace(pending, limit=0), "5", "olpc.2", BootState("olpc.2", 2)),
+        (pending, "0x5", "olpc.2", replace(pending, tries=2)),
+        (pending, "", "olpc.2", replace(pending, tries=2)),
+    ):
+        block.write_bytes(serialise_block(before))
+        device.boot(f"{OPTIONS} rootman.bootcount={count} rootman.bootlimit=3")
+        assert device.booted[0] == tree
+        assert read_block(block) == after
+    # U-Boot has chosen another tree, as this one is used up, and could not keep that.
+    block.write_bytes(serialise_block(pending))
+    device.boot("rootman.tree=olpc.1 rootman.count rootman.bootcount=5 rootman.mode=ro")
+    assert device.booted == ["olpc.1", "of the loader", "ro"]
+    assert read_block(block) == BootState(bad=("olpc.2",))
 
 
 def test_without_the_option_a_named_tree_is_not_counted(device: Device) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -45,6 +47,25 @@ SHELL: Final = {
         "",
     ),
     "truncates the block": ("conv=notrunc,fsync", "conv=fsync count=0"),
+}
+# With a firmware that counts (BT-32).
+COUNTED: Final[list[Case]] = [
+    (layout, replace(boot, limit=3))
+    for layout, boot in cases("olpc.1", "olpc.10")[::5]
+    if boot.pending
+]
+COUNTS: Final = (3, 4)
+COUNTED_SHELL: Final = {
+    "does not ask the firmware": ("|| rootman_is_used_up; }", "|| false; }"),
+    "gives up one attempt early": ('-gt "$rootman_limit"', '-ge "$rootman_limit"'),
+    "forgets how far it may count": (
+        '        [ -z "$rootman_limit" ] || echo "rootman_limit=$rootman_limit"\n',
+        "",
+    ),
+    "takes what another tree counted": (
+        '[ -z "$rootman_limit" ] || rootman_changed=1\n    rootman_limit=\n',
+        ":\n",
+    ),
 }
 GRUB: Final = {
     "counts what is not pending": (
@@ -90,6 +111,18 @@ def test_a_mistake_in_the_shell_is_found(memory: Path, name: str) -> None:
         return  # it complains, or leaves a block of another size
 
     assert found != expected()
+
+
+@pytest.mark.parametrize("name", COUNTED_SHELL)
+def test_a_mistake_about_the_firmware_is_found(memory: Path, name: str) -> None:
+    library = memory / "choose.sh"
+    library.write_text(mutated("choose.sh", *COUNTED_SHELL[name]))
+    (memory / "stores").mkdir()
+
+    found = chosen_by_shell("dash", memory / "stores", COUNTED, counts=COUNTS, library=library)
+
+    counts = itertools.cycle(COUNTS)
+    assert found != [choose(boot, at.links, at.trees, next(counts)) for at, boot in COUNTED]
 
 
 @pytest.mark.parametrize("name", GRUB)

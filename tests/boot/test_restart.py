@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from rootman.boot.block import BootState
-from rootman.boot.commandline import for_tree, option, words
+from rootman.boot.commandline import firmware_limit, for_tree, option, words
 from rootman.boot.label import Label
 from tests.boot.pretending import Stage
 from tests.boot.states import read_block
@@ -59,6 +59,11 @@ def test_options_of_a_kernel(text: str, found: str | None) -> None:
         (RUNS_1, "quiet panic=1", f"{ROOT} rootman.tree=olpc.2 new"),
         # What is not at the end is not of the label: it is the machine's.
         (f"quiet panic=1 {ROOT}", "quiet panic=1", f"quiet panic=1 {ROOT} rootman.tree=olpc.2 new"),
+        (
+            f"{ROOT} rootman.tree=olpc.1 rootman.count rootman.bootcount=1 rootman.bootlimit=3",
+            "",
+            f"{ROOT} rootman.bootcount=1 rootman.bootlimit=3 rootman.tree=olpc.2 new",
+        ),
         (f"{ROOT} rootman.version=olpc.1", "", f"{ROOT} rootman.tree=olpc.2 new"),
         ('initrd=/x a="b c" root=/dev/x', "", 'a="b c" root=/dev/x rootman.tree=olpc.2 new'),
     ],
@@ -66,6 +71,26 @@ def test_options_of_a_kernel(text: str, found: str | None) -> None:
 def test_the_command_line_of_another_tree(running: str, own: str, expected: str) -> None:
     """BT-61: what is the machine's stays, what was the other tree's goes."""
     assert for_tree(running, own.split(), "olpc.2", ["new"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("rootman.bootcount=2 rootman.bootlimit=3", 5),
+        ("rootman.bootcount=999999998 rootman.bootlimit=1", 999_999_999),
+        ("rootman.bootcount=999999998 rootman.bootlimit=2", 0),
+        ("rootman.bootcount=2", 0),
+        ("rootman.bootlimit=3", 0),
+        ("rootman.bootcount=0 rootman.bootlimit=3", 0),
+        ("rootman.bootcount=2 rootman.bootlimit=0", 0),
+        ("rootman.bootcount=2 rootman.bootlimit=x", 0),
+        ("rootman.bootcount=2 rootman.bootlimit=0x3", 0),
+        ("quiet", 0),
+    ],
+)
+def test_how_far_the_firmware_may_count(text: str, limit: int) -> None:
+    """BT-32: only numbers count."""
+    assert firmware_limit(text) == limit
 
 
 def test_a_quoted_word_is_one() -> None:
@@ -102,6 +127,16 @@ def test_an_upgrade_reboots_when_it_is_told(
     assert done.lines[-1] == "rebooting into olpc.2"
     assert stage.called() == [command]
     assert read_block(block(stage)) == BootState("olpc.2", 3)
+
+
+def test_a_trial_begins_where_the_firmware_has_come_to(stage: Stage) -> None:
+    """BT-32: what it counted before is of other trees, whether it begins anew or not."""
+    machine = stage.machine
+    stage.says(f"{RUNS_1} rootman.bootcount=2 rootman.bootlimit=3")
+
+    machine.run("upgrade", machine.repo)
+
+    assert read_block(block(stage)) == BootState("olpc.2", 3, limit=5)
 
 
 def test_what_runs_already_is_not_rebooted(stage: Stage) -> None:

@@ -36,6 +36,8 @@ from rootman.switching import links_of, plan_known, plan_switch, plan_trial
 from tests.numbers import number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.numbers import Number
 
 N5, N6, N7 = map(number, (5, 6, 7))
@@ -67,6 +69,19 @@ def test_a_new_tree_is_on_trial() -> None:
     assert standing(boot, "olpc.7") == "pending"
     assert standing(boot, "olpc.6") == "bad"
     assert standing(boot, "olpc.5") == "good"
+
+
+@pytest.mark.parametrize("end", [mark_good, mark_bad])
+def test_how_far_the_firmware_may_count_is_of_a_trial(
+    end: Callable[[BootState, str], BootState],
+) -> None:
+    """BT-32."""
+    boot = begin(BootState(), "olpc.7", 5)
+
+    assert boot == BootState("olpc.7", ATTEMPTS, limit=5)
+    assert begin(boot, "olpc.8").limit == 0
+    assert end(boot, "olpc.8").limit == 5
+    assert end(boot, "olpc.7").limit == 0
 
 
 @pytest.mark.parametrize("tries", [0, 1, 3])

@@ -5,6 +5,7 @@ U-Boot reads the image by its own ext4 driver and writes the boot state with its
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import subprocess
@@ -39,23 +40,33 @@ if test -z "${rootman_start}"; then setenv rootman_start 0; fi
 _EACH: Final = """
 setenv rootman_store /PATH
 setenv rootman_sector SECTOR
+setenv bootcount COUNT
+setenv bootlimit ALLOWED
+echo @PATH
 run rootman_f_choose
-echo @PATH ${rootman_which},${rootman_why}@
+echo ${rootman_which},${rootman_why},${rootman_told}@
 """
+# What it says to a command that it has not, and goes on.
+_RESET: Final = "Unknown command 'bootcount'"
 
 
 @dataclass(frozen=True, slots=True)
 class UbootChoice:
-    """What U-Boot tells the kernel, why it takes that, and the boot state afterwards."""
+    """What U-Boot tells the kernel, why it takes that, and the boot state afterwards.
+
+    ``told`` is what it tells of its counter, ``is_reset`` whether that was to begin anew.
+    """
 
     which: str
     reason: str
     after: BootState
+    told: str
+    is_reset: bool
 
 
-def _said(disk: Path) -> str:
+def _said(disk: Path, *, readonly: bool = False) -> str:
     """Have U-Boot boot from a disk, and return what it says until it is off, or has given up."""
-    drive = f"if=none,file={disk},format=raw,id=disk"
+    drive = f"if=none,file={disk},format=raw,id=disk,readonly={'on' if readonly else 'off'}"
     command = (*_COMMAND, "-drive", drive, "-device", "virtio-blk-device,drive=disk")
     said = ""
     with subprocess.Popen(
@@ -98,10 +109,20 @@ def _write_table(file: BinaryIO, size: int) -> None:
 class Image:
     """An ext4 image with the stores of ``cases``, in the directory ``place``.
 
-    With ``lost`` the script is told a wrong sector, as if the block had moved.
+    With ``lost`` the script is told a wrong sector, as if the block had moved. ``counters`` are the
+    variables ``bootcount`` and ``bootlimit``, for one store after another; ``change`` is a mistake
+    in the script.
     """
 
-    def __init__(self, place: Path, cases: Sequence[Case], *, lost: bool = False) -> None:
+    def __init__(
+        self,
+        place: Path,
+        cases: Sequence[Case],
+        *,
+        lost: bool = False,
+        counters: Sequence[tuple[str, str]] = (("", ""),),
+        change: tuple[str, str] = ("", ""),
+    ) -> None:
         self._place = place
         self._file = place / "disk.img"
         self._count = len(cases)
@@ -114,8 +135,12 @@ class Image:
         self._make(root)
         sectors = [0x10 if lost else sector for sector in self._sectors()]
         text = _HEAD + (DATA / "uboot.cmd").read_text()
-        for number, sector in enumerate(sectors):
-            text += _EACH.replace("PATH", str(number)).replace("SECTOR", f"{sector:x}")
+        text = text.replace(*change) if change[0] else text
+        for number, (sector, (count, allowed)) in enumerate(
+            zip(sectors, itertools.cycle(counters), strict=False)
+        ):
+            each = _EACH.replace("PATH", str(number)).replace("SECTOR", f"{sector:x}")
+            text += each.replace("COUNT", count).replace("ALLOWED", allowed)
         script = script_image(text + "poweroff\n")
         (place / "boot.scr").write_bytes(script)
         self._debugfs(f"rm /boot/boot.scr\nwrite {place}/boot.scr /boot/boot.scr\n")
@@ -147,14 +172,14 @@ class Image:
         # It says each command before its answer.
         return [int(line) * _SECTORS_OF_A_BLOCK for line in said.splitlines() if line.isdigit()]
 
-    def choose(self) -> list[UbootChoice]:
-        """Let U-Boot choose in every store."""
-        said = _said(self._file)
-        found = re.findall(r"@([0-9]+) ([^,@]*),([^@]*)@", said)
+    def choose(self, *, readonly: bool = False) -> list[UbootChoice]:
+        """Let U-Boot choose in every store, on a disk that takes what is written, or does not."""
+        said = _said(self._file, readonly=readonly)
+        found = re.findall(r"@([0-9]+)\n([^@]*\n)?([^,@\n]*),([^,@]*),([^@]*)@", said)
         assert [int(one[0]) for one in found] == list(range(self._count)), said[-3000:]
         return [
-            UbootChoice(which, why, after)
-            for (_, which, why), after in zip(found, self._blocks(), strict=True)
+            UbootChoice(which, why, after, told, _RESET in meanwhile)
+            for (_, meanwhile, which, why, told), after in zip(found, self._blocks(), strict=True)
         ]
 
     def _blocks(self) -> list[BootState]:

@@ -217,7 +217,8 @@ _TAR: Final = (
 )  # fmt: skip
 _BLOCK: Final = (
     SIGNATURE, b"rootman_pending=", b"rootman_tries=", b"rootman_bad=", b"rootman_once=",
-    b"rootman_rescue=", b"olpc.7", b"olpc.70.1", b" ", b"\n", b"#", b"=", b"12", b"\xb2",
+    b"rootman_rescue=", b"rootman_limit=",
+    b"olpc.7", b"olpc.70.1", b" ", b"\n", b"#", b"=", b"12", b"\xb2",
     b"o" * 63 + b".2147483647.2147483647",
 )  # fmt: skip
 _JSON: Final = (

@@ -7,7 +7,8 @@
 #   rootman_choose STORE VERSION    of the trees of a version, whose kernel was loaded (BT-9)
 #
 # It sets rootman_tree to the name of the tree and rootman_why to the reason, and fails where
-# there is no tree at all. The attempt is counted, on the disk, when it returns (BT-6).
+# there is no tree at all. The attempt is counted, on the disk, when it returns (BT-6). Where
+# the firmware counts, rootman_count is how far (BT-32).
 # Besides the shell it takes dd(1) and readlink(1). The same machine as in
 # rootman/boot/choice.py; tests compare them.
 
@@ -28,10 +29,12 @@ rootman_choose() {
     if rootman_is_candidate "$rootman_wanted"; then
         rootman_tree=$rootman_wanted
         rootman_why=once
+        rootman_count_no_more
     elif rootman_first_that rootman_is_not_bad; then
-        rootman_count
+        rootman_count_attempt
     elif rootman_first_that true; then
         rootman_why='last resort'
+        rootman_count_no_more
     else
         rootman_why=
     fi
@@ -99,7 +102,7 @@ rootman_is_newer() {
 
 # A pending tree that has no attempt left is bad (BT-7).
 rootman_settle() {
-    if [ -n "$rootman_pending" ] && [ "$rootman_tries" -eq 0 ]; then
+    if [ -n "$rootman_pending" ] && { [ "$rootman_tries" -eq 0 ] || rootman_is_used_up; }; then
         ! rootman_is_not_bad "$rootman_pending" ||
             rootman_bad="${rootman_bad:+$rootman_bad }$rootman_pending"
         rootman_pending=
@@ -107,12 +110,32 @@ rootman_settle() {
     fi
 }
 
+# Whether the firmware has counted further than it may (BT-32).
+rootman_is_used_up() {
+    [ -n "$rootman_limit" ] && [ "${rootman_count:-0}" -gt "$rootman_limit" ]
+}
+
 # One attempt less for a tree that is pending.
-rootman_count() {
+rootman_count_attempt() {
     if [ "$rootman_tree" = "$rootman_pending" ]; then
         rootman_tries=$((rootman_tries - 1))
         rootman_changed=1
+    else
+        rootman_count_no_more
     fi
+}
+
+# From here on what the firmware counts is not of the pending tree alone (BT-32).
+rootman_count_no_more() {
+    [ -z "$rootman_limit" ] || rootman_changed=1
+    rootman_limit=
+}
+
+# Whether $1 is a number as it may stand in the block.
+rootman_is_number() {
+    case $1 in
+    '' | 0* | *[!0-9]* | ??????????*) return 1 ;;
+    esac
 }
 
 # For a loader that does not count: an attempt less for the tree $2 of the store $1, whose kernel
@@ -123,7 +146,7 @@ rootman_count_here() {
     rootman_changed=
     rootman_read_block
     rootman_settle
-    rootman_count
+    rootman_count_attempt
     [ -z "$rootman_changed" ] || rootman_write_block
     rootman_is_not_bad "$rootman_tree"
 }
@@ -143,6 +166,7 @@ rootman_read_block() {
     rootman_bad=
     rootman_once=
     rootman_rescue=
+    rootman_limit=
     [ -f "$rootman_block" ] || return 0
     rootman_line=
     {
@@ -155,6 +179,7 @@ rootman_read_block() {
             rootman_bad=*) rootman_bad=${rootman_line#*=} ;;
             rootman_once=*) rootman_once=${rootman_line#*=} ;;
             rootman_rescue=*) rootman_rescue=${rootman_line#*=} ;;
+            rootman_limit=*) rootman_limit=${rootman_line#*=} ;;
             esac
         done
     } <"$rootman_block"
@@ -162,6 +187,7 @@ rootman_read_block() {
     [0-9]) ;;
     *) rootman_tries=0 ;;
     esac
+    rootman_is_number "$rootman_limit" || rootman_limit=
 }
 
 rootman_block_lines() {
@@ -169,6 +195,7 @@ rootman_block_lines() {
     if [ -n "$rootman_pending" ]; then
         echo "rootman_pending=$rootman_pending"
         echo "rootman_tries=$rootman_tries"
+        [ -z "$rootman_limit" ] || echo "rootman_limit=$rootman_limit"
     fi
     [ -z "$rootman_bad" ] || echo "rootman_bad=$rootman_bad"
     [ -z "$rootman_once" ] || echo "rootman_once=$rootman_once"

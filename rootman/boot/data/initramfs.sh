@@ -24,6 +24,7 @@ rootman_options() {
     rootman_asked=
     rootman_version=
     rootman_counts=
+    rootman_count=
     rootman_mode=guard
     rootman_folder=/rootfs
     rootman_device=
@@ -34,6 +35,7 @@ rootman_options() {
         rootman.tree=*) rootman_asked=${rootman_word#*=} ;;
         rootman.version=*) rootman_version=${rootman_word#*=} ;;
         rootman.count) rootman_counts=1 ;;
+        rootman.bootcount=*) rootman_count=${rootman_word#*=} ;;
         rootman.mode=*) rootman_mode=${rootman_word#*=} ;;
         rootman.store=*)
             rootman_folder=${rootman_word#*=}
@@ -45,6 +47,7 @@ rootman_options() {
         rootman.debug) rootman_debug=1 ;;
         esac
     done
+    rootman_is_number "$rootman_count" || rootman_count=
     [ -z "$rootman_debug" ] || set -x
 }
 
