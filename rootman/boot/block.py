@@ -18,7 +18,7 @@ SECTOR: Final = 512
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}(?:\.[1-9][0-9]{0,9}){1,2}")
 _PREFIX: Final = "rootman_"
 # As a shell and U-Boot read it without taking it for octal, or for more than it can hold.
-_LIMIT: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+_COUNT: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ def without_trial(boot: BootState) -> BootState:
     return replace(boot, pending="", tries=0, limit=0)
 
 
+def parse_count(text: str) -> int:
+    """Return what the firmware has counted, or may count, 0 where ``text`` is no such number."""
+    return int(text) if _COUNT.fullmatch(text) else 0
+
+
 def is_tree_name(text: str) -> bool:
     """Return whether a tree can be called ``text``."""
     return _NAME.fullmatch(text) is not None
@@ -61,14 +66,14 @@ def parse_block(data: bytes) -> BootState | None:
     # The last is the padding, or was cut off.
     values = dict(line.split("=", 1) for line in lines[:-1] if "=" in line)
     found = {key.removeprefix(_PREFIX): values[key] for key in values if key.startswith(_PREFIX)}
-    tries, limit = found.get("tries", ""), found.get("limit", "")
+    tries = found.get("tries", "")
     return BootState(
         pending=_name(found.get("pending", "")),
         tries=int(tries) if re.fullmatch("[0-9]", tries, re.ASCII) else 0,
         bad=tuple(dict.fromkeys(filter(is_tree_name, found.get("bad", "").split(" ")))),
         once=_name(found.get("once", "")),
         rescue=_name(found.get("rescue", "")),
-        limit=int(limit) if _LIMIT.fullmatch(limit) else 0,
+        limit=parse_count(found.get("limit", "")),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from rootman.boot.block import parse_count
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,8 +14,6 @@ TREE: Final = "rootman.tree"
 VERSION: Final = "rootman.version"
 # What a loader says of itself, and of the tree that it loaded; who starts a kernel by kexec counts.
 _OF_THE_LOADER: Final = ("BOOT_IMAGE", "initrd", TREE, VERSION, "rootman.count")
-_NUMBER: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
-_MAX_NUMBER: Final = 999_999_999
 _WORD: Final = re.compile(r'(?:"[^"]*"|[^\s"])+')
 
 
@@ -36,11 +36,9 @@ def firmware_limit(text: str) -> int:
 
     It has told how far it had counted at this boot, and how many attempts it allows (BT-32).
     """
-    found = [option(text, f"rootman.{name}") or "" for name in ("bootcount", "bootlimit")]
-    if not all(map(_NUMBER.fullmatch, found)):
-        return 0
-    limit = sum(map(int, found))
-    return limit if limit <= _MAX_NUMBER else 0
+    names = ("rootman.bootcount", "rootman.bootlimit")
+    found = [parse_count(option(text, name) or "") for name in names]
+    return parse_count(str(sum(found))) if all(found) else 0
 
 
 def for_tree(running: str, own: Sequence[str], tree: str, args: Sequence[str]) -> str:

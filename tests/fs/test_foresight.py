@@ -60,26 +60,36 @@ def _cached(path: Path) -> int:
     return int(run("fincore", "--bytes", "--noheadings", "--output", "RES", str(path)))
 
 
-def test_files_are_read_that_others_are_made_of(tmp_on_ext4: Path) -> None:
-    """Nothing else is opened: not what is no file, nor what a symlink leads to."""
-    tree, outside = tmp_on_ext4 / "tree", tmp_on_ext4 / "outside"
-    (tree / "dir").mkdir(parents=True)
-    files = [tree / f"dir/{number}" for number in range(0, 40, 2)]
-    for path in (*files, outside):
-        path.write_bytes(b"x" * 8192)
-        with path.open("rb") as file:
-            os.fsync(file)
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        assert not _cached(path)
-    os.mkfifo(tree / "dir/1")
-    (tree / "dir/3").symlink_to(outside)
+def _write_uncached(path: Path, size: int) -> None:
+    """Make a file whose content is on the disk alone."""
+    path.write_bytes(b"x" * size)
+    with path.open("rb") as file:
+        os.fsync(file)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert not _cached(path)
 
+
+def _look_inside(tree: Path) -> None:
+    """Have the files of a tree read that are at ``FIELDS``."""
     fd = os.open(tree, os.O_RDONLY)
     try:
         with foresight.looking(foresight.sources(fd, FIELDS)):
             pass
     finally:
         os.close(fd)
+
+
+def test_files_are_read_that_others_are_made_of(tmp_on_ext4: Path) -> None:
+    """Nothing else is opened: not what is no file, nor what a symlink leads to."""
+    tree, outside = tmp_on_ext4 / "tree", tmp_on_ext4 / "outside"
+    (tree / "dir").mkdir(parents=True)
+    files = [tree / f"dir/{number}" for number in range(0, 40, 2)]
+    for path in (*files, outside):
+        _write_uncached(path, 8192)
+    os.mkfifo(tree / "dir/1")
+    (tree / "dir/3").symlink_to(outside)
+
+    _look_inside(tree)
 
     assert [_cached(path) for path in files] == [8192] * len(files)
     assert not _cached(outside)
@@ -90,17 +100,9 @@ def test_no_more_is_read_than_has_room(tmp_on_ext4: Path, monkeypatch: pytest.Mo
     (tmp_on_ext4 / "dir").mkdir()
     files = [tmp_on_ext4 / f"dir/{number}" for number in range(40)]
     for path in files:
-        path.write_bytes(b"x" * 4096)
-        with path.open("rb") as file:
-            os.fsync(file)
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        _write_uncached(path, 4096)
 
-    fd = os.open(tmp_on_ext4, os.O_RDONLY)
-    try:
-        with foresight.looking(foresight.sources(fd, FIELDS)):
-            pass
-    finally:
-        os.close(fd)
+    _look_inside(tmp_on_ext4)
 
     assert sum(map(_cached, files)) == 2 * 8192
 
