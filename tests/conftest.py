@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import hypothesis
 import pytest
 
 from tests.capabilities import MEANINGS, require
-from tests.filesystems import Kind, LoopFilesystem, loop_filesystem, scratch_directory, thaw
+from tests.filesystems import (
+    Kind,
+    LoopFilesystem,
+    image_directory,
+    loop_filesystem,
+    scratch_directory,
+    thaw,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_M_MMAP_THRESHOLD: Final = -3  # malloc.h
+_LARGE: Final = 1 << 20
 
 
 class MakeFs(Protocol):
@@ -42,6 +55,15 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
+def pytest_collection_finish() -> None:
+    # Tests fork a hundred thousand times, and each fork costs what this process is large: the
+    # garbage collector need not write to all that was collected, in parent and child, and
+    # what is large and freed goes back to the kernel, which malloc would learn not to do.
+    gc.collect()
+    gc.freeze()
+    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in MEANINGS:
         if item.get_closest_marker(name) is not None:
@@ -50,16 +72,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """Return a directory outside the checkout for images and mount points."""
+    """Return a directory outside the checkout for disks, images and mount points."""
     with scratch_directory() as path:
         yield path
 
 
 @pytest.fixture(scope="session")
-def ext4(scratch: Path) -> Iterator[LoopFilesystem]:
-    """Return the ext4 that the tests of this session share; most want ``tmp_on_ext4``."""
+def images(scratch: Path) -> Path:
+    """Return a directory for ``loop_filesystem``, in memory if there is plenty of it."""
     require("loopfs")
-    with loop_filesystem(scratch, "ext4", size_mib=2048) as filesystem:
+    return image_directory(scratch)
+
+
+@pytest.fixture(scope="session")
+def ext4(images: Path) -> Iterator[LoopFilesystem]:
+    """Return the ext4 that the tests of this session share; most want ``tmp_on_ext4``."""
+    # What a test deleted would else be in memory to the end.
+    with loop_filesystem(images, "ext4", size_mib=2048, options="discard") as filesystem:
         yield filesystem
 
 
@@ -76,9 +105,8 @@ def tmp_on_ext4(ext4: LoopFilesystem) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_fs(scratch: Path) -> Iterator[MakeFs]:
+def make_fs(images: Path) -> Iterator[MakeFs]:
     """Return a function that makes filesystems which live as long as this test."""
-    require("loopfs")
     with contextlib.ExitStack() as stack:
 
         def make(
@@ -89,7 +117,7 @@ def make_fs(scratch: Path) -> Iterator[MakeFs]:
             options: str = "",
         ) -> LoopFilesystem:
             return stack.enter_context(
-                loop_filesystem(scratch, kind, size_mib=size_mib, inodes=inodes, options=options)
+                loop_filesystem(images, kind, size_mib=size_mib, inodes=inodes, options=options)
             )
 
         yield make

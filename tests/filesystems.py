@@ -29,6 +29,7 @@ Kind = Literal["ext4", "xfs", "btrfs"]
 _SCRATCH = Path("/var/tmp")  # noqa: S108 - not /tmp, which may be memory
 _PREFIX = "rootman-tests-"
 _FITHAW = 0xC0045878
+_PLENTY = 6 << 20  # KiB
 _MKFS: dict[Kind, tuple[str, ...]] = {
     # Not lazily: the kernel would go on writing inode tables while blocks are counted.
     "ext4": ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
@@ -60,6 +61,28 @@ def scratch_directory() -> Iterator[Path]:
         yield path
     finally:
         remove(path)
+
+
+def image_directory(scratch: Path) -> Path:
+    """Make a directory in ``scratch`` for images, in memory if there is plenty of it.
+
+    What is synced to an image in memory waits for no disk, and is a filesystem all the same.
+
+    Raises:
+        subprocess.CalledProcessError: the machine cannot mount it.
+
+    """
+    path = scratch / "images"
+    path.mkdir()
+    if _available_memory() >= _PLENTY:
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "images", str(path))
+    return path
+
+
+def _available_memory() -> int:
+    """Return how many KiB programs can have yet."""
+    found = re.search(r"^MemAvailable: *([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.M)
+    return int(found[1]) if found else 0
 
 
 @contextlib.contextmanager

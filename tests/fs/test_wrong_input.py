@@ -240,7 +240,7 @@ OBJECTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "not compressed": (lambda path: path.write_bytes(NEW), "damaged"),
     "no bytes": (lambda path: path.write_bytes(b""), "SHA-256|damaged"),
     "torn": (tear, "SHA-256|damaged"),
-    "a bomb": (store(bytes(64 << 20)), "longer than the 13 bytes"),
+    "a bomb": (lambda path: store(bytes(64 << 20))(path), "longer than the 13 bytes"),
     "missing": (Path.unlink, "is missing"),
     "a directory": (instead(Path.mkdir), "is not a file"),
     "a fifo": (instead(os.mkfifo), "is not a file"),

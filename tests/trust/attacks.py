@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rootman.repo.framework import CryptoSigner, Root, Snapshot, Timestamp
     from tests.trust.publishers import Publisher
 
-_ENDLESS: Final = b" " * (9 << 20)
+_ENDLESS: Final = 9 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +110,20 @@ def old_targets(publisher: Publisher) -> None:
 
 
 def an_endless_timestamp(publisher: Publisher) -> None:
-    (publisher.metadata / "timestamp.json").write_bytes(_ENDLESS)
+    (publisher.metadata / "timestamp.json").write_bytes(b" " * _ENDLESS)
 
 
 def an_endless_root(publisher: Publisher) -> None:
-    (publisher.metadata / "2.root.json").write_bytes(_ENDLESS)
+    (publisher.metadata / "2.root.json").write_bytes(b" " * _ENDLESS)
 
 
 def endless_targets(publisher: Publisher) -> None:
     publisher.publish(3)
-    (publisher.metadata / "3.targets.json").write_bytes(_ENDLESS)
+    (publisher.metadata / "3.targets.json").write_bytes(b" " * _ENDLESS)
 
 
 def an_endless_release(publisher: Publisher) -> None:
-    (publisher.repo / "releases/2.json").write_bytes(_ENDLESS)
+    (publisher.repo / "releases/2.json").write_bytes(b" " * _ENDLESS)
 
 
 def no_metadata(publisher: Publisher) -> None:

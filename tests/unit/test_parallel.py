@@ -57,6 +57,10 @@ def test_work_is_shared_out() -> None:
     assert len(set(mapped(work))) == 3
 
 
+def test_a_single_job_is_worth_no_process() -> None:
+    assert mapped(lambda _: os.getpid(), 1) == [os.getpid()]
+
+
 def test_no_more_is_begun_than_may_wait() -> None:
     jobs = itertools.count()
 
@@ -101,7 +105,7 @@ def test_a_killed_worker_is_an_error() -> None:
 
 def test_jobs_that_raise_end_the_workers() -> None:
     def jobs() -> Iterator[int]:
-        yield 1
+        yield from range(3)
         raise Busy("no more")
 
     with pytest.raises(Busy):
