@@ -81,7 +81,7 @@ def image_directory(scratch: Path) -> Path:
 
 def _available_memory() -> int:
     """Return how many KiB programs can have yet."""
-    found = re.search(r"^MemAvailable: *([0-9]+) kB$", Path("/proc/meminfo").read_text(), re.M)
+    found = re.search(r"\nMemAvailable: *([0-9]+) kB\n", Path("/proc/meminfo").read_text())
     return int(found[1]) if found else 0
 
 

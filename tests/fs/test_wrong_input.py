@@ -119,6 +119,11 @@ def store(data: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(zstandard.compress(data))
 
 
+def store_zeroes(path: Path) -> None:
+    """Make of a small file a compressed one with much in it."""
+    path.write_bytes(zstandard.compress(bytes(64 << 20)))
+
+
 def instead(make: Callable[[Path], object]) -> Callable[[Path], object]:
     """Return what removes a file and makes another thing of its name."""
 
@@ -240,7 +245,7 @@ OBJECTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "not compressed": (lambda path: path.write_bytes(NEW), "damaged"),
     "no bytes": (lambda path: path.write_bytes(b""), "SHA-256|damaged"),
     "torn": (tear, "SHA-256|damaged"),
-    "a bomb": (lambda path: store(bytes(64 << 20))(path), "longer than the 13 bytes"),
+    "a bomb": (store_zeroes, "longer than the 13 bytes"),
     "missing": (Path.unlink, "is missing"),
     "a directory": (instead(Path.mkdir), "is not a file"),
     "a fifo": (instead(os.mkfifo), "is not a file"),
