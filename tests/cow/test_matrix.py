@@ -8,7 +8,6 @@ import pyfuse3
 import pytest
 
 from cow.operations import GuardOperations
-from tests.capabilities import require
 from tests.cow.farms import (
     IN_FARM,
     IN_STORE,
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def home(scratch: Path) -> Iterator[Path]:
+def home(images: Path) -> Iterator[Path]:
     """Return a filesystem that can be thrown away: to remove 40,000 names takes its time."""
-    require("loopfs")
-    with loop_filesystem(scratch, size_mib=1024, inodes=200_000) as filesystem:
+    with loop_filesystem(images, size_mib=1024, inodes=200_000) as filesystem:
         yield filesystem.path
 
 

@@ -73,13 +73,25 @@ class _Interposed:
 
     def __getattr__(self, op: str) -> Callable[..., Any]:
         method = getattr(self._fs, op)
-        bind = inspect.signature(method).bind
+        bind = _signature(method).bind
 
         def call(*args: object, **kwargs: object) -> object:
             self._tap(Call(op, bind(*args, **kwargs).arguments))
             return method(*args, **kwargs)
 
         return call
+
+
+_signatures: Final[dict[object, inspect.Signature]] = {}  # of the functions of classes
+
+
+def _signature(method: Callable[..., object]) -> inspect.Signature:
+    function = getattr(method, "__func__", None)
+    if function is None:
+        return inspect.signature(method)
+    if function not in _signatures:
+        _signatures[function] = inspect.signature(method)
+    return _signatures[function]
 
 
 def interposed(fs: Fs, tap: Callable[[Call], None]) -> Fs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -29,6 +30,7 @@ def mapped(
 
 @pytest.fixture(autouse=True)
 def no_child_stays() -> Iterator[None]:
+    gc.collect()  # what other tests left may have children, which would end now or then
     before = psutil.Process().children()
     yield
     assert psutil.Process().children() == before
