@@ -154,6 +154,20 @@ def test_long_runs_that_stay_are_copied() -> None:
     assert remade(found, NOISE) == new
 
 
+def test_a_short_likeness_is_not_worth_an_operation() -> None:
+    """Of words of 20 bytes in another order, each between others, none is taken from the source."""
+    places = list(range(0, 20_000, 200))
+    RANDOM.shuffle(places)
+    scraps = b"".join(NOISE[at : at + 20] + RANDOM.randbytes(20) for at in places)
+    new = NOISE[20_000:30_000] + scraps + NOISE[30_000:]
+
+    found = delta(NOISE, new)
+
+    assert remade(found, NOISE) == new
+    assert found.streams[Role.LITERAL] == scraps
+    assert len(found.streams[Role.SEEK]) < 10
+
+
 @pytest.mark.parametrize("machine", [3, 62])
 def test_programs_go_into_their_own_stream(machine: int) -> None:
     """PK-9: where they are not made of another."""
