@@ -19,7 +19,7 @@ from rootman.packs.gzipped import ENDS_LIMIT, HEAD_LIMIT, by_gzip, by_zlib, expa
 from rootman.packs.recipe import Method, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # A copy for a run of this many zeros costs less than the zeros.
 _RUN: Final = re.compile(rb"\0{128,}")
@@ -44,17 +44,31 @@ class Made:
     streams: dict[Role, bytes] = field(default_factory=dict)
 
 
-def best(path: bytes, new: bytes, source: bytes, old: bytes | None) -> Made:
-    """Return how to make ``new``, which is to be at ``path``, with or without its ``source``."""
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a file may be made of: ``source`` is how a recipe names it (``Recipe``)."""
+
+    source: bytes
+    content: bytes
+    is_new: bool = False
+
+
+def best(new: bytes, candidates: Iterable[Candidate] = ()) -> Made:
+    """Return how to make ``new``, of the best of the ``candidates`` or of none."""
     content, plain = _expanded_again(new)
-    literal = _literal(content, plain)
-    if old is None:
-        return literal
-    method = plain.method | Method.DELTA
+    ways = [_literal(content, plain), *(_of(one, content, plain) for one in candidates)]
+    return ways[0] if len(ways) == 1 else min(ways, key=_cost)
+
+
+def _of(candidate: Candidate, new: bytes, plain: Recipe) -> Made:
+    """Return how to make what is ``new`` of one candidate."""
+    old, method = candidate.content, plain.method | Method.DELTA
     if plain.zipped and (expanded := expand(old)) is not None:
         old, method = expanded, method | Method.EXPANDED
-    recipe = replace(plain, method=method, source=b"" if source == path else source)
-    return min(literal, Made(recipe, _delta(old, content)), key=_cost)
+    if candidate.is_new:
+        method |= Method.SIBLING
+    recipe = replace(plain, method=method, source=candidate.source)
+    return Made(recipe, _delta(old, new))
 
 
 def _literal(content: bytes, recipe: Recipe) -> Made:
