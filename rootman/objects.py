@@ -120,7 +120,7 @@ class Objects:
         if digest in self._doubtful:
             self._doubtful.discard(digest)
             return self._is_whole(digest)
-        return self._is_there(digest)
+        return self.is_there(digest)
 
     def lacking(self, prefixes: Iterable[int]) -> set[int]:
         """Return the hash prefixes of which no content is here, verified by this process.
@@ -206,7 +206,7 @@ class Objects:
         Raises:
             OSError: it cannot be removed.
         """
-        if self._is_there(name + PART):
+        if self.is_there(name + PART):
             self._fs.unlink(name + PART, dir_fd=self._fd)
 
     def finish(self, name: str, final: str | None = None) -> None:
@@ -250,7 +250,8 @@ class Objects:
                 self._fs, fd, verified_content(content, f"object {digest}", digest, entry.size)
             )
 
-    def _is_there(self, digest: str) -> bool:
+    def is_there(self, digest: str) -> bool:
+        """Whether there is a file of this name, whole unless an earlier process left it."""
         try:
             os.stat(digest, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:

@@ -19,11 +19,13 @@ from rootman.manifest import HEADER
 from rootman.packs.batches import written
 from rootman.packs.format import CHUNK, Coding, Header, Role, chunk, number
 from rootman.packs.gzipped import expand
-from rootman.packs.packing import Task, pack, wanted
+from rootman.packs.matching import wanted
+from rootman.packs.packing import pack
 from rootman.packs.recipe import Memory
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Stream, Streams
 from rootman.packs.unpacking import unpack
+from rootman.packs.way import Task
 from rootman.repo.source import Missing
 from rootman.textstream import Hashed
 from tests.fuzz.model import content_of, entries_of, manifest_of
@@ -83,16 +85,27 @@ def _compressed(known: Mapping[str, bytes], digest: str) -> BinaryIO:
 
 
 class Files:
-    """The files of a tree as sources, by path."""
+    """The files of a tree as sources, by path, and those that were ``made``, by their SHA-256."""
 
     def __init__(self, contents: Mapping[bytes, bytes]) -> None:
         self._contents = contents
         self.opened: list[bytes] = []
+        self.opened_made: list[str] = []
+        self.made: dict[str, bytes] = {}
 
     @contextmanager
     def open(self, path: bytes, *, expanded: bool) -> Iterator[Memory]:
         self.opened.append(path)
         content = self._contents.get(path, b"")
+        yield Memory((expand(content) or b"") if expanded else content)
+
+    def has_made(self, digest: str) -> bool:
+        return digest in self.made
+
+    @contextmanager
+    def open_made(self, digest: str, *, expanded: bool) -> Iterator[Memory]:
+        self.opened_made.append(digest)
+        content = self.made.get(digest, b"")
         yield Memory((expand(content) or b"") if expanded else content)
 
 
@@ -119,6 +132,7 @@ class Read:
     files: dict[bytes, bytes]
     wrong: list[bytes]
     opened: list[bytes]
+    opened_made: list[str]
 
 
 def read(data: bytes, old: bytes, new: bytes, files: Mapping[bytes, bytes]) -> Read:
@@ -135,11 +149,11 @@ def read(data: bytes, old: bytes, new: bytes, files: Mapping[bytes, bytes]) -> R
     manifest = b"".join(stream)
     stream.verify(file.header.new, "the manifest that the pack makes")
     sources = Files(files)
-    found = Read(manifest, {}, [], sources.opened)
+    found = Read(manifest, {}, [], sources.opened, sources.opened_made)
     for entry, content in unpack(known_lines([manifest]), streams, sources):
         whole = b"".join(content)
         if digest_of(whole) == entry.sha256:
-            found.files[entry.path] = whole
+            found.files[entry.path] = sources.made[entry.sha256] = whole
         else:
             found.wrong.append(entry.path)
     return found

@@ -147,7 +147,8 @@ class Delivery:
         """
         done = 0
         with self._bytes.keeping(), Tree(root_fd) as tree, self._workshop() as workshop:
-            for entry, content in workshop.files(lines, self._open(), tree):
+            sources = _Sources(tree, self._objects)
+            for entry, content in workshop.files(lines, self._open(), sources):
                 self._bytes.keep()
                 if only is not None and hash_prefix(entry.sha256) not in only:
                     continue
@@ -234,6 +235,29 @@ class Tree:
             if stat.S_ISREG(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
                 return open_quietly(name, dir_fd=dir_fd)
         return -1
+
+
+class _Sources:
+    """The files of a tree, and what the pack made, which is among the objects."""
+
+    def __init__(self, tree: Tree, objects: Objects) -> None:
+        self.open = tree.open
+        self._objects = objects
+
+    def has_made(self, digest: str) -> bool:
+        """Whether the object is there: it has its name when it is whole."""
+        return self._objects.is_there(digest)
+
+    @contextmanager
+    def open_made(self, digest: str, *, expanded: bool) -> Iterator[Source]:
+        """Open an object as ``open`` does; the pack may name one that was passed over."""
+        try:
+            file = self._objects.open(digest)
+        except OSError:
+            yield _source(-1, expanded=expanded)
+            return
+        with file:
+            yield _source(file.fileno(), expanded=expanded)
 
 
 class _File:

@@ -19,10 +19,14 @@ from rootman.packs.gzipped import ENDS_LIMIT, HEAD_LIMIT, by_gzip, by_zlib, expa
 from rootman.packs.recipe import Method, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # A copy for a run of this many zeros costs less than the zeros.
 _RUN: Final = re.compile(rb"\0{128,}")
+# An operation is four numbers, some four bytes in the pack; a byte that is equal saves a third of
+# one against its insertion, one that differs costs more than that.
+_EQUAL: Final = 24
+_DIFFERENT: Final = 2
 _PIECE: Final = 32 << 20
 _MARGIN: Final = 8 << 20
 _CONTROL: Final = struct.Struct("<QQQ")
@@ -40,17 +44,31 @@ class Made:
     streams: dict[Role, bytes] = field(default_factory=dict)
 
 
-def best(path: bytes, new: bytes, source: bytes, old: bytes | None) -> Made:
-    """Return how to make ``new``, which is to be at ``path``, with or without its ``source``."""
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a file may be made of: ``source`` is how a recipe names it (``Recipe``)."""
+
+    source: bytes
+    content: bytes
+    is_new: bool = False
+
+
+def best(new: bytes, candidates: Iterable[Candidate] = ()) -> Made:
+    """Return how to make ``new``, of the best of the ``candidates`` or of none."""
     content, plain = _expanded_again(new)
-    literal = _literal(content, plain)
-    if old is None:
-        return literal
-    method = plain.method | Method.DELTA
+    ways = [_literal(content, plain), *(_of(one, content, plain) for one in candidates)]
+    return ways[0] if len(ways) == 1 else min(ways, key=_cost)
+
+
+def _of(candidate: Candidate, new: bytes, plain: Recipe) -> Made:
+    """Return how to make what is ``new`` of one candidate."""
+    old, method = candidate.content, plain.method | Method.DELTA
     if plain.zipped and (expanded := expand(old)) is not None:
         old, method = expanded, method | Method.EXPANDED
-    recipe = replace(plain, method=method, source=b"" if source == path else source)
-    return min(literal, Made(recipe, _delta(old, content)), key=_cost)
+    if candidate.is_new:
+        method |= Method.SIBLING
+    recipe = replace(plain, method=method, source=candidate.source)
+    return Made(recipe, _delta(old, new))
 
 
 def _literal(content: bytes, recipe: Recipe) -> Made:
@@ -160,21 +178,36 @@ def _of_piece(old: bytes, new: bytes, ahead: int) -> Iterator[_Operation]:
     """Yield the operations of one comparison, whose old file begins ``ahead`` of the reader."""
     from bsdiff4 import core
 
-    if ahead:
-        yield 0, b"", b"", ahead
-    control, diff, extra = core.diff(old, new)
+    control, diff, _ = core.diff(old, new)
+    part, end, move = b"", 0, ahead  # of the operation before, and where its part ends in new
     at = taken = 0
     for fields in _CONTROL.iter_unpack(control):
         size, insert, seek = map(_signed, fields)
-        copy = done = 0
-        part = diff[at : at + size]
-        for run in _RUN.finditer(part):
-            if run.start() > done or copy:
-                yield copy, part[done : run.start()], b"", 0
-            copy, done = run.end() - run.start(), run.end()
-        yield copy, part[done:], extra[taken : taken + insert], seek
-        at += size
-        taken += insert
+        following = diff[taken : taken + size]
+        if _pays(following):
+            yield from _without_runs(part, new[end:at], move)
+            part, end, move = following, at + size, seek
+        else:
+            move += size + seek
+        taken += size
+        at += size + insert
+    yield from _without_runs(part, new[end:at], move)
+
+
+def _pays(part: bytes) -> bool:
+    """Whether to add these bytes costs less than to insert what they make."""
+    equal = part.count(0)
+    return equal - _DIFFERENT * (len(part) - equal) >= _EQUAL
+
+
+def _without_runs(part: bytes, insert: bytes, seek: int) -> Iterator[_Operation]:
+    """Yield the operations that add ``part``, of which long runs of zeros are copies instead."""
+    copy = done = 0
+    for run in _RUN.finditer(part):
+        if run.start() > done or copy:
+            yield copy, part[done : run.start()], b"", 0
+        copy, done = run.end() - run.start(), run.end()
+    yield copy, part[done:], insert, seek
 
 
 def _signed(value: int) -> int:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rootman.comparison import known_lines
 from rootman.errors import InvalidInput, SystemFailure
-from rootman.packs.packing import contents, unpacked
+from rootman.packs.matching import digests
+from rootman.packs.packing import unpacked
 from rootman.packs.streams import Damaged, PackFile, Streams
 
 if TYPE_CHECKING:
-    from rootman.packs.packing import Way
+    from rootman.packs.way import Way
 
 
 def read_header(way: Way, file: BinaryIO, what: str) -> PackFile:
@@ -35,11 +36,11 @@ def prove(way: Way, file: BinaryIO, what: str) -> None:
         OSError: it cannot be read.
     """
     pack = read_header(way, file, what)
-    old = {path: one.sha256 for path, one in contents(known_lines(way.manifest(way.old))).items()}
-    new = {one.sha256 for one in contents(known_lines(way.manifest(way.new))).values()}
-    lacking = new.difference(old.values())
+    old = digests(known_lines(way.manifest(way.old)))
+    new = digests(known_lines(way.manifest(way.new)))
+    lacking = set(new.values()).difference(old.values())
     try:
-        for digest in unpacked(way, Streams(pack, pack.header, what), old):
+        for digest in unpacked(way, Streams(pack, pack.header, what)):
             lacking.discard(digest)
     except SystemFailure as error:
         raise Damaged(str(error)) from error

@@ -45,24 +45,27 @@ class Method:
     """The source is what is in a gzip file."""
     PROGRAM: Final = 16
     """What is inserted comes from ``CODE``."""
+    SIBLING: Final = 32
+    """The source is a file that the pack made before."""
 
     ZIPPED: Final = ZLIB | GZIP
 
     @staticmethod
     def possible(method: int) -> bool:
-        """Whether it is one: no file is compressed twice, and what is expanded is a source."""
-        if not 0 <= method < 2 * Method.PROGRAM or method & Method.ZIPPED == Method.ZIPPED:
+        """Whether it is one: no file is compressed twice, and of sources is said what they are."""
+        if not 0 <= method < 2 * Method.SIBLING or method & Method.ZIPPED == Method.ZIPPED:
             return False
-        return method & (Method.EXPANDED | Method.DELTA) != Method.EXPANDED
+        return bool(method & Method.DELTA) or not method & (Method.EXPANDED | Method.SIBLING)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a file is made.
 
-    ``source`` is the decoded path of its source, ``size`` the bytes that its operations
-    make, or what is inserted; ``head`` the header of the gzip file, ``ends`` the bytes of
-    content in each of its blocks but the last where those are not zlib's.
+    ``source`` is the decoded path of its source, or its SHA-256 with ``Method.SIBLING``;
+    ``size`` the bytes that its operations make, or what is inserted; ``head`` the header of
+    the gzip file, ``ends`` the bytes of content in each of its blocks but the last where
+    those are not zlib's.
     """
 
     method: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.errors import InvalidManifest
 from rootman.manifest import MAX_LINE, field_path, parse_line, path_field
@@ -20,15 +20,25 @@ if TYPE_CHECKING:
     from rootman.packs.recipe import Source
     from rootman.packs.streams import Streams
 
+_DIGEST: Final = 32  # bytes of a SHA-256
+
 
 class Sources(Protocol):
-    """The old tree's files."""
+    """The old tree's files, and those that the pack made."""
 
     def open(self, path: bytes, *, expanded: bool) -> AbstractContextManager[Source]:
         """Open a file, or what is in it where it is a gzip file (``expanded``).
 
         Where there is no such file it is an empty one.
         """
+        ...
+
+    def has_made(self, digest: str) -> bool:
+        """Whether the file with this SHA-256, which the pack made, is there whole."""
+        ...
+
+    def open_made(self, digest: str, *, expanded: bool) -> AbstractContextManager[Source]:
+        """Open that file as ``open`` does."""
         ...
 
 
@@ -59,11 +69,18 @@ def read_files(
     for _ in range(files.number()):
         entry = _entry(lines, files.number(), streams.what)
         recipe = _recipe(entry, streams)
-        with sources.open(recipe.source, expanded=bool(recipe.method & Method.EXPANDED)) as source:
+        with _opened(recipe, sources) as source:
             content = made(recipe, source, streams)
             yield entry, recipe, content
             for _ in content:
                 pass
+
+
+def _opened(recipe: Recipe, sources: Sources) -> AbstractContextManager[Source]:
+    expanded = bool(recipe.method & Method.EXPANDED)
+    if recipe.method & Method.SIBLING:
+        return sources.open_made(recipe.source.hex(), expanded=expanded)
+    return sources.open(recipe.source, expanded=expanded)
 
 
 def _entry(lines: Iterator[bytes], skipped: int, what: str) -> Entry:
@@ -90,7 +107,9 @@ def _recipe(entry: Entry, streams: Streams) -> Recipe:
             raise Damaged(f"{streams.what}: damaged: a gzip file of more than is allowed")
     if method & Method.GZIP:
         ends = _ends(streams, size)
-    if method & Method.DELTA:
+    if method & Method.SIBLING:
+        source = files.read(_DIGEST)
+    elif method & Method.DELTA:
         source = _path(streams) or entry.path
     return Recipe(method, size, source, head, ends)
 

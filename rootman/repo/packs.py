@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from rootman.errors import InvalidInput, SystemFailure
 from rootman.names import BASE
-from rootman.packs.packing import Task, pack, wanted
+from rootman.packs.matching import wanted
+from rootman.packs.packing import pack
+from rootman.packs.way import Task
 from rootman.repo import layout
 from rootman.repo.repository import Repository
 from rootman.repo.source import Missing
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rootman.fsops import Fs
-    from rootman.packs.packing import Phase
+    from rootman.packs.way import Phase
     from rootman.release import Release
     from rootman.repo.writer import Writer
 

@@ -119,8 +119,8 @@ def _object_problem(source: FolderSource, path: str, content: Content) -> str:
 
 
 def _verify_pack(location: str, pack: Stored) -> Verified:
-    from rootman.packs.packing import Way
     from rootman.packs.proof import prove
+    from rootman.packs.way import Way
 
     old = layout.parse_pack_file(pack.name) or ""
     source = FolderSource(location, location)

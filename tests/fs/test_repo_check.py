@@ -13,7 +13,9 @@ import pytest
 import zstandard
 
 from rootman.errors import Busy, InvalidInput
-from rootman.packs.packing import Task, pack, wanted
+from rootman.packs.matching import wanted
+from rootman.packs.packing import pack
+from rootman.packs.way import Task
 from rootman.release import parse_release, serialise
 from rootman.repo import layout, soundness
 from rootman.repo.check import Report, check

@@ -389,6 +389,12 @@ class _WatchedFiles(Files):
         with super().open(path, expanded=expanded) as source:
             yield _WatchedSource(source)
 
+    @contextmanager
+    def open_made(self, digest: str, *, expanded: bool) -> Iterator[Memory]:
+        assert re.fullmatch("[0-9a-f]{64}", digest)
+        with super().open_made(digest, expanded=expanded) as source:
+            yield _WatchedSource(source)
+
 
 class _WatchedSource(Memory):
     __slots__ = ("_source",)
@@ -430,8 +436,10 @@ def _check_chunks(body: bytes) -> None:
             made = revised(comparison.known_lines([old]), streams[Role.MANIFEST], len(new))
             assert sum(map(len, made)) <= len(new)
         files = _WatchedFiles(files_of(PACK_OLD))
-        for _, content in unpack(comparison.known_lines([new]), streams, files):
-            assert all(len(piece) <= _MOST_AT_ONCE for piece in content)
+        for entry, content in unpack(comparison.known_lines([new]), streams, files):
+            pieces = list(content)
+            assert all(len(piece) <= _MOST_AT_ONCE for piece in pieces)
+            files.made[entry.sha256] = b"".join(pieces)
 
 
 _MEMORY: Final = "/dev/shm"  # noqa: S108 - the directory is made by mkdtemp

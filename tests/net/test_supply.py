@@ -181,6 +181,31 @@ def test_a_file_that_was_changed_comes_by_itself(lab: Lab, place: str) -> None:
     check_upgraded(lab)
 
 
+WORDS = [_RANDOM.randbytes(9).hex() for _ in range(3000)]
+TOOL: Tree = {"bin/gone": file("\n".join(WORDS), 0o755)}
+TOOLS: Tree = {
+    "bin/another": file("\n".join(["another", *WORDS[9:-9]]), 0o755),
+    "bin/tool": file("\n".join(["tool", *WORDS[30:]]), 0o755),
+    "lib/third": file("\n".join(["third", *WORDS[8:-8]])),
+}
+
+
+@pytest.mark.parametrize(("changed", "objects"), [(False, 0), (True, 3)])
+def test_files_are_made_of_what_the_pack_made(
+    tmp_on_ext4: Path, *, changed: bool, objects: int
+) -> None:
+    """PK-9: and come by themselves, all of them, where the first cannot be made."""
+    lab = published_lab(tmp_on_ext4, TOOL, TOOLS)
+    assert all(pack.kept for pack in make_packs(str(lab.repo), 2, [1], fs=RealFs()))
+    if changed:
+        (lab.tree(1) / "bin/gone").write_bytes(b"changed here")
+    with web_server(lab.repo) as server:
+        result = lab.upgrade_from(server.source(), 2)
+        assert len(objects_of(server)) == objects
+    assert changed or result.fetched < 2_500
+    check_upgraded(lab)
+
+
 @pytest.mark.parametrize("at", [0, 15, 300, 900, -400, -40, -1])
 @pytest.mark.parametrize("cut", [False, True], ids=["flipped", "cut off"])
 def test_a_damaged_pack(lab: Lab, at: int, *, cut: bool) -> None:

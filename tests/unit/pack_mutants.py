@@ -7,13 +7,16 @@ has faults.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from rootman.comparison import known_lines
 from rootman.packs import (
     batches,
     delivery,
     differences,
     gzipped,
+    matching,
     packing,
     recipe,
     revision,
@@ -23,6 +26,7 @@ from rootman.packs import (
 )
 from rootman.packs.format import CHUNK, Role
 from rootman.packs.streams import Damaged, PackFile, Stream
+from rootman.textstream import Hashed
 from tests import packing as tests_packing
 from tests.unit import (
     test_packs_batches,
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import pytest
+
+    from rootman.packs.way import Task
 
     Patch = pytest.MonkeyPatch
 
@@ -234,6 +240,12 @@ READING: Final = (
         _set(batches, "BYTES", 1 << 62),
     ),
     Mutant(
+        "a source that is not waited for",
+        "PK-9",
+        test_packs_workshop.test_what_others_are_made_of_is_waited_for,
+        _set(workshop._Desk, "wait", lambda _: None),
+    ),
+    Mutant(
         "a server that is waited for",
         "HT-3",
         test_packs_workshop.test_who_fails_does_not_wait_for_a_server,
@@ -263,9 +275,9 @@ READING: Final = (
 # --- making --------------------------------------------------------------------------
 
 
-def _untested(way: Any, streams: Any, digests: Any) -> Iterator[str]:  # noqa: ANN401
+def _untested(way: Any, streams: Any) -> Iterator[str]:  # noqa: ANN401
     """Take the streams one after the other without a look at what they make."""
-    del way, digests
+    del way
     for role in Role:
         while True:
             try:
@@ -275,10 +287,19 @@ def _untested(way: Any, streams: Any, digests: Any) -> Iterator[str]:  # noqa: A
     yield ""
 
 
-def _all_files(task: packing.Task) -> list[packing.Wanted]:
+def _all_files(task: Task) -> list[matching.Wanted]:
     """Make every file, also those whose content there is."""
-    lines = packing.known_lines(task.manifest(task.new))  # type: ignore[attr-defined]
-    return [packing.Wanted(index, one, None) for index, one in packing._files(lines)]
+    lines = known_lines(task.manifest(task.new))
+    return [matching.Wanted(index, one, None) for index, one in matching._files(lines)]
+
+
+def _made_of_later(task: Task, files: list[matching.Wanted]) -> dict[str, matching.Alike]:
+    """Make a file of one that comes behind it."""
+    del task
+    return {
+        one.content.sha256: matching.Alike(other.content, is_new=True)
+        for one, other in pairwise(files)
+    }
 
 
 def _without_windows(start: int, old_size: int, new_size: int) -> tuple[int, int]:
@@ -306,10 +327,16 @@ MAKING: Final = (
         _set(tests_packing, "wanted", _all_files),
     ),
     Mutant(
+        "files that are made of later ones",
+        "PK-9",
+        test_packs_packing.test_a_file_is_made_of_one_that_looks_like_it,
+        _set(packing, "lookalikes", _made_of_later),
+    ),
+    Mutant(
         "objects of another content",
         "PK-4",
         lambda: test_packs_packing.test_a_damaged_object_is_named(b"lib/lib-1.2.so", "other"),
-        _set(packing.Hashed, "verify", lambda *_: None),  # type: ignore[attr-defined]
+        _set(Hashed, "verify", lambda *_: None),
     ),
     Mutant(
         "numbers without their sign",

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootman.packs import differences
-from rootman.packs.differences import Made, best
+from rootman.packs.differences import Candidate, Made
 from rootman.packs.format import Role
 from rootman.packs.gzipped import EXPANDED_LIMIT, HEAD_LIMIT, by_gzip, by_zlib, expand
 from rootman.packs.recipe import Memory, Method, Recipe, added, compressed, made
@@ -60,6 +60,11 @@ def remade(one: Made, old: bytes | None) -> bytes:
     return content
 
 
+def best(new: bytes, old: bytes | None = None, source: bytes = b"") -> Made:
+    """Return the best way to make ``new``, of another or of none."""
+    return differences.best(new, [] if old is None else [Candidate(source, old)])
+
+
 def delta(old: bytes, new: bytes) -> Made:
     """Return how ``new`` is made of ``old``, also where another way is better."""
     return Made(Recipe(Method.DELTA, len(new), b"old"), differences._delta(old, new))
@@ -91,9 +96,9 @@ def test_a_file_is_made_of_any_other(pair: tuple[bytes, bytes]) -> None:
     """PK-9, PK-10."""
     old, new = pair
 
-    assert remade(best(b"new", new, b"old", old), old) == new
+    assert remade(best(new, old, b"old"), old) == new
     assert remade(delta(old, new), old) == new
-    assert remade(best(b"new", new, b"", None), None) == new
+    assert remade(best(new), None) == new
 
 
 @given(edited(), st.integers(1, 300), st.integers(1, 100))
@@ -135,10 +140,10 @@ def test_bytes_are_added_modulo_256(one: bytes, other: bytes) -> None:
 def test_a_source_is_used_where_it_helps() -> None:
     similar = TEXT[:5000] + b"changed" + TEXT[5007:]
 
-    assert best(b"a", similar, b"a", TEXT).recipe.method == Method.DELTA
-    assert best(b"a", similar, b"a", TEXT).recipe.source == b""
-    assert best(b"a", similar, b"b", TEXT).recipe.source == b"b"
-    plain = best(b"a", TEXT, b"b", NOISE)
+    assert best(similar, TEXT).recipe.method == Method.DELTA
+    assert best(similar, TEXT).recipe.source == b""
+    assert best(similar, TEXT, b"b").recipe.source == b"b"
+    plain = best(TEXT, NOISE, b"b")
     assert (plain.recipe.method, plain.recipe.source) == (Method.PLAIN, b"")
     assert plain.streams == {Role.LITERAL: TEXT}
 
@@ -154,12 +159,26 @@ def test_long_runs_that_stay_are_copied() -> None:
     assert remade(found, NOISE) == new
 
 
+def test_a_short_likeness_is_not_worth_an_operation() -> None:
+    """Of words of 20 bytes in another order, each between others, none is taken from the source."""
+    places = list(range(0, 20_000, 200))
+    RANDOM.shuffle(places)
+    scraps = b"".join(NOISE[at : at + 20] + RANDOM.randbytes(20) for at in places)
+    new = NOISE[20_000:30_000] + scraps + NOISE[30_000:]
+
+    found = delta(NOISE, new)
+
+    assert remade(found, NOISE) == new
+    assert found.streams[Role.LITERAL] == scraps
+    assert len(found.streams[Role.SEEK]) < 10
+
+
 @pytest.mark.parametrize("machine", [3, 62])
 def test_programs_go_into_their_own_stream(machine: int) -> None:
     """PK-9: where they are not made of another."""
     program = b"\x7fELF" + bytes(14) + bytes([machine, 0]) + NOISE[:3000]
 
-    found = best(b"a", program, b"", None)
+    found = best(program)
 
     assert found.recipe.method == Method.PROGRAM
     assert set(found.streams) == {Role.CODE}
@@ -170,7 +189,7 @@ def test_programs_go_into_their_own_stream(machine: int) -> None:
     "content", [b"\x7fELF", b"\x7fELF" + bytes(14) + b"\xb7\0" + bytes(99), b"ELF" * 9]
 )
 def test_others_do_not(content: bytes) -> None:
-    found = best(b"a", content, b"", None)
+    found = best(content)
 
     assert set(found.streams) == {Role.LITERAL}
     assert remade(found, None) == content
@@ -199,10 +218,10 @@ def test_gzip_files_are_made_again(how: str, content: bytes) -> None:
     old = gzipped(TEXT + b"the end\n", "gzip")
 
     for source in (None, old, TEXT, b"\x1f\x8b\x08no gzip"):
-        found = best(b"a", new, b"b" if source else b"", source)
+        found = best(new, source, b"b")
         assert found.recipe.zipped
         assert remade(found, source) == new
-    assert best(b"a", gzipped(TEXT, how), b"b", old).recipe.method & Method.EXPANDED
+    assert best(gzipped(TEXT, how), old, b"b").recipe.method & Method.EXPANDED
 
 
 @pytest.mark.parametrize(
@@ -212,7 +231,7 @@ def test_zlib_and_gzip_are_told_apart(how: str, method: int) -> None:
     """PK-9."""
     new = gzipped(LONG, how)
 
-    found = best(b"a", new, b"a", gzipped(LONG[:90_000] + b"!" + LONG[90_000:], "gzip"))
+    found = best(new, gzipped(LONG[:90_000] + b"!" + LONG[90_000:], "gzip"))
 
     assert found.recipe.method == method | Method.DELTA | Method.EXPANDED
     assert remade(found, gzipped(LONG[:90_000] + b"!" + LONG[90_000:], "gzip")) == new
@@ -224,7 +243,7 @@ def test_blocks_that_gzip_ends_early() -> None:
     mixed = b"".join(phrase + RANDOM.randbytes(3) for _ in range(8000))
     new = gzipped(mixed, "gzip")
 
-    found = best(b"a", new, b"", None)
+    found = best(new)
 
     assert found.recipe.method == Method.GZIP
     assert found.recipe.ends[0] < len(mixed) // 4
@@ -239,7 +258,7 @@ def test_gzip_headers_are_kept(flags: str) -> None:
         head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
     for new in (by_zlib(TEXT, head), by_gzip(TEXT, head, ())):
         assert gzip.decompress(new) == TEXT
-        found = best(b"a", new, b"", None)
+        found = best(new)
         assert (found.recipe.head, found.recipe.size) == (head, len(TEXT))
         assert remade(found, None) == new
 
@@ -261,7 +280,7 @@ def test_gzip_headers_are_kept(flags: str) -> None:
 def test_other_gzip_files_are_bytes_like_any(new: bytes) -> None:
     """PK-9."""
     for old in (None, gzip.compress(TEXT + b"x"), new[:200]):
-        found = best(b"a", new, b"b" if old else b"", old)
+        found = best(new, old, b"b")
         assert not found.recipe.zipped
         assert remade(found, old) == new
 
@@ -280,7 +299,7 @@ def test_what_is_in_a_gzip_file_has_a_limit() -> None:
 def test_blocks_that_end_elsewhere_make_another_file() -> None:
     """PK-2: which its hash shows."""
     new = gzipped(LONG, "gzip -n")
-    recipe = best(b"a", new, b"", None).recipe
+    recipe = best(new).recipe
 
     assert remade(Made(recipe, {Role.LITERAL: LONG}), None) == new
     assert len(recipe.ends) > 0
@@ -290,10 +309,10 @@ def test_blocks_that_end_elsewhere_make_another_file() -> None:
 
 
 def test_equal_files_and_empty_ones() -> None:
-    assert remade(best(b"a", NOISE, b"b", NOISE), NOISE) == NOISE
-    assert len(best(b"a", NOISE, b"b", NOISE).streams[Role.DIFF]) == 0
+    assert remade(best(NOISE, NOISE, b"b"), NOISE) == NOISE
+    assert len(best(NOISE, NOISE, b"b").streams[Role.DIFF]) == 0
     halves = NOISE[:10_000] * 2
-    assert remade(best(b"a", halves, b"b", NOISE[:10_000]), NOISE[:10_000]) == halves
+    assert remade(best(halves, NOISE[:10_000], b"b"), NOISE[:10_000]) == halves
     assert remade(delta(b"", NOISE), b"") == NOISE
     assert remade(delta(NOISE, b""), NOISE) == b""
 

@@ -17,7 +17,9 @@ from rootman.errors import InvalidInput, SystemFailure
 from rootman.manifest import path_field
 from rootman.packs import differences, packing, revision
 from rootman.packs.format import MEMORY_LIMIT, Coding, Role, parse_header
-from rootman.packs.packing import pack, wanted
+from rootman.packs.likeness import SMALLEST
+from rootman.packs.matching import wanted
+from rootman.packs.packing import pack
 from rootman.packs.recipe import Method
 from rootman.packs.spool import _compress
 from tests.builders import Tree, char, directory, fifo, file, hardlink, symlink
@@ -134,6 +136,54 @@ def test_windows_are_no_larger_than_their_streams() -> None:
     assert {one.codec for one in large.codings} == {"lzma2", "zstd"}
 
 
+# --- files of the pack that are alike --------------------------------------------------
+
+WORDS = [random.Random(number).randbytes(9).hex() for number in range(6000)]
+
+
+def program(name: str, words: range) -> bytes:
+    """Return a file of which no other has the name, with some of the ``WORDS``."""
+    return "\n".join([name, *(WORDS[number] for number in words)]).encode()
+
+
+FEW: Tree = {
+    ".": directory(),
+    "lib/gone.so": file(program("gone", range(3000, 4500))),
+    "lib/kept.so": file(program("kept", range(1500))),
+}
+MORE: Tree = {
+    ".": directory(),
+    "bin/first": file(program("first", range(1400, 3000))),
+    "bin/second": file(program("second", range(1410, 2990))),
+    "lib/kept.so": file(program("kept", range(1500))),
+    "lib/other.so": file(program("other", range(3100, 4500))),
+}
+
+
+def test_a_file_is_made_of_one_that_looks_like_it() -> None:
+    """PK-3, PK-9: of one before it in the pack, or of one that has gone; of none that stays."""
+    shelf = Shelf()
+    data = shelf.pack(shelf.add(FEW), shelf.add(MORE))
+
+    found = read_tree(data, FEW, MORE)
+
+    assert found.files == needed(FEW, MORE)
+    assert found.opened == [b"", b"lib/gone.so"]
+    assert found.opened_made == [digest_of(program("first", range(1400, 3000)))]
+    alone = shelf.pack(shelf.add(FEW), shelf.add({**MORE, "bin/second": file("short")}))
+    assert len(data) - len(alone) < 600
+
+
+def test_from_no_tree_nothing_is_made_of_another() -> None:
+    """PK-3: for that, no comparison has to be installed."""
+    shelf = Shelf()
+
+    found = read_tree(shelf.pack("", shelf.add(MORE)), {}, MORE)
+
+    assert found.files == needed({}, MORE)
+    assert found.opened_made == []
+
+
 # --- PK-4: each is made once for a test ------------------------------------------------
 
 
@@ -164,9 +214,9 @@ def test_a_wrong_recipe_is_caught(spoil: Callable[[Made], Made]) -> None:
     """PK-4."""
     original = differences.best
 
-    def best(path: bytes, *rest: Any) -> Made:  # noqa: ANN401 - passed through
-        made = original(path, *rest)
-        return spoil(made) if path == b"lib/lib-1.3.so" else made
+    def best(new: bytes, candidates: Any) -> Made:  # noqa: ANN401 - passed through
+        made = original(new, candidates)
+        return spoil(made) if new == files_of(NEW)[b"lib/lib-1.3.so"] else made
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "best", best)
@@ -231,7 +281,8 @@ def test_a_damaged_object_is_named(content: bytes, damage: str) -> None:
 def test_progress_is_told_through_all_phases() -> None:
     """Each begins after the one before, does not go back, and comes to its end."""
     shelf = Shelf()
-    old, new = shelf.add(OLD), shelf.add(NEW)
+    large = file(bytes(SMALLEST))
+    old, new = shelf.add(OLD), shelf.add({**NEW, "large": large})
     heard: list[tuple[str, int, int]] = []
     task = replace(shelf.task(old, new), on_progress=lambda *told: heard.append(told))
     files = wanted(task)
@@ -239,10 +290,11 @@ def test_progress_is_told_through_all_phases() -> None:
     assert b"".join(pack(task, files))
 
     phases = [phase for phase, _ in groupby(heard, key=itemgetter(0))]
-    assert phases == ["compare", "compress", "test"]
+    assert phases == ["look", "compare", "compress", "test"]
     assert heard == sorted(heard, key=lambda one: (phases.index(one[0]), one[1]))
     last = {phase: (done, total) for phase, done, total in heard}
-    assert last["compare"] == last["test"] == (3, 3)
+    assert last["look"] == (1, 1)
+    assert last["compare"] == last["test"] == (4, 4)
     assert last["compress"][0] == last["compress"][1] > 0
 
 

@@ -22,6 +22,7 @@ from tests.builders import directory, file
 from tests.fuzz.model import manifest_of
 from tests.packing import Files, Shelf, digest_of, files_of
 from tests.unit.test_packs_damaged import AFTER, BEFORE, a_pack
+from tests.unit.test_packs_packing import FEW, MORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,53 @@ def test_files_are_made_whatever_is_left_of_others(pieces: int | None) -> None:
     assert list(found) == [b"a", b"b.gz", b"lib-2", b"new"]
     for path in list(found)[1::2]:
         assert found[path] == files_of(AFTER)[path]
+
+
+class _Written(Files):
+    """What the caller has written, and whether it was asked for before it was."""
+
+    def __init__(self) -> None:
+        super().__init__(files_of(FEW))
+        self.asked = threading.Event()
+
+    def has_made(self, digest: str) -> bool:
+        found = super().has_made(digest)
+        self.asked.set()
+        return found
+
+
+def test_what_others_are_made_of_is_waited_for() -> None:
+    """PK-9: it is there when whoever writes it is done."""
+    shelf = Shelf()
+    pack = shelf.pack(shelf.add(FEW), shelf.add(MORE))
+    written, found = _Written(), dict[bytes, bytes]()
+
+    with Workshop() as workshop:
+        lines = known_lines([manifest_of(MORE)])
+        for entry, content in workshop.files(lines, streams_of(pack, FEW), written):
+            found[entry.path] = b"".join(content)
+            assert written.asked.wait(30)
+            written.made[entry.sha256] = found[entry.path]
+
+    assert len(written.opened_made) == 1
+    assert found.items() <= files_of(MORE).items()
+
+
+def test_nobody_waits_for_a_caller_that_has_left() -> None:
+    """HT-8."""
+    shelf = Shelf()
+    pack = shelf.pack(shelf.add(FEW), shelf.add(MORE))
+    written = _Written()
+
+    def leave() -> None:
+        with Workshop() as workshop:
+            lines = known_lines([manifest_of(MORE)])
+            for _ in workshop.files(lines, streams_of(pack, FEW), written):
+                assert written.asked.wait(30)
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        leave()
 
 
 def test_damage_is_told_behind_what_was_made() -> None:
