@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import traceback
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 import zstandard
 
-from rootman import foresight
 from tests.crash.configurations import BY_NAME as CONFIGURATIONS
 from tests.crash.cuts import count_cuts, cuts
 from tests.crash.kernellog import KernelLog
@@ -20,6 +18,7 @@ from tests.crash.mutants import BY_NAME as MUTANTS
 from tests.crash.recorder import record
 from tests.crash.replica import Replica
 from tests.crash.scenarios import BY_NAME as SCENARIOS
+from tests.fault.ahead import read_nothing_ahead
 from tests.fault.faulty import Hasty
 from tests.loopdevices import enter_namespace
 from tests.stores import Lab
@@ -95,8 +94,7 @@ def carry_out(scratch: Path, until: str | None, job: Job) -> Result:
 
 def look(home: Path, recording: Recording, numbers: Iterable[int]) -> Iterator[Trial]:
     """Look at the disks of these numbers, in ``home``; those that are the same once."""
-    # Forks that read ahead, a thousand times from what is in memory, are a quarter of the time.
-    vars(foresight)["_FEW"] = sys.maxsize
+    read_nothing_ahead()
     with closing(Replica(home, recording)) as replica:
         for cut in cuts(recording, numbers):
             wrong = _look_at(replica, recording, cut)

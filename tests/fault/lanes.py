@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from tests.fault.ahead import read_nothing_ahead
 from tests.fault.faulty import Forked
 from tests.filesystems import run
 from tests.loopdevices import LoopDevice, enter_namespace, mount, unmount
@@ -98,6 +99,7 @@ class Lane:
 def _lane(scratch: Path) -> Iterator[Lane]:
     """Go into a mount namespace of this process's own, with a lane in it, for good."""
     enter_namespace(scratch, size="128m")
+    read_nothing_ahead()
     lane = Lane(scratch)
     yield lane
     lane.unmount()

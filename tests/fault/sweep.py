@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cli.render import printable
 from tests.builders import published, snapshot
+from tests.fault.ahead import read_ahead
 from tests.fault.faulty import Fault, Forked, Hasty, Mode, Outcome, attempt, interposed
 from tests.fault.lanes import Template, in_lanes, make_template
 from tests.fault.states import (
@@ -89,9 +90,13 @@ def suffer(
         steps, warnings = tuple(heard.steps), tuple(heard.warnings)
         return Outcome(kind, fault.fired, fault.fired_at, message, code, steps, warnings)
 
+    def die() -> Outcome:
+        read_ahead()
+        return run()
+
     if mode != "kill":
         return run()
-    return Forked(run).result() or Outcome("killed", fired="killed")
+    return Forked(die).result() or Outcome("killed", fired="killed")
 
 
 def sweep(

@@ -43,6 +43,7 @@ _ENOUGH: Final = ("kill", "EIO", "full")
 
 @pytest.fixture(scope="module")
 def templates() -> dict[str, Template[Told]]:
+    """Return what was prepared last: all that is kept is paid for by each fork."""
     return {}
 
 
@@ -50,8 +51,8 @@ def templates() -> dict[str, Template[Told]]:
     ("mode", "scenario"),
     [
         pytest.param(mode, scenario, id=f"{mode}-{scenario}")
-        for mode in MODES
         for scenario in SCENARIOS
+        for mode in MODES
         if mode in scenario.modes and (mode in _ENOUGH or not scenario.is_variant)
     ],
 )
@@ -60,6 +61,7 @@ def test_a_fault_at_every_call(
 ) -> None:
     """S1 S2 S4 S5, TR-1 TR-2 TR-3 TR-4 TR-5 TR-12 TR-16, ST-11 ST-12, EX-1 EX-2 EX-3."""
     if scenario.name not in templates:
+        templates.clear()
         templates[scenario.name] = learn_store(scratch, scenario)
     template = templates[scenario.name]
 
@@ -75,14 +77,15 @@ def test_a_fault_at_every_call(
         assert set(seen(trials)) == scenario.left
 
 
-@pytest.mark.parametrize("prepare", [prepare_first, prepare_second, prepare_bundles])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("prepare", [prepare_first, prepare_second, prepare_bundles])
 def test_publish_with_a_fault_at_every_call(
     scratch: Path, templates: dict[str, Template[Told]], prepare: Prepare, mode: Mode
 ) -> None:
     """RL-7: readers see the old releases, or those and the new one."""
     name = prepare.__name__
     if name not in templates:
+        templates.clear()
         templates[name] = learn(scratch, prepare, publish, lambda _lab, _known: [], files)
     template = templates[name]
 
@@ -91,10 +94,10 @@ def test_publish_with_a_fault_at_every_call(
     _expect_nothing_wrong(template, trials)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("prepare", "command"), [(prepare_nothing, init), (prepare_first, init_tree)]
 )
-@pytest.mark.parametrize("mode", MODES)
 def test_init_with_a_fault_at_every_call(
     scratch: Path,
     templates: dict[str, Template[Told]],
@@ -105,6 +108,7 @@ def test_init_with_a_fault_at_every_call(
     """ST-1: a store is never seen half made."""
     name = command.__name__
     if name not in templates:
+        templates.clear()
         templates[name] = learn(scratch, prepare, command, settled_violations, lambda _: (name,))
     template = templates[name]
 
