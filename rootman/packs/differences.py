@@ -143,15 +143,15 @@ def _cut(operation: _Operation) -> list[_Operation]:
 
 def _operations(old: bytes, new: bytes) -> Iterator[_Operation]:
     """Yield the operations, of which all but the first make a byte at least (PK-10)."""
-    last: _Operation | None = None
-    for copy, add, insert, seek in _of_pieces(old, new):
-        if last is not None and not (copy or add or insert):
-            last = (*last[:3], last[3] + seek)
-            continue
-        if last is not None:
-            yield last
-        last = (copy, add, insert, seek)
-    if last is not None:
+    last: _Operation = 0, b"", b"", 0
+    for operation in _of_pieces(old, new):
+        if any(operation[:3]):
+            if any(last):
+                yield last
+            last = operation
+        else:
+            last = (*last[:3], last[3] + operation[3])
+    if any(last):
         yield last
 
 
