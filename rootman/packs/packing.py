@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rootman.packs.differences import Made
-    from rootman.packs.format import Codec
     from rootman.packs.matching import Alike, Wanted
     from rootman.packs.pairing import Content
     from rootman.packs.way import Task, Way
@@ -48,8 +47,8 @@ def pack(task: Task, files: list[Wanted]) -> Iterator[bytes]:
         for line in revise(task.manifest(task.old), task.manifest(task.new)):
             spool.append(Role.MANIFEST, line)
         _spool_files(task, spool, files)
-        codec: Codec = "lzma2" if task.old else "zstd"
-        compressed = Compressed(spool, task.folder, codec, partial(task.on_progress, "compress"))
+        report = partial(task.on_progress, "compress")
+        compressed = Compressed(spool, task.folder, report, fast=not task.old)
     finally:
         spool.close()
     try:

@@ -16,7 +16,6 @@ from rootman.parallel import ordered_map
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rootman.packs.format import Codec
 
 BLOCK: Final = 32 << 20
 """Bytes of a stream that are compressed at a time, by one processor."""
@@ -26,8 +25,12 @@ _PIECE: Final = 1 << 18  # bytes of a block between two reports
 _LONGEST_MATCH: Final = 273
 _NUMBERS: Final = (Role.FILES, Role.COPY, Role.ADD, Role.INSERT, Role.SEEK)
 _MIB: Final = 1 << 20
-_WINDOWS: Final = {Role.LITERAL: 16 * _MIB, Role.CODE: 8 * _MIB}
-_ZSTD_LEVEL: Final = 12
+_WINDOWS: Final = {Role.DIFF: 8 * _MIB, Role.LITERAL: 16 * _MIB, Role.CODE: 8 * _MIB}
+# Longer streams of bytes would be seconds of LZMA for a reader. zstd takes a tenth of them, and
+# 8 % more bytes.
+_LONG: Final = 32 * _MIB
+_ZSTD_LEVEL: Final = 19
+_ZSTD_FAST_LEVEL: Final = 12
 
 
 class Spool:
@@ -70,14 +73,21 @@ class Spool:
 class Compressed:
     """The streams as they are in the pack, given out in chunks; ``sent`` has those given out.
 
+    ``fast`` is for the first installation, whose many bytes would take minutes.
     ``on_progress`` gets of how many bytes how many are compressed.
     """
 
     def __init__(
-        self, spool: Spool, folder: str, codec: Codec, on_progress: Callable[[int, int], None]
+        self,
+        spool: Spool,
+        folder: str,
+        on_progress: Callable[[int, int], None],
+        *,
+        fast: bool,
     ) -> None:
         spool.flush()
-        self.codings = tuple(_coding(role, spool.size(role), codec) for role in Role)
+        self.codings = tuple(_coding(role, spool.size(role), fast=fast) for role in Role)
+        level = _ZSTD_FAST_LEVEL if fast else _ZSTD_LEVEL
         self._spool = Spool(folder)
         self._places = dict.fromkeys(Role, 0)
         self._sent = list[tuple[Role, bytes]]()
@@ -90,7 +100,8 @@ class Compressed:
         def work(index: int) -> tuple[Role, bytes]:
             role, start = blocks[index]
             data = spool.read(role, BLOCK, start)
-            return role, _compress(role, self.codings[role], data, partial(setitem, done, index))
+            compressor = _compressor(role, self.codings[role], len(data), level)
+            return role, _compress(compressor, data, partial(setitem, done, index))
 
         def report() -> None:
             on_progress(sum(done), total)
@@ -128,22 +139,18 @@ class Compressed:
         self._spool.close()
 
 
-def _coding(role: Role, size: int, codec: Codec) -> Coding:
-    """Return how a stream is compressed: literals by ``codec``, the others by LZMA2."""
-    if role in _WINDOWS:
-        if codec == "zstd":
-            return Coding(codec, _WINDOWS[role])
-        codec = "x86+lzma2" if role == Role.CODE else codec
-    else:
-        codec = "lzma2"
+def _coding(role: Role, size: int, *, fast: bool) -> Coding:
+    """Return how a stream is compressed."""
     # A window beyond the stream's end would only cost the reader memory.
     wanted = 1 << max((size - 1).bit_length(), 12)
-    return Coding(codec, min(wanted, _WINDOWS.get(role, _MIB)))
+    window = min(wanted, _WINDOWS.get(role, _MIB))
+    if role in _WINDOWS and (fast or size > _LONG):
+        return Coding("zstd", window)
+    return Coding("x86+lzma2" if role == Role.CODE else "lzma2", window)
 
 
-def _compress(role: Role, coding: Coding, data: bytes, on_progress: Callable[[int], None]) -> bytes:
+def _compress(compressor: _Compressor, data: bytes, on_progress: Callable[[int], None]) -> bytes:
     """Return a block, compressed; ``on_progress`` gets how many bytes of it are done."""
-    compressor = _compressor(role, coding, len(data))
     parts = list[bytes]()
     for start in range(0, len(data), _PIECE):
         parts.append(compressor.compress(data[start : start + _PIECE]))
@@ -153,12 +160,13 @@ def _compress(role: Role, coding: Coding, data: bytes, on_progress: Callable[[in
     return b"".join(parts)
 
 
-def _compressor(role: Role, coding: Coding, size: int) -> _Compressor:
+def _compressor(role: Role, coding: Coding, size: int, level: int) -> _Compressor:
+    """Return what compresses ``size`` bytes of a stream; ``level`` is of zstd."""
     if coding.codec == "zstd":
         import zstandard
 
         parameters = zstandard.ZstdCompressionParameters.from_level(
-            _ZSTD_LEVEL, window_log=coding.window.bit_length() - 1, enable_ldm=True
+            level, window_log=coding.window.bit_length() - 1, enable_ldm=True
         )
         return zstandard.ZstdCompressor(compression_params=parameters).compressobj(size)
     filters: list[dict[str, object]] = [

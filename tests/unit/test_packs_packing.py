@@ -21,7 +21,7 @@ from rootman.packs.likeness import SMALLEST
 from rootman.packs.matching import wanted
 from rootman.packs.packing import pack
 from rootman.packs.recipe import Method
-from rootman.packs.spool import _compress
+from rootman.packs.spool import _coding, _compress, _compressor
 from tests.builders import Tree, char, directory, fifo, file, hardlink, symlink
 from tests.fuzz.model import manifest_of
 from tests.fuzz.trees import versions
@@ -134,6 +134,26 @@ def test_windows_are_no_larger_than_their_streams() -> None:
     large = parse_header(whole[: whole.index(b"\n") + 1], "pack")
     assert sum(one.window for one in large.codings) <= MEMORY_LIMIT
     assert {one.codec for one in large.codings} == {"lzma2", "zstd"}
+
+
+@pytest.mark.parametrize(
+    ("role", "size", "fast", "codec"),
+    [
+        (Role.LITERAL, 32 << 20, False, "lzma2"),
+        (Role.LITERAL, (32 << 20) + 1, False, "zstd"),
+        (Role.LITERAL, 9, True, "zstd"),
+        (Role.CODE, 32 << 20, False, "x86+lzma2"),
+        (Role.DIFF, 1 << 30, False, "zstd"),
+        (Role.SEEK, 1 << 30, False, "lzma2"),
+        (Role.MANIFEST, 1 << 30, True, "lzma2"),
+    ],
+)
+def test_what_would_take_long_is_compressed_by_zstd(
+    role: Role, size: int, codec: str, *, fast: bool
+) -> None:
+    """PK-5: and all windows together are what a reader gives."""
+    assert _coding(role, size, fast=fast).codec == codec
+    assert sum(_coding(one, 1 << 40, fast=fast).window for one in Role) <= MEMORY_LIMIT
 
 
 # --- files of the pack that are alike --------------------------------------------------
@@ -304,7 +324,7 @@ def test_a_long_block_is_told_in_pieces() -> None:
     heard: list[int] = []
     coding = Coding("lzma2", 1 << 20)
 
-    packed = _compress(Role.LITERAL, coding, data, heard.append)
+    packed = _compress(_compressor(Role.LITERAL, coding, len(data), 3), data, heard.append)
 
     assert len(heard) > 10
     assert heard == sorted(heard)
