@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from rootman.packs.format import Role, number
 from rootman.packs.streams import Damaged
@@ -26,6 +26,7 @@ BYTES: Final = 1 << 20
 
 COLUMNS: Final = (Role.COPY, Role.ADD, Role.INSERT, Role.SEEK)
 _TYPES: Final = "BHIQ"  # of one, two, four and eight bytes
+_SIGNED: Final = "bhiq"
 _POWER_BITS: Final = 2
 
 
@@ -74,6 +75,22 @@ def written(columns: Sequence[Sequence[int]]) -> dict[Role, bytes]:
         powers |= power << place * _POWER_BITS
         found[role] = _column(column, power)
     return {Role.FILES: number(len(columns[0])) + number(powers), **found}
+
+
+def signed(column: Sequence[int]) -> Sequence[int]:
+    """Return the whole numbers that those of a column of ``SEEK`` stand for (PK-10).
+
+    All at once: for Python the column is one large number, so that C calculates with it.
+    """
+    data = memoryview(cast("bytes | array[int]", column))
+    width, order = data.itemsize, sys.byteorder
+    whole = int.from_bytes(data.cast("B"), order)
+    odd = whole & int.from_bytes((b"\1" + bytes(width - 1)) * len(data), "little")
+    # Those that are odd are below 0: all bits of them are turned over.
+    whole = (whole ^ odd) >> 1 ^ odd * ((1 << 8 * width) - 1)
+    found = array(_SIGNED[width.bit_length() - 1])
+    found.frombytes(whole.to_bytes(data.nbytes, order))
+    return found
 
 
 def _column(values: Sequence[int], power: int) -> bytes:

@@ -30,7 +30,7 @@ from rootman.treedirs import TreeDirs
 from rootman.walk import split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator
     from typing import Self
 
     from rootman.fsops import Fs
@@ -261,29 +261,31 @@ class _Sources:
 
 
 class _File:
-    """The bytes of an open file."""
+    """The bytes of an open file, none where they cannot be read."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._at = 0
 
-    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
-        """Return as many bytes as ``sizes`` say at each place, zeros where there are none."""
-        return map(self.read, places, sizes)
+    def seek(self, place: int) -> None:
+        """Read from ``place`` on."""
+        self._at = place
 
-    def read(self, place: int, size: int) -> bytes:
-        """Return ``size`` bytes at ``place``, zeros where there are none."""
+    def read(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, fewer at the end."""
         data = b""
         if size:
             with suppress(OSError):
-                data = os.pread(self._fd, size, place)
-        return data.ljust(size, b"\0")
+                data = os.pread(self._fd, size, self._at)
+            self._at += len(data)
+        return data
 
 
 def _source(fd: int, *, expanded: bool) -> Source:
     """Return an open file, -1 for none, or what is in it; in memory where that is not much."""
     if fd < 0:
-        return Memory(b"")
+        return Memory()
     file, size = _File(fd), os.fstat(fd).st_size
     if expanded:
-        return Memory(expand(file.read(0, min(size, EXPANDED_LIMIT))) or b"")
-    return Memory(file.read(0, size)) if size <= _IN_MEMORY else file
+        return Memory(expand(file.read(min(size, EXPANDED_LIMIT))) or b"")
+    return Memory(file.read(size)) if size <= _IN_MEMORY else file

@@ -12,10 +12,11 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Final, Protocol
+from io import BytesIO
+from itertools import accumulate, chain, repeat
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from rootman.packs.batches import BYTES, read_batch
+from rootman.packs.batches import BYTES, read_batch, signed
 from rootman.packs.format import Role
 from rootman.packs.gzipped import by_gzip, by_zlib
 from rootman.packs.streams import Damaged
@@ -81,33 +82,23 @@ class Recipe:
 
 
 class Source(Protocol):
-    """The bytes of an old file."""
+    """The bytes of an old file, as those of an open one; it may have fewer than are asked for.
 
-    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
-        """Return as many bytes as ``sizes`` say at each place: zeros where the file has none.
+    A file that is not the one that the pack was made for gives wrong bytes, which the hash of
+    the result shows, and the streams stay in step.
+    """
 
-        So a file that is not the one that the pack was made for gives wrong bytes,
-        which the hash of the result shows, and the streams stay in step.
-        """
+    def seek(self, place: int, /) -> object:
+        """Read from ``place`` on, which may be behind the end."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next ``size`` bytes, fewer only at the end."""
         ...
 
 
-class Memory:
-    """A source in memory."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
-        """Return as many bytes as ``sizes`` say at each place, zeros where there are none."""
-        content, places = self._content, list(places)
-        ends = list(map(operator.add, places, sizes))
-        found = map(content.__getitem__, map(slice, places, ends))
-        if max(ends) <= len(content):
-            return found
-        return (piece.ljust(size, b"\0") for piece, size in zip(found, sizes, strict=True))
+Memory = BytesIO
+"""A source in memory."""
 
 
 def made(recipe: Recipe, source: Source, streams: Streams) -> Iterator[bytes]:
@@ -160,24 +151,38 @@ class _Astray(Exception):
 def _applied(batch: Batch, source: Source, place: int) -> tuple[bytes, int]:
     """Return what a batch makes, which begins at ``place`` of the source, and where it ends.
 
-    Each step is done for all operations at once: a loop over them would take most of the time.
+    Each step is done for all operations at once, and by C: a loop over them would take most
+    of the time.
     """
     copies, adds, inserts, moves = batch.columns
-    jumps = [(move >> 1) ^ -(move & 1) for move in moves]
-    *begins, end = accumulate(map(sum, zip(copies, adds, jumps, strict=True)), initial=place)
+    steps = map(operator.add, map(operator.add, copies, adds), signed(moves))
+    *begins, end = accumulate(steps, initial=place)
     if min(begins) < 0 or max(begins) > _FURTHEST:
         raise _Astray
-    under = source.pieces(map(operator.add, begins, copies), adds)
-    copied = source.pieces(begins, copies)
-    sums = added(b"".join(under), batch.diff)
-    parts = zip(copied, _cut(sums, adds), _cut(batch.inserted, inserts), strict=True)
-    return b"".join(chain.from_iterable(parts)), end
+    read = source.read
+    turns = zip(map(source.seek, begins), map(read, copies), map(read, adds), strict=True)
+    parts: list[Any] = list(chain.from_iterable(turns))
+    under = b"".join(parts[2::3])
+    if len(under) < len(batch.diff):
+        under = b"".join(_filled(parts[2::3], adds))
+    parts[::3] = parts[1::3]
+    parts[1::3] = _cut(added(under, batch.diff), adds)
+    parts[2::3] = _cut(batch.inserted, inserts)
+    made = b"".join(parts)
+    if len(made) < batch.size:
+        parts[::3] = _filled(parts[::3], copies)
+        made = b"".join(parts)
+    return made, end
+
+
+def _filled(pieces: Iterable[bytes], sizes: Sequence[int]) -> Iterable[bytes]:
+    """Return the pieces with zeros for what the source has not (PK-10)."""
+    return map(bytes.ljust, pieces, sizes, repeat(b"\0"))
 
 
 def _cut(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
     """Yield ``data`` in pieces of these sizes."""
-    ends = accumulate(sizes)
-    return map(data.__getitem__, map(slice, accumulate(sizes, initial=0), ends))
+    return map(BytesIO(data).read, sizes)
 
 
 def added(one: bytes, other: bytes) -> bytes:
