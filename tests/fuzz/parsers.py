@@ -69,7 +69,7 @@ from tests.numbers import number
 from tests.packing import Files, files_of, header, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from rootman.bundles import BundleList
 
@@ -397,17 +397,20 @@ class _WatchedFiles(Files):
 
 
 class _WatchedSource(Memory):
-    __slots__ = ("_source",)
+    """A source that is asked only for what the system takes, and for no more than a batch makes."""
 
     def __init__(self, source: Memory) -> None:
-        self._source = source
+        super().__init__(source.getvalue())
 
-    def pieces(self, places: Iterable[int], sizes: Sequence[int]) -> Iterable[bytes]:
-        places = list(places)
-        for place, size in zip(places, sizes, strict=True):
-            assert 0 <= place <= 2**63 - 1 - size
-        assert sum(sizes) <= _MOST_AT_ONCE
-        return self._source.pieces(places, sizes)
+    def seek(self, place: int, whence: int = 0, /) -> int:
+        assert whence == 0
+        assert 0 <= place <= 2**62
+        return super().seek(place)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert 0 <= size <= _MOST_AT_ONCE
+        return super().read(size)
 
 
 _MOST_AT_ONCE: Final = 1 << 20
