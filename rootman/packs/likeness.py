@@ -29,7 +29,6 @@ _WORD: Final = re.compile(rb"[ -~]{12,}")
 _SIZE: Final = 64  # hashes in a sketch
 _ALIKE: Final = 16  # of them in both sketches
 _COMMON: Final = 64  # files with a word that says nothing, such as those of a licence
-_UNLIKE: Final = 4  # times as large or as small has too little in common
 
 
 def sketch(pieces: Iterable[bytes]) -> Sketch:
@@ -57,12 +56,8 @@ class Lookalikes:
         shared = Counter[Content]()
         for files in filter(None, map(self._files.get, sketch)):
             if len(files) <= _COMMON:
-                shared.update(one for one in files if _is_near(one.size, content.size))
+                shared.update(one for one in files if one.is_near(content))
         if not shared:
             return None
         best = min(shared, key=lambda one: (-shared[one], one.path))
         return best if shared[best] >= _ALIKE else None
-
-
-def _is_near(size: int, other: int) -> bool:
-    return size <= _UNLIKE * other and other <= _UNLIKE * size

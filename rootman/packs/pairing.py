@@ -22,6 +22,10 @@ class Content:
     size: int
     sha256: str
 
+    def is_near(self, other: Content) -> bool:
+        """Whether it has a size that a version of the other may have."""
+        return self.size <= _UNLIKE * other.size and other.size <= _UNLIKE * self.size
+
 
 class OldFiles:
     """The files of the old tree, to be found by a path or one that looks like it."""
@@ -43,11 +47,7 @@ class OldFiles:
         if there is not None:
             return there
         for likeness in _likenesses(new.path):
-            alike = [
-                one
-                for one in self._by_likeness.get(likeness, ())
-                if one.size <= _UNLIKE * new.size and new.size <= _UNLIKE * one.size
-            ]
+            alike = [one for one in self._by_likeness.get(likeness, ()) if one.is_near(new)]
             if alike:
                 return min(alike, key=lambda one: (abs(one.size - new.size), one.path))
         return None
