@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from rootman import foresight
 from rootman.comparison import known_lines
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from rootman.session import Session
     from rootman.store import Store
     from rootman.supply import OldTree
-
-
-_MUCH: Final = 16 << 20  # bytes, whose writing takes longer than a fork
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +163,10 @@ class Provision:
     def fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
         """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``.
 
-        Where it is much, it is on its way to the disk then, beside what is done with it.
+        It is on its way to the disk then, beside what is done with it.
         """
         self._fetch(wanted, needs)
-        if not self._repository.is_near and needs.fetch_bytes > _MUCH:
+        if not self._repository.is_near:
             self._stack.enter_context(foresight.writing(self._store.fd))
 
     def _fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
