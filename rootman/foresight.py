@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from rootman import workers
 from rootman.entries import open_quietly
 from rootman.errors import RootmanError
-from rootman.fsops import open_dir, sync_filesystem
 from rootman.manifest import field_path
 from rootman.treedirs import TreeDirs
 from rootman.walk import split
@@ -64,28 +63,6 @@ def looking(looks: Sequence[Look]) -> Iterator[None]:
         if wait is not None:
             with suppress(ChildProcessError):  # one was killed, and nothing depends on it
                 wait()
-
-
-@contextmanager
-def writing(fd: int) -> Iterator[None]:
-    """Have a fork write out all of the filesystem that ``fd`` is on, while the context goes on.
-
-    It tells nobody of an error: so it has a descriptor of its own, and whoever syncs later is
-    told as if there had been no fork.
-    """
-    wait = workers.begin(partial(_write_out, fd))
-    try:
-        yield
-    finally:
-        with suppress(ChildProcessError):
-            wait()
-
-
-def _write_out(fd: int) -> bytes:
-    own = open_dir(".", dir_fd=fd)
-    with suppress(OSError):
-        sync_filesystem(own)
-    return b""
 
 
 def _shared_out(look: Callable[[Sequence[_T]], bytes], places: Sequence[_T]) -> list[Look]:

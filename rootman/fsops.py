@@ -274,7 +274,7 @@ class RealFs:
 
     def syncfs(self, fd: int) -> None:
         """syncfs(2)."""
-        sync_filesystem(fd)
+        check(_libc.syncfs(fd))
 
     def freeze_thaw(self, fd: int) -> None:
         """FIFREEZE and FITHAW; two syncfs(2) where the filesystem cannot be frozen."""
@@ -285,15 +285,6 @@ class RealFs:
                 raise
             self.syncfs(fd)
             self.syncfs(fd)
-
-
-def sync_filesystem(fd: int) -> None:
-    """syncfs(2), which Python has no function for.
-
-    Raises:
-        OSError: it failed, or something was not written that could be since ``fd`` was opened.
-    """
-    check(_libc.syncfs(fd))
 
 
 def rename_with(flags: int, source: Name, target: Name, *, source_fd: int, target_fd: int) -> None:

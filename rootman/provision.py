@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from rootman import foresight
 from rootman.comparison import known_lines
 from rootman.delta import hash_prefix
 from rootman.demand import Download
@@ -74,7 +73,6 @@ class Provision:
         stack: ExitStack,
     ) -> None:
         self._fs = opened.fs
-        self._store = opened.store
         self._reporter = opened.reporter
         self._repository = repository
         self._objects = objects
@@ -161,15 +159,7 @@ class Provision:
         return Download(whole, come + manifests, kept, left.total())
 
     def fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
-        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``.
-
-        It is on its way to the disk then, beside what is done with it.
-        """
-        self._fetch(wanted, needs)
-        if not self._repository.is_near:
-            self._stack.enter_context(foresight.writing(self._store.fd))
-
-    def _fetch(self, wanted: Callable[[], Iterable[Entry]], needs: Needs) -> None:
+        """Have the content of all that is ``wanted``, which ``needs`` sum up, in ``objects/``."""
         total = needs.fetch_bytes
         before = last = 0
 

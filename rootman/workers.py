@@ -44,15 +44,6 @@ def start(tasks: Sequence[Task]) -> Callable[[], list[bytes]]:
     return lambda: _results([_collect(fork) for fork in forks])
 
 
-def begin(task: Task) -> Callable[[], bytes]:
-    """Start a task in a fork, which goes on beside what is done here.
-
-    The function returned waits for its result.
-    """
-    fork = _fork(task)
-    return lambda: _results([_collect(fork)])[0]
-
-
 def _results(results: Sequence[bytes | Exception]) -> list[bytes]:
     errors = [result for result in results if isinstance(result, Exception)]
     for error in sorted(errors, key=lambda one: isinstance(one, BrokenBarrierError)):

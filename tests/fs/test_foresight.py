@@ -137,19 +137,3 @@ def test_whoever_looks_may_be_killed() -> None:
 def test_an_error_of_the_work_is_what_counts() -> None:
     with pytest.raises(InvalidInput, match="the work"), foresight.looking([lambda: b""] * 2):
         raise InvalidInput("the work")
-
-
-def test_what_was_written_is_on_its_way_to_the_disk(tmp_on_ext4: Path) -> None:
-    """ST-1 does not rest on it: it is sooner, and whoever syncs later is told of errors as well."""
-    path = tmp_on_ext4 / "file"
-    path.write_bytes(b"x" * 100_000)
-    assert "delalloc" in run("filefrag", "-v", str(path))
-
-    fd = os.open(tmp_on_ext4, os.O_RDONLY)
-    try:
-        with foresight.writing(fd):
-            pass
-    finally:
-        os.close(fd)
-
-    assert "delalloc" not in run("filefrag", "-v", str(path))
