@@ -118,9 +118,17 @@ class Objects:
             OSError: it cannot be read, or removed where it is damaged.
         """
         if digest in self._doubtful:
-            self._doubtful.discard(digest)
-            return self._is_whole(digest)
-        return self.is_there(digest)
+            is_whole = self._is_whole(digest)
+            self._doubtful.discard(digest)  # not before: others may ask meanwhile (is_sound)
+            return is_whole
+        return self._is_there(digest)
+
+    def is_sound(self, digest: str) -> bool:
+        """Whether the content is here and was verified by this process; nothing is hashed.
+
+        For other threads than the one that writes.
+        """
+        return digest not in self._doubtful and self._is_there(digest)
 
     def lacking(self, prefixes: Iterable[int]) -> set[int]:
         """Return the hash prefixes of which no content is here, verified by this process.
@@ -206,7 +214,7 @@ class Objects:
         Raises:
             OSError: it cannot be removed.
         """
-        if self.is_there(name + PART):
+        if self._is_there(name + PART):
             self._fs.unlink(name + PART, dir_fd=self._fd)
 
     def finish(self, name: str, final: str | None = None) -> None:
@@ -250,8 +258,7 @@ class Objects:
                 self._fs, fd, verified_content(content, f"object {digest}", digest, entry.size)
             )
 
-    def is_there(self, digest: str) -> bool:
-        """Whether there is a file of this name, whole unless an earlier process left it."""
+    def _is_there(self, digest: str) -> bool:
         try:
             os.stat(digest, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:

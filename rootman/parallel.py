@@ -14,7 +14,6 @@ import signal
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
 from typing import TYPE_CHECKING, BinaryIO, Final, Generic, TypeVar
 
 from rootman.errors import RootmanError, SystemFailure
@@ -43,7 +42,7 @@ def ordered_map(
     """Yield ``work(job)`` for every job, in order, done by ``workers`` processes (1: this one).
 
     While it waits for them, ``on_wait`` is called a few times a second; with it one worker
-    is a process, too. Without it a single job is done by this one.
+    is a process, too.
 
     The workers have no descriptors open but those in ``keep``: a lock that was held
     here is not held any longer by them when this process is killed. For every worker
@@ -53,11 +52,6 @@ def ordered_map(
         SystemFailure: a worker was killed.
         BaseException: whatever ``work`` raises, or ``jobs``.
     """
-    if workers > 1 and on_wait is None:
-        # Most releases change little, and a fork takes longer than a few small files.
-        first = list(islice(jobs, 2))
-        workers = workers if len(first) > 1 else 1
-        jobs = chain(first, jobs)
     if workers <= 1 and on_wait is None:
         yield from map(work, jobs)
         return

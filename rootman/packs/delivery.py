@@ -150,12 +150,16 @@ class Delivery:
             sources = _Sources(tree, self._objects)
             for entry, content in workshop.files(lines, self._open(), sources):
                 self._bytes.keep()
-                if only is not None and hash_prefix(entry.sha256) not in only:
-                    continue
-                if not self._objects.has(entry.sha256):
+                pieces = self._kept(content)
+                is_wanted = only is None or hash_prefix(entry.sha256) in only
+                if is_wanted and not self._objects.has(entry.sha256):
                     # Of an old file that was changed comes another: this one comes by itself.
                     with suppress(OtherContent):
-                        self._objects.put(entry, self._kept(content))
+                        self._objects.put(entry, pieces)
+                for _ in pieces:  # what is passed over is kept as well
+                    pass
+                if not is_wanted:
+                    continue
                 done += entry.size
                 on_progress(done)
 
@@ -245,18 +249,16 @@ class _Sources:
         self._objects = objects
 
     def has_made(self, digest: str) -> bool:
-        """Whether the object is there: it has its name when it is whole."""
-        return self._objects.is_there(digest)
+        """Whether the object is there, and whole."""
+        return self._objects.is_sound(digest)
 
     @contextmanager
     def open_made(self, digest: str, *, expanded: bool) -> Iterator[Source]:
         """Open an object as ``open`` does; the pack may name one that was passed over."""
-        try:
-            file = self._objects.open(digest)
-        except OSError:
-            yield _source(-1, expanded=expanded)
+        if not self.has_made(digest):
+            yield Memory()
             return
-        with file:
+        with self._objects.open(digest) as file:
             yield _source(file.fileno(), expanded=expanded)
 
 

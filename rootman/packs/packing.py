@@ -160,13 +160,15 @@ def unpacked(way: Way, streams: Streams) -> Iterator[str]:
     manifest.verify(way.new, streams.what)
     yield way.new
     lines = known_lines(way.manifest(way.new))
-    for entry, content in unpack(lines, streams, _Objects(way)):
+    objects = _Objects(way)
+    for entry, content in unpack(lines, streams, objects):
         hasher = hashlib.sha256()
         for piece in content:
             hasher.update(piece)
         if hasher.hexdigest() != entry.sha256:
             path = entry.path.decode("ascii", "backslashreplace")
             raise SystemFailure(f"{streams.what} does not make {path} again")
+        objects.made.add(entry.sha256)
         yield entry.sha256
 
 
@@ -176,6 +178,7 @@ class _Objects:
     def __init__(self, way: Way) -> None:
         self._way = way
         self._digests = digests(known_lines(way.manifest(way.old)))
+        self.made = set[str]()
 
     @contextmanager
     def open(self, path: bytes, *, expanded: bool) -> Iterator[Memory]:
@@ -184,14 +187,13 @@ class _Objects:
         yield self._memory(digest, expanded=expanded)
 
     def has_made(self, digest: str) -> bool:
-        """Say that a file is there: the repository has all."""
-        del digest
-        return True
+        """Whether the pack made the file before, whatever else the repository has."""
+        return digest in self.made
 
     @contextmanager
     def open_made(self, digest: str, *, expanded: bool) -> Iterator[Memory]:
         """Open a file of the new tree as ``open`` does."""
-        yield self._memory(digest, expanded=expanded)
+        yield self._memory(digest if self.has_made(digest) else None, expanded=expanded)
 
     def _memory(self, digest: str | None, *, expanded: bool) -> Memory:
         content = self._way.object(digest) if digest else b""

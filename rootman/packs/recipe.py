@@ -139,7 +139,7 @@ def _operated(recipe: Recipe, source: Source, streams: Streams) -> Iterator[byte
         left -= batch.size
         try:
             piece, place = _applied(batch, source, place)
-        except _Astray:
+        except (_Astray, OverflowError):  # a place that this machine has no number for
             raise Damaged(f"{streams.what}: damaged: an operation leads out of a file") from None
         yield piece
 

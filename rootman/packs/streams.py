@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PIECE: Final = 1 << 16
 # A pack has each chunk where it is needed. Another order would be a way to fill our memory.
 _EARLY_LIMIT: Final = 1 << 20
+_BARREN_LIMIT: Final = 1 << 20  # bytes of chunks of which nothing comes
 _LONGEST_NUMBER: Final = 9  # bytes: 63 bits
 
 
@@ -200,7 +201,7 @@ class _Lzma:
     """Raw LZMA2, one after the other: each is the work of one processor."""
 
     def __init__(self, source: Chunks, role: Role, filters: list[dict[str, object]]) -> None:
-        self._source, self._role, self._filters = source, role, filters
+        self._feed, self._filters = _Feed(source, role), filters
         self._decoder: lzma.LZMADecompressor | None = None
 
     def read(self, size: int) -> bytes:
@@ -209,17 +210,18 @@ class _Lzma:
         while True:
             if self._decoder is None or self._decoder.eof:
                 data = self._decoder.unused_data if self._decoder else b""
-                data = data or self._source.take(self._role)
+                data = data or self._feed.read()
                 if not data:
                     return b""
                 self._decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=self._filters)
             elif self._decoder.needs_input:
-                data = self._source.take(self._role)
+                data = self._feed.read()
                 if not data:
                     raise lzma.LZMAError("cut off")
             else:
                 data = b""
             if found := self._decoder.decompress(data, size):
+                self._feed.bore()
                 return found
 
 
@@ -229,27 +231,41 @@ class _Zstandard:
     def __init__(self, source: Chunks, role: Role, window: int) -> None:
         import zstandard
 
-        self._source, self._role = source, role
+        self._feed = _Feed(source, role)
         self._damage = zstandard.ZstdError
         decompressor = zstandard.ZstdDecompressor(max_window_size=max(window, 1 << 10))
-        feed = cast("BinaryIO", _Feed(source, role))
+        feed = cast("BinaryIO", self._feed)
         self._reader = decompressor.stream_reader(feed, read_across_frames=True)
 
     def read(self, size: int) -> bytes:
         """Return up to ``size`` bytes, b"" at the end."""
         try:
-            return self._reader.read(size)
+            found = self._reader.read(size)
         except self._damage as error:
             raise lzma.LZMAError(str(error)) from error
+        self._feed.bore()
+        return found
 
 
 class _Feed:
-    """The chunks of one stream as a file of which ``read`` returns the next."""
+    """The chunks of one stream as a file of which ``read`` returns the next.
+
+    A skippable frame or empty streams could go on for ever, and nothing would come of them.
+    """
 
     def __init__(self, source: Chunks, role: Role) -> None:
         self._source, self._role = source, role
+        self._barren = 0
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = CHUNK) -> bytes:
         """Return the next chunk, which has at most ``CHUNK`` bytes."""
         del size
-        return self._source.take(self._role)
+        data = self._source.take(self._role)
+        self._barren += len(data)
+        if self._barren > _BARREN_LIMIT:
+            raise Damaged(f"stream {self._role.name.lower()}: damaged: nothing comes of it")
+        return data
+
+    def bore(self) -> None:
+        """Say that something came of what was read."""
+        self._barren = 0

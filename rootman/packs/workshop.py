@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from rootman.packs.unpacking import Sources
 
 _ROOM: Final = 4 << 20  # bytes of content that wait to be written
+_ITEM: Final = 1 << 10  # that what waits takes besides its content
+_NUMBER: Final = 40  # bytes in a tuple, and of the number itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Workshop:
             Damaged, OSError: as there.
         """
         made = self._pieces(lines, streams, _Awaited(sources, self._desk))
-        pieces = self._stack.enter_context(ahead(made, lambda one: one.size, _ROOM))
+        pieces = self._stack.enter_context(ahead(made, lambda one: one.size + _ITEM, _ROOM))
         for first in pieces:
             rest = _Rest(first, pieces)
             if first.entry is not None:
@@ -130,7 +132,8 @@ class Workshop:
             if recipe.zipped:
                 content = b"".join(pieces)
                 job = self._pool.submit(partial(compressed, recipe, content))
-                yield _Piece(job, 2 * len(content), entry, last=True)
+                size = 2 * len(content) + len(recipe.head) + _NUMBER * len(recipe.ends)
+                yield _Piece(job, size, entry, last=True)
             else:
                 yield from _plain_pieces(entry, pieces)
             self._desk.given()

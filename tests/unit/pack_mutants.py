@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from rootman.packs.format import Codec
     from rootman.packs.way import Task
 
     Patch = pytest.MonkeyPatch
@@ -154,6 +155,13 @@ def _count(text: bytes, stream: Stream) -> int:
     return int(text)
 
 
+def _barren(codec: Codec) -> None:
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch:
+        test_packs_hostile.test_what_nothing_comes_of_is_refused(patch, codec)
+
+
 READING: Final = (
     Mutant(
         "early chunks for ever",
@@ -184,6 +192,12 @@ READING: Final = (
         "PK-12",
         test_packs_memory.test_a_frame_that_wants_a_larger_window,
         _any_window,
+    ),
+    Mutant(
+        "frames that are skipped for ever",
+        "PK-7",
+        lambda: _barren("zstd"),
+        _set(streams._Feed, "read", lambda self, _size=0: self._source.take(self._role)),
     ),
     Mutant(
         "numbers of ten bytes",

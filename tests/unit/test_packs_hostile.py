@@ -7,22 +7,26 @@ import random
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import zstandard
 
 from rootman.manifest import MAX_LINE
+from rootman.packs import streams
 from rootman.packs.batches import BYTES, OPERATIONS
-from rootman.packs.format import CHUNK, Role, chunk
+from rootman.packs.format import CHUNK, Codec, Coding, Role, chunk
 from rootman.packs.gzipped import ENDS_LIMIT, EXPANDED_LIMIT, HEAD_LIMIT
-from rootman.packs.recipe import Method
+from rootman.packs.recipe import Method, Recipe, made
 from rootman.packs.revision import revise
-from rootman.packs.streams import Damaged, PackFile
+from rootman.packs.streams import Damaged, PackFile, Stream, Streams
 from tests.builders import directory, file
 from tests.fuzz.model import manifest_of
 from tests.packing import (
+    Feed,
     Read,
     batch,
     crafted,
     files_of,
     header,
+    lzma2,
     numbers,
     read,
 )
@@ -103,6 +107,54 @@ def test_chunks_may_be_early_up_to_a_limit(size: int) -> None:
     again = header().serialise() + early + rest + chunk(Role.ADD, b"e") + wanted
     with pytest.raises(Damaged, match=r"^pack: damaged: not in the order of use$"):
         PackFile(io.BytesIO(again), "pack").take(Role.MANIFEST)
+
+
+@pytest.mark.parametrize("codec", ["lzma2", "zstd"])
+def test_what_nothing_comes_of_is_refused(monkeypatch: pytest.MonkeyPatch, codec: Codec) -> None:
+    """PK-7: empty streams, or a frame that is to be skipped; a little of them is no harm."""
+    monkeypatch.setattr(streams, "_BARREN_LIMIT", 10_000)
+    coding = Coding(codec, 4096)
+    good = lzma2(b"good") if codec == "lzma2" else zstandard.compress(b"good")
+
+    def of(barren: bytes) -> Stream:
+        return Stream(Feed(barren + good), Role.DIFF, coding, "pack")
+
+    def nothing(size: int) -> bytes:
+        return (
+            bytes(size)
+            if codec == "lzma2"
+            else b"\x50\x2a\x4d\x18" + size.to_bytes(4, "little") + bytes(size)
+        )
+
+    assert of(nothing(9_000)).read(4) == b"good"
+    with pytest.raises(Damaged, match=r"^stream diff: damaged: nothing comes of it$"):
+        of(nothing(90_000)).read(4)
+
+
+def test_a_place_that_this_machine_has_no_number_for() -> None:
+    """PK-10: as one with 32 bits has for what lies further than 2 GiB."""
+
+    class Narrow(io.BytesIO):
+        def seek(self, place: int, whence: int = 0, /) -> int:
+            if place >= 2**31:
+                raise OverflowError
+            return super().seek(place, whence)
+
+    columns = batch((0, 0, 5, 2**32), (5, 0, 5, 0))
+    found = Streams(_Columns(columns), header(), "pack")
+    with pytest.raises(Damaged, match="leads out of a file"):
+        list(made(Recipe(Method.DELTA, 15), Narrow(SOURCE), found))
+
+
+class _Columns:
+    """The streams of one batch and of what it inserts."""
+
+    def __init__(self, batch: dict[Role, bytes]) -> None:
+        data = {**dict.fromkeys(Role, b""), **batch, Role.LITERAL: b"x" * 10}
+        self._feeds = {role: Feed(lzma2(one)) for role, one in data.items()}
+
+    def take(self, role: Role) -> bytes:
+        return self._feeds[role].take(role)
 
 
 # --- PK-9, PK-11: records --------------------------------------------------------------

@@ -18,7 +18,7 @@ from rootman.manifest import path_field
 from rootman.packs import differences, packing, revision
 from rootman.packs.format import MEMORY_LIMIT, Coding, Role, parse_header
 from rootman.packs.likeness import SMALLEST
-from rootman.packs.matching import wanted
+from rootman.packs.matching import Alike, Wanted, wanted
 from rootman.packs.packing import pack
 from rootman.packs.recipe import Method
 from rootman.packs.spool import _coding, _compress, _compressor
@@ -192,6 +192,19 @@ def test_a_file_is_made_of_one_that_looks_like_it() -> None:
     assert found.opened_made == [digest_of(program("first", range(1400, 3000)))]
     alone = shelf.pack(shelf.add(FEW), shelf.add({**MORE, "bin/second": file("short")}))
     assert len(data) - len(alone) < 600
+
+
+def test_what_the_pack_makes_later_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PK-4, PK-9: although the repository has it; a device has not."""
+
+    def later(_task: Any, files: list[Wanted]) -> dict[str, Alike]:  # noqa: ANN401
+        return {files[0].content.sha256: Alike(files[1].content, is_new=True)}
+
+    monkeypatch.setattr(packing, "lookalikes", later)
+    shelf = Shelf()
+
+    with pytest.raises(SystemFailure, match="the pack just made does not make bin/first again"):
+        shelf.pack(shelf.add(FEW), shelf.add(MORE))
 
 
 def test_from_no_tree_nothing_is_made_of_another() -> None:

@@ -7,14 +7,17 @@ import io
 import os
 import random
 import threading
+from contextlib import contextmanager
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rootman.comparison import known_lines
+from rootman.packs import workshop
 from rootman.packs.delivery import Delivery
 from rootman.packs.format import Role
+from rootman.packs.recipe import Method, Recipe
 from rootman.packs.revision import revised
 from rootman.packs.streams import Damaged, PackFile, Streams
 from rootman.packs.workshop import Workshop
@@ -25,7 +28,7 @@ from tests.unit.test_packs_damaged import AFTER, BEFORE, a_pack
 from tests.unit.test_packs_packing import FEW, MORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rootman.manifest import Entry
     from tests.builders import Tree
@@ -187,12 +190,37 @@ def test_who_fails_does_not_wait_for_a_server() -> None:
     delivery.close()
 
 
+def test_what_is_nearly_empty_takes_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PK-12: a million files of a byte, or gzip files of nothing, are not a few bytes that wait."""
+    sizes = list[int]()
+
+    @contextmanager
+    def ahead(
+        items: Iterator[Any], size: Callable[[Any], int], _room: int
+    ) -> Iterator[Iterator[Any]]:
+        found = list(items)
+        sizes.extend(map(size, found))
+        yield iter(found)
+
+    monkeypatch.setattr(workshop, "ahead", ahead)
+    recipe = Recipe(Method.GZIP, 0, head=bytes(4096), ends=(0,) * 4096)
+    monkeypatch.setattr(workshop, "read_files", lambda *_: iter([(None, recipe, iter([b""]))]))
+    monkeypatch.setattr(workshop, "compressed", lambda *_: b"")
+    nothing: Any = None
+
+    with Workshop() as found:
+        assert len(list(found.files(nothing, nothing, Files({})))) == 0
+
+    assert sizes[0] > 4096 + 8 * 4096
+
+
 class _Disk:
     """A disk on which the bytes of a pack are kept, and objects that look how many there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has: bool = False) -> None:
         self.kept = 0
         self.seen = list[int]()
+        self._has = has
 
     def open_part(self, _name: str) -> None:
         return None
@@ -204,7 +232,7 @@ class _Disk:
         self.kept += len(data)
 
     def has(self, _digest: str) -> bool:
-        return False
+        return self._has
 
     def put(self, _entry: Entry, content: Iterator[bytes]) -> None:
         for _ in content:
@@ -227,3 +255,36 @@ def test_what_is_kept_of_a_pack_does_not_wait_in_memory() -> None:
     assert disk.kept == len(pack)
     assert max(after - before for before, after in pairwise(disk.seen)) < 6 << 20
     assert disk.seen[-1] > 6 << 20
+
+
+class _Watched(io.BytesIO):
+    """A pack of which the most that was read and not kept is known."""
+
+    def __init__(self, data: bytes, disk: _Disk) -> None:
+        super().__init__(data)
+        self._disk = disk
+        self.waiting = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.waiting = max(self.waiting, self.tell() - self._disk.kept)
+        return data
+
+
+@pytest.mark.parametrize("only", [None, frozenset[int]()])
+def test_nor_what_is_kept_of_a_file_that_is_passed_over(only: frozenset[int] | None) -> None:
+    """PK-12, HT-9: one that is here, and one that is not wanted."""
+    shelf = Shelf()
+    tree = {".": directory(), "big": file(random.Random(2).randbytes(12 << 20))}
+    pack = shelf.pack("", shelf.add(tree))
+    real = _Disk(has=True)
+    disk: Any = real
+    new, source = digest_of(manifest_of(tree)), _Watched(pack, real)
+    delivery = Delivery(disk, disk, "", new, lambda _: source, limit=1 << 30, keep=True)
+    delivery.manifest(iter([b"#mtree\n"]), len(manifest_of(tree)), lambda _: None)
+
+    delivery.files(known_lines([manifest_of(tree)]), None, lambda _: None, only)
+    delivery.close()
+
+    assert real.kept == len(pack)
+    assert source.waiting < 6 << 20

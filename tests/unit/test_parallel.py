@@ -59,10 +59,6 @@ def test_work_is_shared_out() -> None:
     assert len(set(mapped(work))) == 3
 
 
-def test_a_single_job_is_worth_no_process() -> None:
-    assert mapped(lambda _: os.getpid(), 1) == [os.getpid()]
-
-
 def test_no_more_is_begun_than_may_wait() -> None:
     jobs = itertools.count()
 
