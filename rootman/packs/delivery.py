@@ -158,10 +158,9 @@ class Delivery:
                         self._objects.put(entry, pieces)
                 for _ in pieces:  # what is passed over is kept as well
                     pass
-                if not is_wanted:
-                    continue
-                done += entry.size
-                on_progress(done)
+                if is_wanted:
+                    done += entry.size
+                    on_progress(done)
 
     def _kept(self, content: Iterator[bytes]) -> Iterator[bytes]:
         """Pass ``content`` on; what came of the pack for it is not to wait in memory (PK-12)."""

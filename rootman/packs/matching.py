@@ -84,10 +84,10 @@ def lookalikes(task: Task, files: list[Wanted]) -> dict[str, Alike]:
     Raises:
         InvalidInput: the repository is damaged.
     """
-    if not task.old:
-        return {}
     new = [one.content for one in files if one.content.size >= SMALLEST]
-    old = _gone(task) if new else []
+    if not task.old or not new:
+        return {}
+    old = _gone(task)
     sketches = _sketches(task, [*old, *new])
     known = Lookalikes()
     for content in old:

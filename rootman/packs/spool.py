@@ -16,7 +16,6 @@ from rootman.parallel import ordered_map
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
 BLOCK: Final = 32 << 20
 """Bytes of a stream that are compressed at a time, by one processor."""
 
