@@ -30,6 +30,11 @@ _PATIENCE: Final = 0.25  # seconds
 _STANDARD_FDS: Final = frozenset({0, 1, 2})
 
 
+def workers_for(jobs: int) -> int:
+    """Return how many workers so many jobs are worth: one for each processor, and one at least."""
+    return max(min(len(os.sched_getaffinity(0)), jobs), 1)
+
+
 def ordered_map(
     work: Callable[[_Job], _Result],
     jobs: Iterator[_Job],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from rootman.manifest import parse_line
 from rootman.packs.gzipped import EXPANDED_LIMIT, expand
 from rootman.packs.likeness import SMALLEST, Lookalikes, Sketch, sketch
 from rootman.packs.pairing import Content, OldFiles
-from rootman.parallel import ordered_map
+from rootman.parallel import ordered_map, workers_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,7 +128,7 @@ def _sketches(task: Task, files: list[Content]) -> dict[str, Sketch]:
         task.on_progress("look", done, len(files))
 
     found = dict[str, Sketch]()
-    workers = max(min(len(os.sched_getaffinity(0)), len(files)), 1)
+    workers = workers_for(len(files))
     drawn = ordered_map(draw, iter(files), workers, keep=task.keep, on_wait=report)
     for content, one in zip(files, drawn, strict=True):
         found[content.sha256] = one

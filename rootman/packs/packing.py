@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -19,7 +18,7 @@ from rootman.packs.revision import revise, revised
 from rootman.packs.spool import Compressed, Spool
 from rootman.packs.streams import Streams
 from rootman.packs.unpacking import unpack
-from rootman.parallel import ordered_map
+from rootman.parallel import ordered_map, workers_for
 from rootman.textstream import Hashed
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _spool_files(task: Task, spool: Spool, files: list[Wanted]) -> None:
         import bsdiff4.core  # noqa: F401
     alike = lookalikes(task, files)
     jobs = ((one, alike.get(one.content.sha256)) for one in files)
-    workers = max(min(len(os.sched_getaffinity(0)), len(files)), 1)
+    workers = workers_for(len(files))
     done, last = 0, -1
 
     def report() -> None:

@@ -11,7 +11,7 @@ from operator import setitem
 from typing import TYPE_CHECKING, Final, Protocol
 
 from rootman.packs.format import CHUNK, Coding, Role
-from rootman.parallel import ordered_map
+from rootman.parallel import ordered_map, workers_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ class Compressed:
         def report() -> None:
             on_progress(sum(done), total)
 
-        workers = max(min(len(os.sched_getaffinity(0)), len(blocks)), 1)
+        workers = workers_for(len(blocks))
         for role, data in ordered_map(
             work,
             iter(range(len(blocks))),
